@@ -1,0 +1,188 @@
+/**
+ * Envelopes: what travels through a mailbox. One envelope carries neighbours of one run that have
+ * kind, key partition, priority and delay in common, so that the cost of delivery, accounting and
+ * storage is paid per envelope and not per task.
+ */
+import { fnv1a } from '../machines/fnv.ts'
+import type { Attempt, Message, Priority, SeqRange } from './ports.ts'
+import type { AcceptedTask, Task } from './task.ts'
+
+/** Version of both shapes below; they stand in Redis. */
+export const envelopeVersion = 1
+
+/** Work for a worker. */
+export interface Envelope {
+  v: typeof envelopeVersion
+  run: string
+  mailbox: string
+  kind: string
+  priority: Priority
+  /** Which try this is; 1 is the first. */
+  attempt: number
+  /** Epoch ms from which its tasks could have run. */
+  readyAt: number
+  /** The seqs of `tasks`, ascending. */
+  seqs: SeqRange[]
+  tasks: Task[]
+  /** Earlier attempts of each task, from the second try on. */
+  history?: Attempt[][]
+}
+
+/** How one task of a results envelope ended; the last attempt's times. */
+export interface TaskResult {
+  /** When it is not the attempt of its envelope: retried in place. */
+  attempt?: number
+  id?: string
+  target?: string
+  startedAt: number
+  durationMs: number
+  queueMs: number
+  output?: unknown
+  error?: { code: string; message: string }
+  attempts?: Attempt[]
+}
+
+/** Final outcomes for a collector. */
+export interface ResultsEnvelope {
+  v: typeof envelopeVersion
+  run: string
+  /** The work mailbox whose room the tasks hold. */
+  mailbox: string
+  kind: string
+  attempt: number
+  node: string
+  worker: string
+  seqs: SeqRange[]
+  /** One digit a task: the outcome's code. */
+  outcomes: string
+  results: TaskResult[]
+}
+
+export const resultsMailbox = 'results'
+
+/** The mailbox of a kind; keyed tasks go to one of the kind's ordered partitions. */
+export function workMailbox(kind: string, key: string | undefined, partitions: number): string {
+  if (key === undefined) return `work.${kind}`
+  return `work.${kind}~${String(fnv1a(key) % partitions).padStart(2, '0')}`
+}
+
+/** The kind a work mailbox belongs to, and whether it keeps order; undefined for other mailboxes. */
+export function mailboxKind(mailbox: string): { kind: string; ordered: boolean } | undefined {
+  const match = /^work\.([^~]+)(~\d\d)?$/.exec(mailbox)
+  return match?.[1] === undefined ? undefined : { kind: match[1], ordered: match[2] !== undefined }
+}
+
+export function countSeqs(seqs: readonly SeqRange[]): number {
+  return seqs.reduce((sum, [, count]) => sum + count, 0)
+}
+
+export function* eachSeq(seqs: readonly SeqRange[]): Generator<number> {
+  for (const [first, count] of seqs) {
+    for (let seq = first; seq < first + count; seq += 1) yield seq
+  }
+}
+
+/** Add a seq, larger than all before it, to ranges. */
+export function appendSeq(seqs: (readonly [number, number])[], seq: number): void {
+  const last = seqs.at(-1)
+  if (last !== undefined && last[0] + last[1] === seq) seqs[seqs.length - 1] = [last[0], last[1] + 1]
+  else seqs.push([seq, 1])
+}
+
+/**
+ * The id under which a set of tasks stands in a mailbox. Made of run, seqs and attempt alone, so
+ * that whoever sends the same tasks again (lost reply, restart, second dispatcher) adds nothing.
+ * The whole set counts, not its first seq: after a crash the same tasks may be packed otherwise,
+ * and a collision of different sets would lose tasks.
+ */
+export function envelopeId(
+  envelope: Pick<Envelope, 'run' | 'seqs' | 'attempt'>,
+  suffix = '',
+): string {
+  const first = envelope.seqs[0] ?? [0, 0]
+  const set =
+    envelope.seqs.length === 1
+      ? `${first[0]}+${first[1]}`
+      : `${first[0]}~${countSeqs(envelope.seqs)}~${fnv1a(JSON.stringify(envelope.seqs)).toString(36)}`
+  return `${envelope.run}.${set}.${envelope.attempt}${suffix}`
+}
+
+export function workMessage(envelope: Envelope, delayMs = 0): Message {
+  return {
+    mailbox: envelope.mailbox,
+    id: envelopeId(envelope),
+    priority: envelope.priority,
+    delayMs,
+    body: envelope,
+  }
+}
+
+export interface PackLimits {
+  tasksMax: number
+  bytesMax: number
+  keyPartitions: number
+  /** Tasks of a kind that make up one envelope's share of work, at least 1. */
+  tasksOf(kind: string): number
+}
+
+/** A task on its way into an envelope; `bytes` is the length of its line. */
+export interface PackItem extends AcceptedTask {
+  seq: number
+  bytes: number
+}
+
+interface Open {
+  envelope: Envelope
+  bytes: number
+  tasksMax: number
+}
+
+/** Pack tasks, in order of seq, into envelopes, in order of their first seq. */
+export function pack(
+  run: string,
+  items: readonly PackItem[],
+  acceptedAt: number,
+  limits: PackLimits,
+): Envelope[] {
+  const packed: Envelope[] = []
+  const open = new Map<string, Open>()
+  for (const item of items) {
+    const mailbox = workMailbox(item.kind, item.task.key, limits.keyPartitions)
+    const delayMs = item.task.delayMs ?? 0
+    // Those that must not run twice travel alone: only they pay for a note before each run.
+    const group = `${mailbox}|${item.priority}|${delayMs}|${item.task.delivery ?? ''}`
+    let current = open.get(group)
+    if (
+      current === undefined ||
+      current.envelope.tasks.length >= current.tasksMax ||
+      current.bytes + item.bytes > limits.bytesMax
+    ) {
+      current = {
+        envelope: {
+          v: envelopeVersion,
+          run,
+          mailbox,
+          kind: item.kind,
+          priority: item.priority,
+          attempt: 1,
+          readyAt: acceptedAt + delayMs,
+          seqs: [],
+          tasks: [],
+        },
+        bytes: 0,
+        tasksMax: Math.max(1, Math.min(limits.tasksMax, limits.tasksOf(item.kind))),
+      }
+      open.set(group, current)
+      packed.push(current.envelope)
+    }
+    appendSeq(current.envelope.seqs, item.seq)
+    current.envelope.tasks.push(item.task)
+    current.bytes += item.bytes
+  }
+  return packed
+}
+
+/** The delay an envelope still has to wait. */
+export function delayOf(envelope: Envelope, now: number): number {
+  return Math.max(0, envelope.readyAt - now)
+}

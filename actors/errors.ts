@@ -1,0 +1,76 @@
+/**
+ * Every error Muster raises on purpose. Each has a stable `code`, says what was expected, what came
+ * and what to do, and keeps its cause. Users must know one distinction: a TerminalError ends a task
+ * as `failed` at once, anything else a handler throws is retried.
+ */
+
+export class MusterError extends Error {
+  readonly code: string
+  constructor(code: string, message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.name = new.target.name
+    this.code = code
+  }
+}
+
+/** Thrown by a handler: the task is `failed`, no further attempt. */
+export class TerminalError extends MusterError {
+  constructor(message: string, options?: { cause?: unknown; code?: string }) {
+    super(options?.code ?? 'TERMINAL', message, options)
+  }
+}
+
+/** A command line, request or task line that cannot be taken as it is. Nothing was done. */
+export class UsageError extends MusterError {
+  constructor(message: string, code = 'USAGE') {
+    super(code, message)
+  }
+}
+
+/** Something Muster stands on (Redis, a node, a server program) cannot be reached. */
+export class UnavailableError extends MusterError {
+  constructor(message: string, options?: { cause?: unknown; code?: string }) {
+    super(options?.code ?? 'UNAVAILABLE', message, options)
+  }
+}
+
+/** Not accepting work now: full, paused or draining. Try again after `retryAfterMs`. */
+export class NotAcceptingError extends MusterError {
+  readonly reason: 'full' | 'paused' | 'draining'
+  readonly retryAfterMs: number
+  constructor(reason: 'full' | 'paused' | 'draining', message: string, retryAfterMs: number) {
+    super(`NOT_ACCEPTING_${reason.toUpperCase()}`, message)
+    this.reason = reason
+    this.retryAfterMs = retryAfterMs
+  }
+}
+
+/** No such run, file or task. */
+export class NotFoundError extends MusterError {
+  constructor(message: string) {
+    super('NOT_FOUND', message)
+  }
+}
+
+/** The same key with another body, or an illegal change of state. */
+export class ConflictError extends MusterError {
+  constructor(message: string, code = 'CONFLICT') {
+    super(code, message)
+  }
+}
+
+/** A file or directory of ours cannot be made or written. */
+export class DataDirectoryError extends MusterError {
+  constructor(message: string, options?: { cause?: unknown }) {
+    super('DATA_DIRECTORY', message, options)
+  }
+}
+
+/** What was thrown, as a code and a sentence. */
+export function describeError(error: unknown): { code: string; message: string } {
+  if (error instanceof Error) {
+    const code = 'code' in error && typeof error.code === 'string' ? error.code : error.name
+    return { code, message: error.message || error.name }
+  }
+  return { code: 'Error', message: String(error) }
+}

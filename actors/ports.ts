@@ -1,0 +1,298 @@
+/**
+ * What the actors need of the world, as types. `runtime/` implements every port twice: once on a
+ * technology (Redis, BullMQ, SQLite, files, processes) and once in memory; one conformance suite in
+ * test/conformance/ runs on both.
+ */
+import type { Counts, Outcome } from '../machines/outcome.ts'
+import type { Envelope, ResultsEnvelope } from './envelope.ts'
+import type { ResultLine } from './result.ts'
+import type { Rejection, Task } from './task.ts'
+
+export interface Clock {
+  /** Epoch milliseconds. */
+  now(): number
+  /** Milliseconds on a clock that never goes back; only differences mean something. */
+  monotonic(): number
+  /** Resolves after everything else that is due had its turn. */
+  breathe(): Promise<void>
+  /** Resolves after `ms`, or at once when the signal aborts. */
+  wait(ms: number, signal?: AbortSignal): Promise<void>
+}
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
+/** Structured logging: fields first, then one sentence. */
+export type Log = Record<LogLevel, (fields: Record<string, unknown>, message: string) => void>
+
+/**
+ * Anything with a life. `start` resolves when it is ready, `stop` when it is fully stopped; `stop`
+ * may be called before `start`, twice, and while starting.
+ */
+export interface Service {
+  start(): Promise<void>
+  stop(): Promise<void>
+}
+
+/* ---- mailboxes: durable, at-least-once, between processes ---- */
+
+/** One message for one mailbox. Sending the same `id` again while it is there adds nothing. */
+export interface Message {
+  mailbox: string
+  /** Deterministic: made of what is in it, never of when it was sent. No ':' and not a number. */
+  id: string
+  priority: Priority
+  delayMs: number
+  body: Envelope | ResultsEnvelope
+}
+
+export interface Delivery {
+  id: string
+  body: unknown
+  /** How often this message was handed out before and not acknowledged: 0 is the first time. */
+  redeliveries: number
+  /** Aborted when the mailbox takes the message away (lock lost, forced stop). */
+  signal: AbortSignal
+  /** What earlier deliveries of this message noted; notes outlive a killed worker. */
+  notes(): Promise<Record<string, string>>
+  note(fields: Record<string, string>): Promise<void>
+}
+
+export interface ReceiveOptions {
+  /** Messages handled at the same time by this receiver. */
+  concurrency: number
+  /** Strict order: at most one message of this mailbox is handled in the whole system. */
+  ordered: boolean
+}
+
+/** Resolving acknowledges the message; throwing gives it back to be delivered again. */
+export type Handle = (delivery: Delivery) => Promise<void>
+
+export interface Receiver {
+  /** Take no new messages; those at hand go on. */
+  pause(): Promise<void>
+  resume(): Promise<void>
+  /** Wait at most `graceMs` for messages at hand, then hand the rest back unharmed. */
+  stop(graceMs: number): Promise<void>
+}
+
+export interface MailboxDepth {
+  /** In messages (envelopes), not tasks. */
+  waiting: number
+  active: number
+  delayed: number
+}
+
+export interface Mailboxes {
+  /** Resolves when every message is durable. Idempotent by `id`. */
+  send(messages: readonly Message[]): Promise<void>
+  receive(mailbox: string, options: ReceiveOptions, handle: Handle): Promise<Receiver>
+  depth(mailbox: string): Promise<MailboxDepth>
+  /** Names of every mailbox anybody ever sent to. */
+  names(): Promise<string[]>
+  /** Called for every mailbox that is new since; returns an unsubscribe function. */
+  onNew(listener: (mailbox: string) => void): Promise<() => Promise<void>>
+  close(): Promise<void>
+}
+
+export type Priority = 'critical' | 'high' | 'normal' | 'low'
+
+/* ---- accounting: who was accepted, who ended how, counted once ---- */
+
+export type RunState = 'accepting' | 'running' | 'paused' | 'completed' | 'cancelled' | 'halted'
+
+/** The public shape of a run: contract section 6. */
+export interface Run {
+  id: string
+  state: RunState
+  total: number
+  counts: Counts
+  rejectedCount: number
+  rejected: Rejection[]
+  parent?: string
+  reason?: string
+  stopReason?: string
+  createdAt: number
+  finishedAt?: number
+  durationMs?: number
+  labels?: Record<string, string>
+}
+
+/** A run and how far its intake and dispatch have come. */
+export interface RunProgress {
+  run: Run
+  /** Lines of the source that are durably dealt with (accepted, rejected or blank). */
+  lines: number
+  /** Tasks accepted so far; the next task gets this seq. */
+  accepted: number
+  /** Tasks in the spool, accepted and not yet in a mailbox. */
+  spooled: number
+  /** The source has ended; no more tasks will come. */
+  closed: boolean
+  /** Node id and boot of the dispatcher that drives the run. */
+  driver: string
+}
+
+export interface OpenRun {
+  id: string
+  createdAt: number
+  driver: string
+  /** Hash of the source's lines where it is known beforehand: finds the unfinished twin. */
+  content?: string
+  reason?: string
+  parent?: string
+  labels?: Record<string, string>
+}
+
+/** What one look at the source brought. Applied whole or not at all. */
+export interface Chunk {
+  /** `lines` of the run must still be this, else somebody else went on with the run. */
+  afterLine: number
+  lines: number
+  accepted: number
+  rejected: readonly Rejection[]
+  /** Envelopes that find no room now; kept in order in the run's spool. */
+  spool: readonly Envelope[]
+}
+
+export interface Settlement {
+  run: string
+  /** Id of the results message: names this settlement in the set of those being stored. */
+  id: string
+  /** The work mailbox whose room these tasks held. */
+  mailbox: string
+  /** Ranges of seq `[first, count]`, ascending. */
+  seqs: readonly SeqRange[]
+  /** One outcome a task, in the order of `seqs`. */
+  outcomes: readonly Outcome[]
+}
+
+export type SeqRange = readonly [first: number, count: number]
+
+export interface Settled {
+  /** How many of the tasks had no outcome before. */
+  fresh: number
+  /**
+   * For each task in the order of `seqs`: the outcome the map holds now. Undefined when every
+   * outcome was fresh, which is nearly always.
+   */
+  outcomes?: readonly (Outcome | undefined)[]
+}
+
+/** Something about a run changed. */
+export interface RunNotice {
+  run: string
+  /** Tasks with a final outcome. */
+  done: number
+  state: RunState
+  /** Work mailbox that got room, when that is what changed. */
+  mailbox?: string
+}
+
+export interface Accounting {
+  /** The new run, or the unfinished one with the same content. */
+  open(run: OpenRun): Promise<{ progress: RunProgress; resumed: boolean }>
+  /** Note which seq each task id of a run belongs to; a later claim replaces an earlier one. */
+  claimIds(run: string, ids: readonly (readonly [id: string, seq: number])[]): Promise<void>
+  /** The seq of each id, or undefined. */
+  seqsOf(run: string, ids: readonly string[]): Promise<(number | undefined)[]>
+  commit(run: string, chunk: Chunk): Promise<void>
+  /** The source has ended. Completes the run if everything is accounted for already. */
+  close(run: string): Promise<void>
+  /** Make `driver` the one that drives the run. */
+  adopt(run: string, driver: string): Promise<RunProgress | undefined>
+  /** The first `count` envelopes of the spool, and taking them off once they are in a mailbox. */
+  peekSpool(run: string, count: number): Promise<Envelope[]>
+  dropSpool(run: string, envelopes: number, tasks: number): Promise<void>
+  settle(settlements: readonly Settlement[]): Promise<Settled[]>
+  /** The rows of these settlements are stored; completes runs that waited for just that. */
+  stored(settled: readonly { run: string; id: string }[]): Promise<void>
+  /** Which of these tasks have no outcome yet. */
+  pending(run: string, seqs: readonly SeqRange[]): Promise<boolean[]>
+  get(run: string): Promise<RunProgress | undefined>
+  /** Newest first. */
+  list(options: { limit: number; after?: string }): Promise<Run[]>
+  unfinished(): Promise<string[]>
+  /** Push: called on every notice, and with undefined when notices may have been missed. */
+  watch(listener: (notice: RunNotice | undefined) => void): Promise<() => Promise<void>>
+}
+
+/* ---- admission: exact room in a mailbox, over all nodes ---- */
+
+export interface Admission {
+  /** Take room for `tasks` of a run. False, and nothing taken, when it would pass `depthMax`. */
+  reserve(mailbox: string, run: string, tasks: number, depthMax: number): Promise<boolean>
+  /** Tasks that hold room in a mailbox. */
+  used(mailbox: string): Promise<number>
+  /** Milliseconds of work one task of a kind takes, as last measured anywhere. */
+  paces(): Promise<Record<string, number>>
+  recordPaces(paces: Record<string, number>): Promise<void>
+}
+
+/* ---- results: rows and lines that stay ---- */
+
+/** What is stored of a task: its result line, and its earlier attempts. */
+export interface ResultRow {
+  run: string
+  seq: number
+  outcome: Outcome
+  /** The result line of contract section 7, as one line of JSON. */
+  line: string
+  /** Earlier attempts as JSON, when there were any. */
+  attempts?: string
+}
+
+export interface ResultQuery {
+  outcomes?: readonly Outcome[]
+  /** Rows after this seq. */
+  after?: number
+  limit: number
+}
+
+export interface Results {
+  /** First one wins: a row that is there already stays. All or nothing. */
+  put(rows: readonly ResultRow[]): Promise<void>
+  /** By ascending seq. */
+  query(run: string, query: ResultQuery): Promise<{ seq: number; line: string }[]>
+  get(run: string, seq: number): Promise<{ line: ResultLine; attempts: Attempt[] } | undefined>
+}
+
+/** An attempt that was not the last. */
+export interface Attempt {
+  attempt: number
+  startedAt: number
+  durationMs: number
+  node: string
+  error: { code: string; message: string }
+}
+
+/** Append-only lines, in the order given; resolves when a killed process cannot lose them. */
+export interface AuditLog {
+  append(lines: string): Promise<void>
+}
+
+/* ---- executors: how one task is run ---- */
+
+export interface ExecuteContext {
+  run: string
+  seq: number
+  kind: string
+  attempt: number
+  /** Aborted on cancel, lost lock or forced stop. Time limits are the executor's own. */
+  signal: AbortSignal
+}
+
+/** What one attempt came to. */
+export interface Execution {
+  outcome: 'ok' | 'failed' | 'timeout'
+  output?: unknown
+  error?: { code: string; message: string }
+  /**
+   * Where it failed: `run` = the task ran and said no, `start` = it never got to run (spawn, lost
+   * host), `terminal` = it says itself that trying again is useless.
+   */
+  stage?: 'run' | 'start' | 'terminal'
+}
+
+export interface Executor extends Service {
+  /** Never throws. Returns at once, without a promise, when the work itself did. */
+  run(task: Task, context: ExecuteContext): Execution | Promise<Execution>
+}

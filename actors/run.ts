@@ -1,0 +1,184 @@
+/**
+ * Binds a live run to its source, its spool and the mailboxes. Every piece of the source is durable
+ * (in a mailbox or in the spool) before it is committed, and committed before the next is read.
+ */
+import { fromPromise } from 'xstate'
+import { runMachine } from '../machines/run.ts'
+import { countSeqs, delayOf, type Envelope, type PackLimits, pack, workMessage } from './envelope.ts'
+import { describeError } from './errors.ts'
+import type { Accounting, Admission, Clock, Log, Mailboxes } from './ports.ts'
+import { numberTasks, type Source } from './source.ts'
+
+export interface RunOptions {
+  accounting: Accounting
+  admission: Admission
+  mailboxes: Mailboxes
+  clock: Clock
+  log: Log
+  pack: PackLimits
+  /** Most tasks a mailbox may hold, and most a run may have in its spool. */
+  depthMax: number
+  spoolMax: number
+  /** How long a piece of the source waits for its turn before it goes to the spool, ms. */
+  patienceMs: number
+  /** A turn for so many tasks; false when it did not come within `patienceMs`. */
+  admit(tasks: number, patienceMs?: number): Promise<boolean>
+  /** Gives an unused turn back. */
+  release(tasks: number): void
+  /** Resolves when the mailbox has got room, or may have. */
+  roomIn(mailbox: string): Promise<void>
+  /** Tasks were spooled (or moved, if negative). */
+  spooled(tasks: number): void
+}
+
+/** A live run, shared by its actor and whoever submitted it. */
+export interface LiveRun {
+  id: string
+  lines: number
+  accepted: number
+  /** Tasks in the spool. */
+  spooled: number
+  /** Tasks that this node put into mailboxes, or found there. */
+  dispatched: number
+  /** Tasks with a final outcome, as last heard. */
+  done: number
+  source?: Source
+  /** Settles when the source has been taken to its end, or broke off. */
+  taken: PromiseWithResolvers<void>
+  /** Wakes whoever waits for room in the spool. */
+  drained?: () => void
+}
+
+export function runLogic(options: RunOptions, live: LiveRun) {
+  return runMachine.provide({
+    actors: {
+      takeSource: fromPromise<void>(async ({ self, signal }) => {
+        try {
+          await takeSource(options, live, signal, () =>
+            self._parent?.send({ type: 'spool.filled' }),
+          )
+          live.taken.resolve()
+        } catch (error) {
+          options.log.warn({ run: live.id, ...describeError(error) }, 'the source broke off')
+          live.taken.reject(error)
+          throw error
+        } finally {
+          delete live.source
+        }
+      }),
+      moveSpool: fromPromise<void>(async ({ signal }) => {
+        try {
+          await moveSpool(options, live, signal)
+        } catch (error) {
+          options.log.warn({ run: live.id, ...describeError(error) }, 'the spool does not move')
+          throw error
+        }
+      }),
+    },
+  })
+}
+
+async function takeSource(
+  options: RunOptions,
+  live: LiveRun,
+  signal: AbortSignal,
+  spoolFilled: () => void,
+): Promise<void> {
+  if (live.source === undefined) return
+  const { accounting, clock } = options
+  for await (const piece of live.source(live.lines)) {
+    if (signal.aborted) return
+    const numbered = await numberTasks(accounting, live.id, live.accepted, piece.read)
+    const envelopes = pack(live.id, numbered.items, clock.now(), options.pack)
+    const direct = await sendDirectly(options, live, envelopes)
+    const spool = envelopes.slice(direct)
+    const tasks = spool.reduce((sum, envelope) => sum + countSeqs(envelope.seqs), 0)
+    if (tasks > 0) await roomInSpool(options, live, tasks, signal)
+    await accounting.commit(live.id, {
+      afterLine: live.lines,
+      lines: piece.lines,
+      accepted: numbered.accepted,
+      rejected: numbered.rejected,
+      spool,
+    })
+    live.lines = piece.lines
+    live.accepted = numbered.accepted
+    if (tasks > 0) {
+      live.spooled += tasks
+      options.spooled(tasks)
+      spoolFilled()
+    }
+  }
+  await accounting.close(live.id)
+}
+
+/** Send as many envelopes, in order, as find their turn soon; returns how many. */
+async function sendDirectly(
+  options: RunOptions,
+  live: LiveRun,
+  envelopes: readonly Envelope[],
+): Promise<number> {
+  // What waits in the spool goes first.
+  if (live.spooled > 0) return 0
+  let sent = 0
+  const sends: Promise<void>[] = []
+  for (const envelope of envelopes) {
+    const tasks = countSeqs(envelope.seqs)
+    if (!(await options.admit(tasks, options.patienceMs))) break
+    if (!(await options.admission.reserve(envelope.mailbox, live.id, tasks, options.depthMax))) {
+      options.release(tasks)
+      break
+    }
+    live.dispatched += tasks
+    sends.push(send(options, envelope))
+    sent += 1
+  }
+  await Promise.all(sends)
+  return sent
+}
+
+function send(options: RunOptions, envelope: Envelope): Promise<void> {
+  return options.mailboxes.send([workMessage(envelope, delayOf(envelope, options.clock.now()))])
+}
+
+async function roomInSpool(
+  options: RunOptions,
+  live: LiveRun,
+  tasks: number,
+  signal: AbortSignal,
+): Promise<void> {
+  while (live.spooled > 0 && live.spooled + tasks > options.spoolMax) {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    live.drained = resolve
+    signal.addEventListener('abort', () => resolve(), { once: true })
+    await promise
+    signal.throwIfAborted()
+  }
+}
+
+/** Envelopes looked at in one go. */
+const spoolBatch = 16
+
+async function moveSpool(options: RunOptions, live: LiveRun, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    const envelopes = await options.accounting.peekSpool(live.id, spoolBatch)
+    if (envelopes.length === 0) return
+    for (const envelope of envelopes) {
+      const tasks = countSeqs(envelope.seqs)
+      if (!(await options.admit(tasks))) return
+      while (
+        !(await options.admission.reserve(envelope.mailbox, live.id, tasks, options.depthMax))
+      ) {
+        await options.roomIn(envelope.mailbox)
+        signal.throwIfAborted()
+      }
+      signal.throwIfAborted()
+      await send(options, envelope)
+      await options.accounting.dropSpool(live.id, 1, tasks)
+      live.dispatched += tasks
+      live.spooled -= tasks
+      options.spooled(-tasks)
+      live.drained?.()
+    }
+  }
+}

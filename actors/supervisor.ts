@@ -1,0 +1,128 @@
+/**
+ * Binds the supervisor's machine to XState: children are native XState children of their
+ * supervisor, so that an inspector sees the tree that is there.
+ */
+import { type AnyActorLogic, type AnyActorRef, assign, stopChild } from 'xstate'
+import { type SupervisorPolicy, supervisorMachine } from '../machines/supervisor.ts'
+import { describeError } from './errors.ts'
+import type { Clock, Log } from './ports.ts'
+
+/** How to bring a child to life. Its snapshots carry the tag `ready` once it can be used. */
+export interface ChildSpec {
+  logic: AnyActorLogic
+  input?: unknown
+}
+
+/** A child by name; its specification is asked for anew for each of its lives. */
+export interface NamedChild {
+  id: string
+  spec(): ChildSpec
+}
+
+export interface SupervisorOptions {
+  id: string
+  policy: SupervisorPolicy
+  children: readonly NamedChild[]
+  /** The specification of a child that is added later, by `child.add`. */
+  specOf?: (id: string) => ChildSpec
+  clock: Clock
+  random(): number
+  log: Log
+}
+
+/** A supervisor as the specification of a child: supervisors nest. */
+export function supervisor(options: SupervisorOptions): ChildSpec {
+  const { clock, random, log } = options
+  const named = new Map(options.children.map((child) => [child.id, child]))
+
+  const specOf = (id: string): ChildSpec => {
+    const spec = named.get(id)?.spec() ?? options.specOf?.(id)
+    if (spec === undefined) throw new Error(`supervisor ${options.id} has no child "${id}"`)
+    return spec
+  }
+
+  const logic = supervisorMachine.provide({
+    actions: {
+      startChild: assign(({ spawn, self }, { id, incarnation }) => {
+        const spec = specOf(id)
+        const child = spawn(spec.logic, {
+          id: childName(id, incarnation),
+          input: spec.input,
+        } as never) as AnyActorRef
+        const failed = (message: string) =>
+          self.send({
+            type: 'child.failed',
+            id,
+            incarnation,
+            message,
+            at: clock.monotonic(),
+            random: random(),
+          })
+        let ready = false
+        child.subscribe({
+          next(snapshot: unknown) {
+            if (ready || !isReady(snapshot)) return
+            ready = true
+            self.send({ type: 'child.ready', id, incarnation })
+          },
+          error: (error: unknown) => failed(describeError(error).message),
+          complete: () => self.send({ type: 'child.ended', id, incarnation }),
+        })
+        return {}
+      }),
+      askChildToStop: ({ self }, { id, incarnation }) => {
+        childOf(self, id, incarnation)?.send({ type: 'stop' })
+      },
+      removeChild: stopChild(
+        // The name of a child that is gone already is not an error to XState.
+        (_, params) => childName(params.id, params.incarnation),
+      ),
+      failChild: ({ event, self }) => {
+        if (event.type !== 'child.late' && event.type !== 'child.ended') return
+        const message = event.type === 'child.late' ? 'was not ready in time' : 'ended unasked'
+        const { id, incarnation } = event
+        const at = clock.monotonic()
+        self.send({ type: 'child.failed', id, incarnation, message, at, random: random() })
+      },
+      reportFailure: (_, { id, message, restartInMs }) => {
+        const path = `${options.id}/${id}`
+        if (restartInMs === undefined) log.error({ path, error: message }, 'an actor failed for good')
+        else log.warn({ path, error: message, restartInMs }, 'an actor failed and will be restarted')
+      },
+    },
+  })
+
+  return {
+    logic,
+    input: {
+      name: options.id,
+      policy: options.policy,
+      children: options.children.map((child) => child.id),
+    },
+  }
+}
+
+/** Unique in every life: XState would leak an earlier child of the same name. */
+function childName(id: string, incarnation: number): string {
+  return `${id}:${incarnation}`
+}
+
+export function childOf(
+  parent: AnyActorRef,
+  id: string,
+  incarnation: number,
+): AnyActorRef | undefined {
+  return (parent.getSnapshot() as { children: Record<string, AnyActorRef> }).children[
+    childName(id, incarnation)
+  ]
+}
+
+export function isReady(snapshot: unknown): boolean {
+  return (
+    typeof snapshot === 'object' &&
+    snapshot !== null &&
+    'hasTag' in snapshot &&
+    typeof snapshot.hasTag === 'function' &&
+    snapshot.hasTag('ready') === true
+  )
+}

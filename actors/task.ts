@@ -1,0 +1,50 @@
+/**
+ * A task line: one unit of work as its author writes it (contract section 5), and the check that
+ * lets it in or says where it is wrong.
+ */
+import { z } from 'zod'
+import type { Priority } from './ports.ts'
+
+export const priorities = ['critical', 'high', 'normal', 'low'] as const satisfies Priority[]
+
+const countingNumber = z.int().min(1)
+const name = z.string().min(1).max(512)
+
+/** Every field of a task line but `input`, which belongs to its kind. */
+export const taskLine = z.strictObject({
+  kind: name,
+  input: z.unknown().optional(),
+  id: name.optional(),
+  target: name.optional(),
+  key: name.optional(),
+  priority: z.enum(priorities).optional(),
+  timeoutMs: countingNumber.max(86_400_000).optional(),
+  attempts: countingNumber.max(100).optional(),
+  delayMs: z.int().min(0).max(31_536_000_000).optional(),
+  deadlineMs: countingNumber.optional(),
+  delivery: z.enum(['at-least-once', 'at-most-once']).optional(),
+  dependsOn: z.array(name).max(1000).optional(),
+  placement: z.enum(['any', 'balanced', 'sharded', 'all']).optional(),
+  select: z.record(z.string(), z.string()).optional(),
+  dedupeKey: name.optional(),
+  dedupeTtlMs: countingNumber.optional(),
+  retryOn: z.array(z.string()).optional(),
+  neverOn: z.array(z.string()).optional(),
+  labels: z.record(z.string(), z.string()).optional(),
+})
+
+/** A task as it travels: what its line said, without what its envelope says for all. */
+export type Task = Omit<z.infer<typeof taskLine>, 'kind' | 'priority'>
+
+export interface AcceptedTask {
+  kind: string
+  priority: Priority
+  task: Task
+}
+
+/** A line that was not taken, and why. `line` counts from 1; `path` is where in it. */
+export interface Rejection {
+  line: number
+  path: string
+  message: string
+}

@@ -1,0 +1,449 @@
+/**
+ * Binds a worker to its mailbox: runs each envelope's tasks and settles the envelope (results,
+ * retries) before it is acknowledged. A crash anywhere brings the envelope back; the ids of what
+ * was settled already collide with themselves.
+ */
+import { type AnyActorRef, fromPromise } from 'xstate'
+import { type BackoffPolicy, backoffMs } from '../machines/backoff.ts'
+import { type Outcome, outcomeCode } from '../machines/outcome.ts'
+import { triesAgain } from '../machines/retry.ts'
+import { workerMachine } from '../machines/worker.ts'
+import {
+  appendSeq,
+  countSeqs,
+  eachSeq,
+  type Envelope,
+  envelopeId,
+  envelopeVersion,
+  type ResultsEnvelope,
+  resultsMailbox,
+  type TaskResult,
+  workMessage,
+} from './envelope.ts'
+import { MusterError } from './errors.ts'
+import type { Kind } from './kind.ts'
+import type { Paces } from './paces.ts'
+import type {
+  Accounting,
+  Attempt,
+  Clock,
+  Delivery,
+  Execution,
+  Log,
+  Mailboxes,
+  Message,
+  Receiver,
+  SeqRange,
+} from './ports.ts'
+import { Slots } from './slots.ts'
+import type { ChildSpec } from './supervisor.ts'
+import type { Task } from './task.ts'
+
+export interface WorkerOptions {
+  mailbox: string
+  kind: Kind
+  /** Tasks of the mailbox run one after the other, and are retried in place. */
+  ordered: boolean
+  node: string
+  retry: BackoffPolicy
+  /** Crashes while one marked task was running that make it poison. */
+  poisonKills: number
+  /** How long a stopping worker waits for what it has at hand. */
+  graceMs: number
+  mailboxes: Mailboxes
+  accounting: Accounting
+  paces: Paces
+  clock: Clock
+  random(): number
+  log: Log
+}
+
+/** Work without a pause may hold the event loop this long, ms. */
+const breathAfterMs = 10
+
+export function worker(options: WorkerOptions): ChildSpec {
+  const { mailbox, kind, ordered } = options
+  const slots = new Slots(kind.concurrency)
+  let receiver: Receiver | undefined
+
+  const handle = (self: AnyActorRef) => async (delivery: Delivery) => {
+    const envelope = delivery.body as Envelope
+    const tasks = countSeqs(envelope.seqs)
+    self.send({ type: 'envelope.received', tasks })
+    try {
+      await workOff(options, slots, envelope, delivery)
+      self.send({ type: 'envelope.settled', tasks })
+    } catch (error) {
+      self.send({ type: 'envelope.returned', tasks })
+      throw error
+    }
+  }
+
+  return {
+    logic: workerMachine.provide({
+      actors: {
+        open: fromPromise<void>(async ({ self }) => {
+          const parent = (self as AnyActorRef)._parent ?? self
+          receiver = await options.mailboxes.receive(
+            mailbox,
+            { concurrency: kind.concurrency, ordered },
+            handle(parent as AnyActorRef),
+          )
+        }),
+        close: fromPromise<void>(async () => receiver?.stop(options.graceMs)),
+      },
+    }),
+  }
+}
+
+/** What became of one task of an envelope. */
+interface Ending {
+  seq: number
+  task: Task
+  outcome: Outcome
+  startedAt: number
+  durationMs: number
+  execution: Execution
+  history: Attempt[]
+  attempt: number
+}
+
+async function workOff(
+  options: WorkerOptions,
+  slots: Slots,
+  envelope: Envelope,
+  delivery: Delivery,
+): Promise<void> {
+  if (envelope.v !== envelopeVersion) {
+    throw new MusterError(
+      'ENVELOPE_VERSION',
+      `expected an envelope of version ${envelopeVersion}, got ${envelope.v}: a newer node sent it`,
+    )
+  }
+  const jobs = await jobsOf(options, envelope, delivery)
+  const once = envelope.tasks.some((task) => task.delivery === 'at-most-once')
+  const careful = delivery.redeliveries > 0 || once
+  const startedAt = options.clock.monotonic()
+  const endings =
+    careful || options.ordered
+      ? await runOneByOne(options, envelope, delivery, jobs, careful)
+      : await runTogether(options, slots, envelope, delivery, jobs)
+  // Taken away meanwhile: whoever has it now settles it.
+  delivery.signal.throwIfAborted()
+  await options.mailboxes.send(settlementOf(options, envelope, endings))
+  if (endings.length > 0) {
+    const busyMs = options.kind.profile === 'cpu' ? options.clock.monotonic() - startedAt : 0
+    const workMs = endings.reduce((sum, ending) => sum + ending.durationMs, busyMs)
+    await options.paces.record(envelope.kind, workMs / endings.length)
+  }
+}
+
+interface Job {
+  seq: number
+  task: Task
+  history: Attempt[]
+}
+
+/** The tasks still to be run: on a redelivery, some may have been settled already. */
+async function jobsOf(
+  options: WorkerOptions,
+  envelope: Envelope,
+  delivery: Delivery,
+): Promise<Job[]> {
+  const pending =
+    delivery.redeliveries > 0
+      ? await options.accounting.pending(envelope.run, envelope.seqs)
+      : undefined
+  const jobs: Job[] = []
+  let index = 0
+  for (const seq of eachSeq(envelope.seqs)) {
+    const task = envelope.tasks[index]
+    if (task !== undefined && pending?.[index] !== false) {
+      jobs.push({ seq, task, history: envelope.history?.[index] ?? [] })
+    }
+    index += 1
+  }
+  return jobs
+}
+
+async function runTogether(
+  options: WorkerOptions,
+  slots: Slots,
+  envelope: Envelope,
+  delivery: Delivery,
+  jobs: readonly Job[],
+): Promise<Ending[]> {
+  const { clock } = options
+  const endings: Ending[] = []
+  const running: Promise<void>[] = []
+  let breathed = clock.monotonic()
+  for (const job of jobs) {
+    const wait = slots.take()
+    if (wait !== undefined) await wait
+    if (delivery.signal.aborted) {
+      slots.give()
+      break
+    }
+    const ending = runTask(options, envelope, delivery, job, envelope.attempt)
+    if (ending instanceof Promise) {
+      running.push(
+        ending.then((ended) => {
+          endings.push(ended)
+          slots.give()
+        }),
+      )
+    } else {
+      endings.push(ending)
+      slots.give()
+    }
+    if (clock.monotonic() - breathed > breathAfterMs) {
+      await clock.breathe()
+      breathed = clock.monotonic()
+    }
+  }
+  await Promise.all(running)
+  return running.length === 0 ? endings : endings.sort((a, b) => a.seq - b.seq)
+}
+
+/**
+ * One task after the other. On a redelivery each is noted before it runs: one that was noted and
+ * took its worker down too often is poison, and its neighbours are not made to suffer for it.
+ */
+async function runOneByOne(
+  options: WorkerOptions,
+  envelope: Envelope,
+  delivery: Delivery,
+  jobs: readonly Job[],
+  careful: boolean,
+): Promise<Ending[]> {
+  const notes = careful ? await delivery.notes() : {}
+  const kills = await countKills(delivery, notes)
+  const endings: Ending[] = []
+  for (const job of jobs) {
+    if (delivery.signal.aborted) break
+    const killed = kills.get(job.seq) ?? 0
+    if (killed >= options.poisonKills) {
+      const message = `its worker died ${killed + 1} times while it ran; it is not run again`
+      endings.push(deadEnding(options, envelope, job, { code: 'POISON', message }))
+      continue
+    }
+    const once = job.task.delivery === 'at-most-once'
+    if (once && notes[`started:${job.seq}`] !== undefined) {
+      const message = 'its worker was lost while it ran, and it must not run twice'
+      endings.push(deadEnding(options, envelope, job, { code: 'AT_MOST_ONCE', message }))
+      continue
+    }
+    if (once) await delivery.note({ [`started:${job.seq}`]: '1' })
+    else if (careful) await delivery.note({ running: String(job.seq) })
+    let attempt = envelope.attempt
+    let ending = await runTask(options, envelope, delivery, job, attempt)
+    while (options.ordered && isRetried(options, ending) && !delivery.signal.aborted) {
+      const history = [...ending.history, attemptOf(options, ending)]
+      await options.clock.wait(
+        backoffMs(options.retry, attempt, options.random()),
+        delivery.signal,
+      )
+      attempt += 1
+      ending = await runTask(options, envelope, delivery, { ...job, history }, attempt)
+    }
+    endings.push(ending)
+  }
+  if (careful) await delivery.note({ running: '' })
+  return endings
+}
+
+/** How often each task was running, and noted, when the worker died; counts the last death. */
+async function countKills(
+  delivery: Delivery,
+  notes: Record<string, string>,
+): Promise<Map<number, number>> {
+  const kills = new Map<number, number>()
+  for (const [field, count] of Object.entries(notes)) {
+    if (field.startsWith('kills:')) kills.set(Number(field.slice(6)), Number(count))
+  }
+  const running = notes['running'] ?? ''
+  if (running !== '') {
+    const seq = Number(running)
+    const count = (kills.get(seq) ?? 0) + 1
+    kills.set(seq, count)
+    await delivery.note({ [`kills:${seq}`]: String(count), running: '' })
+  }
+  return kills
+}
+
+function deadEnding(
+  options: WorkerOptions,
+  envelope: Envelope,
+  job: Job,
+  error: { code: string; message: string },
+): Ending {
+  return {
+    ...job,
+    outcome: 'dead',
+    startedAt: options.clock.now(),
+    durationMs: 0,
+    execution: { outcome: 'failed', error, stage: 'terminal' },
+    attempt: envelope.attempt,
+  }
+}
+
+/** Runs one attempt; at once, without a promise, when the executor does. */
+function runTask(
+  options: WorkerOptions,
+  envelope: Envelope,
+  delivery: Delivery,
+  job: Job,
+  attempt: number,
+): Ending | Promise<Ending> {
+  const { clock, kind } = options
+  const startedAt = clock.now()
+  const expired = expiry(envelope, job.task, attempt, startedAt)
+  if (expired !== undefined) {
+    const execution: Execution = { outcome: 'failed', error: expired, stage: 'terminal' }
+    return { ...job, outcome: 'expired', startedAt, durationMs: 0, execution, attempt }
+  }
+  const began = clock.monotonic()
+  const end = (execution: Execution): Ending => ({
+    ...job,
+    outcome: execution.outcome,
+    startedAt,
+    durationMs: Math.round((clock.monotonic() - began) * 1000) / 1000,
+    execution,
+    attempt,
+  })
+  const execution = kind.executor.run(job.task, {
+    run: envelope.run,
+    seq: job.seq,
+    kind: envelope.kind,
+    attempt,
+    signal: delivery.signal,
+  })
+  return execution instanceof Promise ? execution.then(end) : end(execution)
+}
+
+function expiry(
+  envelope: Envelope,
+  task: Task,
+  attempt: number,
+  now: number,
+): { code: string; message: string } | undefined {
+  if (task.deadlineMs === undefined || attempt > 1) return undefined
+  const acceptedAt = envelope.readyAt - (task.delayMs ?? 0)
+  if (now <= acceptedAt + task.deadlineMs) return undefined
+  return { code: 'EXPIRED', message: `not started within its deadline of ${task.deadlineMs} ms` }
+}
+
+function isRetried(options: WorkerOptions, ending: Ending): boolean {
+  const { outcome, execution, task, attempt } = ending
+  if (outcome !== 'failed' && outcome !== 'timeout') return false
+  const exitCode = exitCodeOf(execution.output)
+  return triesAgain({
+    outcome,
+    stage: execution.stage ?? 'run',
+    ...(execution.error === undefined ? {} : { errorCode: execution.error.code }),
+    ...(exitCode === undefined ? {} : { exitCode }),
+    attempt,
+    ...(task.attempts === undefined ? {} : { attempts: task.attempts }),
+    ...(task.retryOn === undefined ? {} : { retryOn: task.retryOn }),
+    ...(task.neverOn === undefined ? {} : { neverOn: task.neverOn }),
+    kindAttempts: options.kind.attempts,
+    command: options.kind.retries === 'command',
+  })
+}
+
+function exitCodeOf(output: unknown): number | undefined {
+  if (typeof output !== 'object' || output === null || !('exitCode' in output)) return undefined
+  return typeof output.exitCode === 'number' ? output.exitCode : undefined
+}
+
+function attemptOf(options: WorkerOptions, ending: Ending): Attempt {
+  return {
+    attempt: ending.attempt,
+    startedAt: ending.startedAt,
+    durationMs: ending.durationMs,
+    node: options.node,
+    error: ending.execution.error ?? { code: 'FAILED', message: 'failed without saying why' },
+  }
+}
+
+/** The messages that settle an envelope: results of what is final, and what is tried again. */
+function settlementOf(
+  options: WorkerOptions,
+  envelope: Envelope,
+  endings: readonly Ending[],
+): Message[] {
+  const final: Ending[] = []
+  const again: Ending[] = []
+  for (const ending of endings) {
+    // In order, a task was retried in place, as long as it could be.
+    if (!options.ordered && isRetried(options, ending)) again.push(ending)
+    else final.push(ending)
+  }
+  return [
+    ...(again.length === 0 ? [] : [retryOf(options, envelope, again)]),
+    ...(final.length === 0 ? [] : [resultsOf(options, envelope, final)]),
+  ]
+}
+
+function retryOf(options: WorkerOptions, envelope: Envelope, again: readonly Ending[]): Message {
+  const delayMs = backoffMs(options.retry, envelope.attempt, options.random())
+  return workMessage(
+    {
+      ...envelope,
+      attempt: envelope.attempt + 1,
+      readyAt: options.clock.now() + delayMs,
+      seqs: rangesOf(again),
+      tasks: again.map((ending) => ending.task),
+      history: again.map((ending) => [...ending.history, attemptOf(options, ending)]),
+    },
+    delayMs,
+  )
+}
+
+function resultsOf(options: WorkerOptions, envelope: Envelope, final: readonly Ending[]): Message {
+  const seqs = rangesOf(final)
+  const body: ResultsEnvelope = {
+    v: envelopeVersion,
+    run: envelope.run,
+    mailbox: envelope.mailbox,
+    kind: envelope.kind,
+    attempt: envelope.attempt,
+    node: options.node,
+    worker: options.mailbox,
+    seqs,
+    outcomes: final.map((ending) => outcomeCode(ending.outcome)).join(''),
+    results: final.map((ending) => resultOf(envelope, ending)),
+  }
+  return {
+    mailbox: resultsMailbox,
+    id: envelopeId({ run: envelope.run, seqs, attempt: envelope.attempt }, '.r'),
+    priority: envelope.priority,
+    delayMs: 0,
+    body,
+  }
+}
+
+function resultOf(envelope: Envelope, ending: Ending): TaskResult {
+  const { task, execution, history } = ending
+  const lastTry = history.at(-1)
+  // In place retries wait for their back-off, not for a worker.
+  const readyAt =
+    lastTry !== undefined && ending.attempt > envelope.attempt ? ending.startedAt : envelope.readyAt
+  return {
+    ...(task.id === undefined ? {} : { id: task.id }),
+    ...(task.target === undefined ? {} : { target: task.target }),
+    ...(ending.attempt === envelope.attempt ? {} : { attempt: ending.attempt }),
+    startedAt: ending.startedAt,
+    durationMs: ending.durationMs,
+    queueMs: Math.max(0, ending.startedAt - readyAt),
+    ...(execution.output === undefined ? {} : { output: execution.output }),
+    ...(execution.error === undefined ? {} : { error: execution.error }),
+    ...(history.length === 0 ? {} : { attempts: history }),
+  }
+}
+
+function rangesOf(endings: readonly Ending[]): SeqRange[] {
+  const seqs: SeqRange[] = []
+  for (const ending of endings) appendSeq(seqs, ending.seq)
+  return seqs
+}

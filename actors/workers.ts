@@ -1,0 +1,91 @@
+/**
+ * The workers of a node: one for the mailbox of every kind it knows, and one for each ordered
+ * partition as soon as somebody uses it.
+ */
+import { type AnyActorRef, fromPromise } from 'xstate'
+import { serviceMachine } from '../machines/service.ts'
+import type { SupervisorPolicy } from '../machines/supervisor.ts'
+import { mailboxKind, workMailbox } from './envelope.ts'
+import type { Kinds } from './kind.ts'
+import { type ChildSpec, type NamedChild, supervisor } from './supervisor.ts'
+import { type WorkerOptions, worker } from './worker.ts'
+
+export interface WorkersOptions
+  extends Omit<WorkerOptions, 'mailbox' | 'kind' | 'ordered' | 'graceMs'> {
+  kinds: Kinds
+  graceMs(): number
+  policy: SupervisorPolicy
+}
+
+export function workersSupervisor(options: WorkersOptions): ChildSpec {
+  const { kinds, mailboxes } = options
+
+  const workerOf = (mailbox: string): ChildSpec => {
+    const of = mailboxKind(mailbox)
+    const kind = of === undefined ? undefined : kinds.get(of.kind)
+    if (of === undefined || kind === undefined) {
+      throw new Error(`expected the mailbox of a known kind, got ${mailbox}`)
+    }
+    return worker({ ...options, mailbox, kind, ordered: of.ordered, graceMs: options.graceMs() })
+  }
+
+  const isOurs = (mailbox: string): boolean => {
+    const of = mailboxKind(mailbox)
+    return of !== undefined && kinds.has(of.kind)
+  }
+
+  /** Hears of new mailboxes and has a worker started for each of ours. */
+  const scout: NamedChild = {
+    id: 'scout',
+    spec: () => {
+      let unsubscribe: (() => Promise<void>) | undefined
+      return {
+        logic: serviceMachine.provide({
+          actors: {
+            open: fromPromise<void>(async ({ self }) => {
+              const workers = (self as AnyActorRef)._parent?._parent
+              const found = (mailbox: string) => {
+                if (isOurs(mailbox)) workers?.send({ type: 'child.add', id: mailbox })
+              }
+              unsubscribe = await mailboxes.onNew(found)
+              for (const mailbox of await mailboxes.names()) found(mailbox)
+            }),
+            close: fromPromise<void>(async () => unsubscribe?.()),
+          },
+        }),
+      }
+    },
+  }
+
+  const executors = [...new Set([...kinds.values()].map((kind) => kind.executor))]
+  const hands: NamedChild = {
+    id: 'executors',
+    spec: () => ({
+      logic: serviceMachine.provide({
+        actors: {
+          open: fromPromise<void>(async () => {
+            await Promise.all(executors.map((executor) => executor.start()))
+          }),
+          close: fromPromise<void>(async () => {
+            await Promise.all(executors.map((executor) => executor.stop()))
+          }),
+        },
+      }),
+    }),
+  }
+
+  const own = [...kinds.keys()].map((kind): NamedChild => {
+    const mailbox = workMailbox(kind, undefined, 1)
+    return { id: mailbox, spec: () => workerOf(mailbox) }
+  })
+
+  return supervisor({
+    id: 'workers',
+    policy: options.policy,
+    children: [hands, ...own, scout],
+    specOf: workerOf,
+    clock: options.clock,
+    random: options.random,
+    log: options.log,
+  })
+}

@@ -1,0 +1,151 @@
+/**
+ * The dispatcher: decides what may go out now. An offer of tasks is granted when the token bucket
+ * holds as many tokens and the tasks in flight stay within their bound; offers are granted in the
+ * order in which they came, so that a large run cannot starve a small one.
+ */
+import { fromPromise, setup } from 'xstate'
+import { type Bucket, type BucketPolicy, fullBucket, refill, waitForTokens } from './bucket.ts'
+
+export interface Offer {
+  id: number
+  tasks: number
+}
+
+export interface DispatcherInput {
+  bucket: BucketPolicy
+  /** Most tasks in flight: dispatched and without a final outcome. */
+  inFlightMax: number
+  /** Monotonic ms. */
+  at: number
+}
+
+export interface DispatcherContext {
+  policy: BucketPolicy
+  inFlightMax: number
+  bucket: Bucket
+  inFlight: number
+  offers: readonly Offer[]
+}
+
+export type DispatcherEvent =
+  | { type: 'stop' }
+  | { type: 'tasks.offered'; offer: Offer; at: number }
+  | { type: 'offer.withdrawn'; id: number; at: number }
+  /** Tasks have a final outcome; also corrects what was lost count of (then it may be negative). */
+  | { type: 'tasks.settled'; tasks: number; at: number }
+  | { type: 'tokens.due'; at: number }
+  | { type: 'intake.closed' }
+  | { type: 'run.opened'; run: string }
+  | { type: 'run.ended'; run: string }
+  | { type: `xstate.error.actor.${string}` }
+
+const unbound = (name: string) =>
+  fromPromise<void>(() => Promise.reject(new Error(`bind ${name} in actors/dispatcher.ts`)))
+
+const machineSetup = setup({
+  types: {
+    context: {} as DispatcherContext,
+    input: {} as DispatcherInput,
+    events: {} as DispatcherEvent,
+  },
+  actors: { open: unbound('open'), close: unbound('close') },
+  actions: {
+    /** Bring the actor of a live run to life, and take it out when the run is over. */
+    startRun: (_, _params: { run: string }) => {
+      throw new Error('bind startRun in actors/dispatcher.ts')
+    },
+    removeRun: (_, _params: { run: string }) => {
+      throw new Error('bind removeRun in actors/dispatcher.ts')
+    },
+    /** The offer may go out. */
+    grant: (_, _params: { id: number }) => {
+      throw new Error('bind grant in actors/dispatcher.ts')
+    },
+    /** Send `tokens.due` after so many ms; a later call replaces an earlier one. */
+    awaitTokens: (_, _params: { ms: number }) => {
+      throw new Error('bind awaitTokens in actors/dispatcher.ts')
+    },
+  },
+})
+
+/** What the event changes, before anything is granted. */
+function change(context: DispatcherContext, event: DispatcherEvent): Partial<DispatcherContext> {
+  switch (event.type) {
+    case 'tasks.offered':
+      return { offers: [...context.offers, event.offer] }
+    case 'offer.withdrawn':
+      return { offers: context.offers.filter((offer) => offer.id !== event.id) }
+    case 'tasks.settled':
+      return { inFlight: Math.max(0, context.inFlight - event.tasks) }
+    default:
+      return {}
+  }
+}
+
+const decide = machineSetup.enqueueActions(({ context, event, enqueue }) => {
+  if (!('at' in event)) return
+  const after = { ...context, ...change(context, event) }
+  const offers = [...after.offers]
+  let { inFlight } = after
+  const bucket = { ...refill(after.bucket, after.policy, event.at) }
+  for (;;) {
+    const next = offers[0]
+    if (next === undefined) break
+    // Nothing in flight: an offer larger than the bound goes alone rather than never.
+    if (inFlight > 0 && inFlight + next.tasks > after.inFlightMax) break
+    const price = Math.min(next.tasks, after.policy.burst)
+    const waitMs = waitForTokens(bucket, after.policy, price)
+    if (waitMs > 0) {
+      enqueue({ type: 'awaitTokens', params: { ms: waitMs } })
+      break
+    }
+    bucket.tokens -= next.tasks
+    inFlight += next.tasks
+    offers.shift()
+    enqueue({ type: 'grant', params: { id: next.id } })
+  }
+  enqueue.assign({ offers, inFlight, bucket })
+})
+
+export const dispatcherMachine = machineSetup.createMachine({
+  id: 'dispatcher',
+  context: ({ input }) => ({
+    policy: input.bucket,
+    inFlightMax: input.inFlightMax,
+    bucket: fullBucket(input.bucket, input.at),
+    inFlight: 0,
+    offers: [],
+  }),
+  initial: 'starting',
+  on: {
+    'tasks.offered': { actions: decide },
+    'offer.withdrawn': { actions: decide },
+    'tasks.settled': { actions: decide },
+    'tokens.due': { actions: decide },
+    'run.opened': {
+      actions: { type: 'startRun', params: ({ event }) => ({ run: event.run }) },
+    },
+    'run.ended': {
+      actions: { type: 'removeRun', params: ({ event }) => ({ run: event.run }) },
+    },
+    // A run's actor says in the log why it failed; its run is durable and can be resumed.
+    'xstate.error.actor.*': {},
+  },
+  states: {
+    starting: {
+      invoke: { src: 'open', onDone: 'accepting' },
+      on: { stop: 'stopping' },
+    },
+    accepting: {
+      tags: ['ready', 'accepting'],
+      on: { stop: 'stopping', 'intake.closed': 'draining' },
+    },
+    /** No new runs; those at hand go on. */
+    draining: {
+      tags: ['ready'],
+      on: { stop: 'stopping' },
+    },
+    stopping: { invoke: { src: 'close', onDone: 'stopped' } },
+    stopped: { type: 'final' },
+  },
+})

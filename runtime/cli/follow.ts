@@ -1,0 +1,40 @@
+/** Follow a run to its end, with its progress on stderr. */
+import type { Run } from '../../actors/ports.ts'
+import type { Rejection } from '../../actors/task.ts'
+import type { Intake, Muster } from '../client.ts'
+import type { Progress } from './progress.ts'
+import type { Terminal } from './terminal.ts'
+
+/**
+ * The run when it has ended.
+ * @throws whatever `signal` was aborted with
+ */
+export async function follow(
+  muster: Muster,
+  run: string,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<Run> {
+  let last: Run | undefined
+  for await (const event of muster.events(run, { signal })) {
+    last = event.run
+    progress.update(event.run)
+    if (event.type === 'done') break
+  }
+  return last ?? muster.get(run)
+}
+
+const rejectionsShown = 20
+
+/** The lines that were not taken, and why. */
+export function sayRejections(intake: Intake, terminal: Terminal): void {
+  for (const rejection of intake.rejected.slice(0, rejectionsShown)) {
+    terminal.say(rejectionLine(rejection))
+  }
+  const more = intake.rejectedCount - Math.min(intake.rejected.length, rejectionsShown)
+  if (more > 0) terminal.say(`… and ${more} more rejected lines`)
+}
+
+export function rejectionLine({ line, path, message }: Rejection): string {
+  return `line ${line}: ${path === '' ? '' : `${path}: `}${message}`
+}

@@ -1,0 +1,157 @@
+/** Find the node to talk to: a URL, a live node of the data directory, or one in this process. */
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { UnavailableError } from '../../actors/errors.ts'
+import { connect, type Muster, TokenError } from '../client.ts'
+import type { MusterNode } from '../node.ts'
+import type { Globals, Invocation } from './invocation.ts'
+import { dataDirOf, loadSettings, type SettingFlags } from './settings.ts'
+
+export interface Located {
+  muster: Muster
+  /** The node runs in this process and ends with it. */
+  isHere: boolean
+  /** The node is on this machine. */
+  isLocal: boolean
+  stop(): Promise<void>
+}
+
+/** What a node in this process is made of; absent: this verb needs a running node. */
+export interface InProcess {
+  roles: ('dispatcher' | 'worker' | 'collector')[]
+  ephemeral?: boolean
+  tasksFiles?: string[]
+  flags?: SettingFlags
+}
+
+export async function locate(invocation: Invocation, inProcess?: InProcess): Promise<Located> {
+  const { globals } = invocation
+  const token = await readToken(globals)
+  const url = globals.url ?? process.env['MUSTER_URL']
+  if (url !== undefined && url !== '') return remote(url, token, globals.url === undefined)
+  const dataDir = dataDirOf(globals)
+  if (inProcess?.ephemeral !== true) {
+    const live = await findLiveNode(dataDir)
+    if (live !== undefined) return remote(live, token, true)
+  }
+  if (inProcess === undefined) {
+    throw new UnavailableError(
+      `no node is running on ${dataDir}; start one with \`muster start\`, or name one with --url`,
+    )
+  }
+  return startHere(invocation, dataDir, inProcess)
+}
+
+async function remote(url: string, token: string | undefined, isLocal: boolean): Promise<Located> {
+  const muster = await connect({ url, ...(token === undefined ? {} : { token }) })
+  return { muster, isHere: false, isLocal, stop: async () => {} }
+}
+
+async function startHere(
+  invocation: Invocation,
+  dataDir: string,
+  inProcess: InProcess,
+): Promise<Located> {
+  const { terminal } = invocation
+  const config = await loadSettings(invocation, inProcess.flags ?? {})
+  const { createNode } = await import('../node.ts')
+  const node: MusterNode = createNode({
+    config,
+    dataDir,
+    roles: inProcess.roles,
+    listen: false,
+    ephemeral: inProcess.ephemeral === true,
+    tasksFiles: inProcess.tasksFiles ?? [],
+    say: (line) => terminal.say(line),
+  })
+  try {
+    await node.start()
+  } catch (error) {
+    await node.stop()
+    throw error
+  }
+  const muster = await connect({ url: 'http://muster', fetch: (request) => node.fetch(request) })
+  return { muster, isHere: true, isLocal: true, stop: () => node.stop() }
+}
+
+/** The bearer token of --token-file or MUSTER_TOKEN_FILE. */
+export async function readToken(globals: Globals): Promise<string | undefined> {
+  const file = globals.tokenFile ?? process.env['MUSTER_TOKEN_FILE']
+  if (file === undefined || file === '') return undefined
+  try {
+    const token = (await readFile(file, 'utf8')).trim()
+    if (token !== '') return token
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new TokenError(`cannot read the token file: ${reason}`, { cause: error })
+  }
+  throw new TokenError(`the token file ${file} is empty; write the node's token into it`)
+}
+
+interface NodeFile {
+  pid: number
+  url: string
+  startedAt: number
+}
+
+const probeMs = 1000
+
+/** The URL of the youngest node of this data directory that is alive and answers. */
+export async function findLiveNode(dataDir: string): Promise<string | undefined> {
+  const folder = join(dataDir, 'nodes')
+  const names = await readdir(folder).catch(() => [])
+  const files = await Promise.all(
+    names.filter((name) => name.endsWith('.json')).map((name) => readNodeFile(join(folder, name))),
+  )
+  const alive = files
+    .filter((file) => file !== undefined && isAlive(file.pid))
+    .sort((a, b) => (b?.startedAt ?? 0) - (a?.startedAt ?? 0))
+  for (const file of alive) {
+    // After a reboot the pid may be somebody else's: only an answer counts.
+    if (file !== undefined && (await answers(file.url))) return file.url
+  }
+  return undefined
+}
+
+/** Undefined for a file that is half written, of a node without a port, or just gone. */
+async function readNodeFile(path: string): Promise<NodeFile | undefined> {
+  const text = await readFile(path, 'utf8').catch(() => '')
+  try {
+    const value: unknown = JSON.parse(text)
+    return isNodeFile(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function isNodeFile(value: unknown): value is NodeFile {
+  if (typeof value !== 'object' || value === null) return false
+  return (
+    'pid' in value &&
+    typeof value.pid === 'number' &&
+    'url' in value &&
+    typeof value.url === 'string' &&
+    'startedAt' in value &&
+    typeof value.startedAt === 'number'
+  )
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    // EPERM: it is there, and somebody else's.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
+}
+
+async function answers(url: string): Promise<boolean> {
+  try {
+    const response = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(probeMs) })
+    await response.body?.cancel()
+    return true
+  } catch {
+    return false
+  }
+}

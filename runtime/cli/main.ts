@@ -1,0 +1,66 @@
+/** The command line: parse, perform one verb, exit with its code. */
+import { readFileSync } from 'node:fs'
+import { type Command, CommanderError } from 'commander'
+import { UsageError } from '../../actors/errors.ts'
+import { exitCodeOfError, exitCodes } from './exit.ts'
+import { buildProgram } from './program.ts'
+
+const raw = process.argv.slice(2)
+process.exit(await main(raw))
+
+async function main(words: readonly string[]): Promise<number> {
+  const dashes = words.indexOf('--')
+  const before = dashes < 0 ? words : words.slice(0, dashes)
+  const argv = dashes < 0 ? undefined : words.slice(dashes + 1)
+  let code: number = exitCodes.ok
+  const program = buildProgram({
+    version: version(),
+    argv,
+    onExit: (verbCode) => {
+      code = verbCode
+    },
+  })
+  try {
+    if (argv !== undefined && verbOf(program, before) !== 'run') {
+      throw new UsageError('only `run` takes a command after --: muster run -- uname -r')
+    }
+    await program.parseAsync(before, { from: 'user' })
+    return code
+  } catch (error) {
+    if (error instanceof CommanderError) return parsed(error, program, before)
+    complain(error, before.includes('--debug'))
+    if (error instanceof UsageError) hint(program, before)
+    return exitCodeOfError(error)
+  }
+}
+
+function version(): string {
+  const manifest = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(manifest) as { version: string }).version
+}
+
+/** Help and version come as "errors" too; everything else is a command line nobody can follow. */
+function parsed(error: CommanderError, program: Command, words: readonly string[]): number {
+  if (error.exitCode === 0) return exitCodes.ok
+  if (error.code === 'commander.help') return exitCodes.usage
+  const message = error.message.replace(/^error: /, '').replaceAll('\n', ' ')
+  process.stderr.write(`muster: ${message}\n`)
+  hint(program, words)
+  return exitCodes.usage
+}
+
+function complain(error: unknown, debug: boolean): void {
+  const message = error instanceof Error ? error.message || error.name : String(error)
+  process.stderr.write(`muster: ${message}\n`)
+  if (debug) process.stderr.write(`${Bun.inspect(error)}\n`)
+}
+
+function hint(program: Command, words: readonly string[]): void {
+  const verb = verbOf(program, words)
+  process.stderr.write(`see: muster ${verb === undefined ? '' : `${verb} `}--help\n`)
+}
+
+function verbOf(program: Command, words: readonly string[]): string | undefined {
+  const names = new Set(program.commands.map((command) => command.name()))
+  return words.find((word) => names.has(word))
+}

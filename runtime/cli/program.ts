@@ -1,0 +1,208 @@
+/** The verbs and flags of the command line. Each verb's file is loaded when it is called. */
+import { Argument, Command, InvalidArgumentError, Option } from 'commander'
+import { parseDuration } from './duration.ts'
+import type { RunFlags } from './intake.ts'
+import type { Globals, Invocation } from './invocation.ts'
+import type { ResultsFlags } from './results.ts'
+import type { StartFlags } from './start.ts'
+import { Terminal } from './terminal.ts'
+
+export interface ProgramOptions {
+  version: string
+  /** The words after `--`, taken off before the flags are parsed. */
+  argv: readonly string[] | undefined
+  /** Called with the exit code of the verb. */
+  onExit: (code: number) => void
+}
+
+type Act = (invocation: Invocation) => Promise<number>
+
+export function buildProgram({ version, argv, onExit }: ProgramOptions): Command {
+  const program = new Command('muster')
+    .description('Runs work that must not get lost.')
+    .version(`muster ${version}`, '--version', 'print the version')
+    .helpOption('--help', 'print this help')
+    .helpCommand(false)
+    .usage('[flags] VERB …')
+    .exitOverride()
+    .configureOutput({ outputError: () => {} })
+    .addHelpText('after', examples)
+  addGlobals(program)
+
+  const perform = async (act: Act) => {
+    const { json = false, quiet = false, debug = false, ...rest } = program.opts<Partial<Globals>>()
+    const globals: Globals = { color: true, ...rest, json, quiet, debug }
+    const terminal = new Terminal(globals)
+    onExit(await act({ globals, terminal, ...(argv === undefined ? {} : { argv }) }))
+  }
+  addNodeVerbs(program, perform)
+  addWorkVerbs(program, perform)
+  addReadingVerbs(program, perform)
+  return program
+}
+
+type Perform = (act: Act) => Promise<void>
+
+const examples = `
+Examples:
+  muster run tasks.ndjson                 run the tasks of a file and report
+  muster run -- uname -r                  run one command
+  muster start                            a node, until SIGTERM
+  muster submit tasks.ndjson              hand tasks to it and return
+  muster results RUN --outcome failed     what did not go well`
+
+function addGlobals(program: Command): void {
+  program
+    .option('--config <FILE>', 'configuration file (default ./muster.toml if there)')
+    .option('--data <DIR>', 'data directory (default ./.muster)')
+    .option('--redis <URL>', 'Redis to use instead of the embedded one')
+    .option('--url <URL>', 'the node to talk to')
+    .option('--token-file <FILE>', 'file with the bearer token')
+    .option('--json', 'data as JSON')
+    .option('--quiet', 'no progress and no messages but errors')
+    .option('--no-color', 'no colours')
+    .option('--debug', 'show the stack of an error')
+}
+
+function addNodeVerbs(program: Command, perform: Perform): void {
+  program
+    .command('start')
+    .description('run a node until SIGTERM')
+    .addOption(
+      new Option('--role <ROLE…>', 'dispatcher, worker, collector (default: all)').argParser(
+        collectRoles,
+      ),
+    )
+    .option('--workers <N>', 'tasks running at a time', parseCount)
+    .option('--host <ADDRESS>', 'address to listen on')
+    .option('--port <PORT>', 'port to listen on, 0 for any', parsePort)
+    .option('--node-id <ID>', 'name of this node')
+    .option('--tasks <FILE>', 'module with kinds of tasks (repeatable)', collect)
+    .option('--ephemeral', 'everything in memory, nothing durable')
+    .option('--print-config', 'print the configuration in force and stop')
+    .action((flags: StartFlags) =>
+      perform(async (invocation) => (await import('./start.ts')).start(invocation, flags)),
+    )
+  program
+    .command('init')
+    .description('write a commented muster.toml')
+    .action(() => perform(async (invocation) => (await import('./init.ts')).init(invocation)))
+  program
+    .command('completion')
+    .description('print a completion script')
+    .addArgument(new Argument('<shell>').choices(['bash', 'zsh', 'fish']))
+    .action((shell: 'bash' | 'zsh' | 'fish') =>
+      perform(async (invocation) =>
+        (await import('./completion.ts')).completion(invocation, shell, program),
+      ),
+    )
+}
+
+function addIntakeFlags(command: Command): Command {
+  return command
+    .option('--strict', 'run nothing if any line is bad')
+    .option('--reason <TEXT>', 'why, for the record')
+    .option('--idempotency-key <KEY>', 'once and never twice within 24 h')
+}
+
+function addWaitFlags(command: Command): Command {
+  return command
+    .option('--timeout <DURATION>', 'stop waiting after this long', duration)
+    .option('--results <FILE>', 'write every result line to a file')
+    .option('--tasks <FILE>', 'module with kinds of tasks (repeatable)', collect)
+    .option('--workers <N>', 'tasks running at a time in this process', parseCount)
+}
+
+function addWorkVerbs(program: Command, perform: Perform): void {
+  addWaitFlags(addIntakeFlags(program.command('run')))
+    .description('run tasks (NDJSON) or one command, wait and report')
+    .usage('[flags] FILE|-\n       muster run [flags] -- ARGV…')
+    .argument('[FILE]', 'file of tasks, one JSON object a line; - is stdin')
+    .option('--dry-run', 'check every line and run none')
+    .option('--ephemeral', 'everything in memory, nothing durable')
+    .action((file: string | undefined, flags: RunFlags) =>
+      perform(async (invocation) => (await import('./run.ts')).run(invocation, file, flags)),
+    )
+  addWaitFlags(addIntakeFlags(program.command('submit')))
+    .description('submit tasks to a running node, print the run id and return')
+    .argument('<FILE>', 'file of tasks, one JSON object a line; - is stdin')
+    .option('--wait', 'wait and report, as run does')
+    .action((file: string, flags: RunFlags & { wait?: boolean }) =>
+      perform(async (invocation) => (await import('./submit.ts')).submit(invocation, file, flags)),
+    )
+}
+
+function addReadingVerbs(program: Command, perform: Perform): void {
+  program
+    .command('watch')
+    .description('progress of a run until it ends')
+    .argument('<RUN>')
+    .option('--timeout <DURATION>', 'stop waiting after this long', duration)
+    .action((run: string, flags: { timeout?: number }) =>
+      perform(async (invocation) => (await import('./watch.ts')).watch(invocation, run, flags)),
+    )
+  program
+    .command('ls')
+    .description('list runs, newest first')
+    .action(() => perform(async (invocation) => (await import('./ls.ts')).ls(invocation)))
+  program
+    .command('show')
+    .description('one run, or one task with its attempts')
+    .argument('<RUN[/SEQ]>')
+    .action((name: string) =>
+      perform(async (invocation) => (await import('./show.ts')).show(invocation, name)),
+    )
+  program
+    .command('results')
+    .description('results of a run, folded or as NDJSON')
+    .argument('<RUN>')
+    .option('--outcome <OUTCOMES>', 'only these, with commas between: failed,timeout')
+    .addOption(
+      new Option('--fold <HOW>', 'same results together, or task by task')
+        .choices(['exact', 'none'])
+        .default('exact'),
+    )
+    .action((run: string, flags: ResultsFlags) =>
+      perform(async (invocation) => (await import('./results.ts')).results(invocation, run, flags)),
+    )
+}
+
+function duration(text: string): number {
+  try {
+    return parseDuration(text)
+  } catch (error) {
+    throw new InvalidArgumentError(error instanceof Error ? error.message : String(error))
+  }
+}
+
+function parseCount(text: string): number {
+  if (!/^[1-9]\d{0,5}$/.test(text)) {
+    throw new InvalidArgumentError(`expected a whole number of at least 1, got '${text}'`)
+  }
+  return Number(text)
+}
+
+function parsePort(text: string): number {
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535) {
+    throw new InvalidArgumentError(`expected a port, 0 to 65535, got '${text}'`)
+  }
+  return Number(text)
+}
+
+function collect(value: string, all: string[] | undefined): string[] {
+  return [...(all ?? []), value]
+}
+
+const roles = ['dispatcher', 'worker', 'collector'] as const
+type Role = (typeof roles)[number]
+
+function collectRoles(value: string, all: Role[] | undefined): Role[] {
+  const named = value.split(',').map((word) => {
+    const role = roles.find((each) => each === word)
+    if (role === undefined) {
+      throw new InvalidArgumentError(`expected some of ${roles.join(',')}, got '${word}'`)
+    }
+    return role
+  })
+  return [...(all ?? []), ...named]
+}

@@ -1,0 +1,178 @@
+/** `muster run`: submit, wait, report. `submit --wait` is the same. */
+import { UsageError } from '../../actors/errors.ts'
+import type { Run } from '../../actors/ports.ts'
+import type { Muster, RunHandle } from '../client.ts'
+import { Departure } from './departure.ts'
+import { exitCodeOfRun, exitCodes } from './exit.ts'
+import { follow, sayRejections } from './follow.ts'
+import { checkStrictly, type RunFlags, submitOptions } from './intake.ts'
+import type { Invocation } from './invocation.ts'
+import { type Located, locate } from './locate.ts'
+import { Progress } from './progress.ts'
+import { printReport, writeResults } from './results.ts'
+import { dataDirOf, workerSettings } from './settings.ts'
+import { commandSource, openSource, type Source } from './source.ts'
+
+export async function run(
+  invocation: Invocation,
+  file: string | undefined,
+  flags: RunFlags,
+): Promise<number> {
+  const departure = new Departure(flags.timeout)
+  let located: Located | undefined
+  try {
+    checkWords(invocation, file)
+    located = await locate(invocation, {
+      roles: ['dispatcher', 'worker', 'collector'],
+      ephemeral: flags.ephemeral === true,
+      tasksFiles: flags.tasks ?? [],
+      flags: workerSettings(flags.workers),
+    })
+    if (!located.isHere && (flags.tasks ?? []).length + (flags.workers ?? 0) > 0) {
+      invocation.terminal.say(
+        `muster: ${located.muster.url} has its own --tasks and --workers; those here are not used`,
+      )
+    }
+    departure.signal.throwIfAborted()
+    return await runOn(located, invocation, file, flags, departure)
+  } catch (error) {
+    const how = Departure.of(error)
+    if (how === undefined) throw error
+    return exitCodes[how]
+  } finally {
+    await located?.stop()
+    departure.dispose()
+  }
+}
+
+function checkWords(invocation: Invocation, file: string | undefined): void {
+  const { argv } = invocation
+  if (file !== undefined && argv !== undefined) {
+    throw new UsageError(`expected a FILE or a command after --, got both: '${file}' and --`)
+  }
+  if (argv !== undefined && (argv.length === 0 || argv[0] === '')) {
+    throw new UsageError('expected a command after --, got nothing: muster run -- uname -r')
+  }
+  if (file === undefined && argv === undefined) {
+    throw new UsageError(
+      'expected a FILE of NDJSON tasks, - for stdin, or a command: muster run -- uname -r',
+    )
+  }
+}
+
+async function runOn(
+  located: Located,
+  invocation: Invocation,
+  file: string | undefined,
+  flags: RunFlags,
+  departure: Departure,
+): Promise<number> {
+  const { terminal, argv } = invocation
+  const twice = flags.strict === true || flags.dryRun === true
+  const dataDir = dataDirOf(invocation.globals)
+  const source =
+    file === undefined
+      ? commandSource(argv ?? [], located.isLocal ? process.cwd() : undefined)
+      : await openSource(file, dataDir, twice)
+  const progress = new Progress(terminal)
+  try {
+    if (twice) {
+      const code = await checkStrictly(located.muster, source, terminal, progress, flags, departure)
+      if (code !== undefined) return code
+    }
+    return await submitAndWait(located, invocation, source, flags, progress, departure)
+  } finally {
+    progress.stop()
+    await source.remove()
+  }
+}
+
+async function submitAndWait(
+  located: Located,
+  invocation: Invocation,
+  source: Source,
+  flags: RunFlags,
+  progress: Progress,
+  departure: Departure,
+): Promise<number> {
+  const { muster } = located
+  const { terminal } = invocation
+  const opened = Promise.withResolvers<string>()
+  // A submission that fails must end the following as well, and the other way round.
+  const broken = new AbortController()
+  const signal = AbortSignal.any([departure.signal, broken.signal])
+  const intake = submitTo(muster, source, flags, progress, signal, opened.resolve)
+  intake.catch(opened.reject)
+  let id: string | undefined
+  try {
+    id = await opened.promise
+    const following = follow(muster, id, progress, signal)
+    following.catch(() => {})
+    const handle = await intake
+    progress.clear()
+    sayRejections(handle, terminal)
+    if (handle.resumed) terminal.say(`going on with ${id}: same content, unfinished`)
+    const finished = await following
+    progress.stop()
+    if (flags.results !== undefined) await writeResults(muster, id, flags.results)
+    await printReport(muster, finished, terminal)
+    return exitCodeOfRun(finished)
+  } catch (error) {
+    const how = Departure.of(error)
+    if (how === undefined) throw error
+    progress.stop()
+    await sayGoodbye(located, invocation, id, flags, how)
+    return exitCodes[how]
+  } finally {
+    broken.abort(new Error('the submission has ended'))
+  }
+}
+
+function submitTo(
+  muster: Muster,
+  source: Source,
+  flags: RunFlags,
+  progress: Progress,
+  signal: AbortSignal,
+  onOpen: (run: string) => void,
+): Promise<RunHandle> {
+  let isOpen = false
+  return muster.submit(source.open(), {
+    ...submitOptions(source, flags),
+    signal,
+    onOpen: (id) => {
+      isOpen = true
+      onOpen(id)
+    },
+    onSent: (bytes) => {
+      if (!isOpen) progress.sent(bytes, source.bytes)
+    },
+  })
+}
+
+/** Say how to find the run again. */
+async function sayGoodbye(
+  located: Located,
+  invocation: Invocation,
+  id: string | undefined,
+  flags: RunFlags,
+  how: 'timeout' | 'detached',
+): Promise<void> {
+  const { terminal } = invocation
+  const word = how === 'timeout' ? 'stopped waiting' : 'detached'
+  if (id === undefined) {
+    terminal.warn(
+      `muster: ${word} before every task was handed over; the same command goes on with it`,
+    )
+    return
+  }
+  const left = await located.muster.get(id).catch((): Run | undefined => undefined)
+  const rest = left === undefined ? '' : ` (${left.counts.pending} left)`
+  const fate = !located.isHere
+    ? `the run goes on: muster watch ${id}`
+    : flags.ephemeral === true
+      ? 'with --ephemeral nothing of it is kept'
+      : `the run stays in ${dataDirOf(invocation.globals)}: the same command resumes it`
+  terminal.warn(`muster: ${word} from ${id}${rest}; ${fate}`)
+  if (terminal.json && left !== undefined) await terminal.print(`${JSON.stringify(left)}\n`)
+}

@@ -1,0 +1,69 @@
+/** `muster start`: a node, until it is told to stop. */
+import { describeError } from '../../actors/errors.ts'
+import { sameSignalMs } from './departure.ts'
+import { exitCodes } from './exit.ts'
+import type { Invocation } from './invocation.ts'
+import { dataDirOf, loadSettings, type SettingFlags, workerSettings } from './settings.ts'
+
+export interface StartFlags {
+  role?: ('dispatcher' | 'worker' | 'collector')[]
+  host?: string
+  port?: number
+  nodeId?: string
+  workers?: number
+  tasks?: string[]
+  ephemeral?: boolean
+  printConfig?: boolean
+}
+
+export async function start(invocation: Invocation, flags: StartFlags): Promise<number> {
+  const { globals, terminal } = invocation
+  const config = await loadSettings(invocation, settingsOf(flags, globals.tokenFile))
+  if (flags.printConfig === true) {
+    const { printConfig } = await import('../../config/print.ts')
+    await terminal.print(printConfig(config, terminal.json ? 'json' : 'toml'))
+    return exitCodes.ok
+  }
+  const { createNode } = await import('../node.ts')
+  const node = createNode({
+    config,
+    dataDir: dataDirOf(globals),
+    ephemeral: flags.ephemeral === true,
+    ...(flags.role === undefined ? {} : { roles: flags.role }),
+    listen: true,
+    tasksFiles: flags.tasks ?? [],
+    say: (line) => terminal.say(line),
+  })
+  let askedAt: number | undefined
+  const onSignal = () => {
+    const now = performance.now()
+    if (askedAt === undefined) {
+      askedAt = now
+      terminal.say('stopping; once more to stop at once')
+      node.stop().catch((error: unknown) => {
+        terminal.warn(`muster: while stopping: ${describeError(error).message}`)
+      })
+    } else if (now - askedAt > sameSignalMs) {
+      terminal.warn('muster: stopped at once; what was running is run again by the next node')
+      process.exit(exitCodes.tryAgain)
+    }
+  }
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal)
+  try {
+    await node.start()
+  } catch (error) {
+    await node.stop()
+    throw error
+  }
+  return node.stopped
+}
+
+function settingsOf(flags: StartFlags, tokenFile: string | undefined): SettingFlags {
+  const settings: SettingFlags = {}
+  if (flags.host !== undefined) settings['http.host'] = flags.host
+  if (flags.port !== undefined) settings['http.port'] = flags.port
+  if (flags.nodeId !== undefined) settings['node.id'] = flags.nodeId
+  Object.assign(settings, workerSettings(flags.workers))
+  if (tokenFile !== undefined) settings['http.tokenFile'] = tokenFile
+  return settings
+}

@@ -1,0 +1,308 @@
+/**
+ * The library's way to a node: `connect({ url })` speaks its HTTP API. Inside a process that holds
+ * a node, `fetch: node.fetch` takes the same road without a socket.
+ */
+import { UnavailableError } from '../actors/errors.ts'
+import type { Attempt, Run } from '../actors/ports.ts'
+import type { ResultLine } from '../actors/result.ts'
+import type { Rejection } from '../actors/task.ts'
+import type { Outcome } from '../machines/outcome.ts'
+import { type Call, HttpClient, type HttpOptions, queryString, TokenError } from './client-http.ts'
+import {
+  ndjsonPieces,
+  pulledStream,
+  readEvents,
+  readLines,
+  type TaskLine,
+  type TaskSource,
+} from './client-stream.ts'
+
+export type { TaskLine, TaskSource }
+export { TokenError }
+
+export interface ConnectOptions extends HttpOptions {
+  /** How long a lost node is looked for again while following a run, ms. Default 30 000. */
+  patienceMs?: number
+}
+
+export interface SubmitOptions {
+  /** Why, for the run's record. */
+  reason?: string
+  /** Once and never twice, for 24 hours: the same key and tasks give the first run. */
+  idempotencyKey?: string
+  /** SHA-256 of the non-blank lines, each ended by \n: an unfinished run of it is resumed. */
+  content?: string
+  signal?: AbortSignal
+  /** The run's id, as soon as the node tells it: maybe before the last task is sent. */
+  onOpen?: (run: string) => void
+  /** Bytes handed over so far. */
+  onSent?: (bytes: number) => void
+}
+
+/** What the node said of the lines. */
+export interface Intake {
+  accepted: number
+  rejectedCount: number
+  /** The first 1000. */
+  rejected: Rejection[]
+}
+
+export interface ResultsQuery {
+  outcomes?: readonly Outcome[]
+  /** Only tasks after this seq. */
+  after?: number
+  limit?: number
+}
+
+export interface RunEvent {
+  type: 'progress' | 'done'
+  run: Run
+}
+
+export interface RunPage {
+  items: Run[]
+  /** Cursor of the next page, if there is one. */
+  next?: string
+}
+
+export interface TaskReport {
+  result: ResultLine
+  /** Attempts before the last one. */
+  attempts: Attempt[]
+}
+
+/** A submitted run. */
+export interface RunHandle extends Intake {
+  id: string
+  /** It went on with an unfinished run of the same content. */
+  resumed: boolean
+  /** Progress, then `done` as the last. */
+  events(): AsyncGenerator<RunEvent>
+  /** The run when it has ended. */
+  done(): Promise<Run>
+  /** Every result line by seq, once the run has ended. */
+  results(query?: ResultsQuery): AsyncGenerator<ResultLine>
+}
+
+export interface Muster {
+  readonly url: string
+  /** Resolves when every task is durably accepted or rejected. */
+  submit(tasks: TaskSource, options?: SubmitOptions): Promise<RunHandle>
+  /** Check every task and run none. */
+  check(tasks: TaskSource, options?: Pick<SubmitOptions, 'signal' | 'onSent'>): Promise<Intake>
+  get(run: string): Promise<Run>
+  /** One page of runs, newest first. */
+  list(page?: { after?: string; limit?: number }): Promise<RunPage>
+  /** Every run, newest first, page by page. */
+  runs(): AsyncGenerator<Run>
+  results(run: string, query?: ResultsQuery): AsyncGenerator<ResultLine>
+  /** The same as text, one JSON line each, some at a time. */
+  resultLines(run: string, query?: ResultsQuery): AsyncGenerator<string[]>
+  task(run: string, seq: number): Promise<TaskReport>
+  /** Progress by push, then `done` as the last. Survives a restart of the node. */
+  events(run: string, options?: { signal?: AbortSignal }): AsyncGenerator<RunEvent>
+}
+
+/**
+ * Reach a node.
+ * @throws UnavailableError when nothing answers at the URL
+ */
+export async function connect(options: ConnectOptions): Promise<Muster> {
+  const client = new HttpMuster(options)
+  // With `fetch` given the node is at hand; over the network a wrong URL should show here.
+  if (options.fetch === undefined) await client.probe()
+  return client
+}
+
+class HttpMuster implements Muster {
+  readonly url: string
+  readonly #http: HttpClient
+  readonly #patienceMs: number
+
+  constructor(options: ConnectOptions) {
+    this.#http = new HttpClient(options)
+    this.url = this.#http.url
+    this.#patienceMs = options.patienceMs ?? 30_000
+  }
+
+  async probe(): Promise<void> {
+    const response = await this.#http.reach('/healthz', {})
+    await response.body?.cancel()
+  }
+
+  async submit(tasks: TaskSource, options: SubmitOptions = {}): Promise<RunHandle> {
+    const headers: Record<string, string> = {}
+    if (options.content !== undefined) headers['muster-content'] = options.content
+    if (options.reason !== undefined) headers['muster-reason'] = encodeURIComponent(options.reason)
+    if (options.idempotencyKey !== undefined) headers['idempotency-key'] = options.idempotencyKey
+    const response = await this.#send('/v1/runs', tasks, headers, options)
+    const id = /([^/]+)$/.exec(response.headers.get('location') ?? '')?.[1]
+    if (id !== undefined) options.onOpen?.(id)
+    const answer = await this.#http.json<Intake & { run: string; resumed?: boolean }>(response)
+    if (id === undefined) options.onOpen?.(answer.run)
+    const follow = this.#done.bind(this)
+    const results = this.results.bind(this)
+    return {
+      id: answer.run,
+      accepted: answer.accepted,
+      rejectedCount: answer.rejectedCount,
+      rejected: answer.rejected,
+      resumed: answer.resumed ?? false,
+      events: () => this.events(answer.run),
+      done: () => follow(answer.run),
+      async *results(query) {
+        await follow(answer.run)
+        yield* results(answer.run, query)
+      },
+    }
+  }
+
+  async check(tasks: TaskSource, options: SubmitOptions = {}): Promise<Intake> {
+    const response = await this.#send('/v1/runs?dryRun=1', tasks, {}, options)
+    return this.#http.json<Intake>(response)
+  }
+
+  async get(run: string): Promise<Run> {
+    return this.#http.json<Run>(await this.#http.call(runPath(run), {}))
+  }
+
+  async list(page: { after?: string; limit?: number } = {}): Promise<RunPage> {
+    return this.#http.json<RunPage>(
+      await this.#http.call(`/v1/runs${queryString({ ...page })}`, {}),
+    )
+  }
+
+  async *runs(): AsyncGenerator<Run> {
+    let after: string | undefined
+    do {
+      const page = await this.list(after === undefined ? {} : { after })
+      yield* page.items
+      after = page.next
+    } while (after !== undefined)
+  }
+
+  async *results(run: string, query: ResultsQuery = {}): AsyncGenerator<ResultLine> {
+    for await (const lines of this.resultLines(run, query)) {
+      for (const line of lines) yield JSON.parse(line) as ResultLine
+    }
+  }
+
+  async *resultLines(run: string, query: ResultsQuery = {}): AsyncGenerator<string[]> {
+    const { outcomes, after, limit } = query
+    const search = queryString({ outcome: outcomes?.join(','), after, limit })
+    const path = `${runPath(run)}/results${search}`
+    const response = await this.#http.call(path, { accept: 'application/x-ndjson' })
+    try {
+      for await (const lines of readLines(bodyOf(response))) {
+        yield lines.filter((line) => line !== '')
+      }
+    } catch (error) {
+      throw this.#http.lost(error)
+    }
+  }
+
+  async task(run: string, seq: number): Promise<TaskReport> {
+    return this.#http.json<TaskReport>(await this.#http.call(`${runPath(run)}/tasks/${seq}`, {}))
+  }
+
+  async *events(run: string, options: { signal?: AbortSignal } = {}): AsyncGenerator<RunEvent> {
+    let lastId: string | undefined
+    let lostAt: number | undefined
+    for (;;) {
+      try {
+        const headers = lastId === undefined ? {} : { 'last-event-id': lastId }
+        const call: Call = { accept: 'text/event-stream', headers, ...options }
+        const response = await this.#http.call(`${runPath(run)}/events`, call)
+        for await (const event of readEvents(bodyOf(response), options.signal)) {
+          lostAt = undefined
+          lastId = event.id ?? lastId
+          if (event.event !== 'progress' && event.event !== 'done') continue
+          yield { type: event.event, run: JSON.parse(event.data) as Run }
+          if (event.event === 'done') return
+        }
+      } catch (error) {
+        // A restarting node resets connections; what else is wrong with the run, `get` will say.
+        options.signal?.throwIfAborted()
+        if (error instanceof TokenError || error instanceof SyntaxError) throw error
+      }
+      options.signal?.throwIfAborted()
+      try {
+        const now = await this.get(run)
+        lostAt = undefined
+        if (isFinal(now)) {
+          yield { type: 'done', run: now }
+          return
+        }
+        yield { type: 'progress', run: now }
+      } catch (error) {
+        if (!(error instanceof UnavailableError)) throw error
+        lostAt ??= performance.now()
+        if (performance.now() - lostAt > this.#patienceMs) throw error
+      }
+      await pause(reconnectMs, options.signal)
+    }
+  }
+
+  async #done(run: string): Promise<Run> {
+    for await (const event of this.events(run)) {
+      if (event.type === 'done') return event.run
+    }
+    throw new UnavailableError(`${this.url}: the events of ${run} ended before the run did`)
+  }
+
+  async #send(
+    path: string,
+    tasks: TaskSource,
+    headers: Record<string, string>,
+    options: SubmitOptions,
+  ): Promise<Response> {
+    let failure: { error: unknown } | undefined
+    const pieces = counted(ndjsonPieces(tasks), options.onSent)
+    const body = pulledStream(pieces, options.signal, (error) => {
+      failure = { error }
+    })
+    const call: Call = {
+      method: 'POST',
+      headers: { ...headers, 'content-type': 'application/x-ndjson' },
+      body,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    }
+    try {
+      return await this.#http.call(path, call)
+    } catch (error) {
+      // The transfer fails because the source did: say the cause, not its echo.
+      throw failure === undefined ? error : failure.error
+    }
+  }
+}
+
+const reconnectMs = 250
+
+function isFinal(run: Run): boolean {
+  return run.state === 'completed' || run.state === 'cancelled' || run.state === 'halted'
+}
+
+function bodyOf(response: Response): ReadableStream<Uint8Array> {
+  return response.body ?? new Blob([]).stream()
+}
+
+function runPath(run: string): string {
+  return `/v1/runs/${encodeURIComponent(run)}`
+}
+
+async function* counted(
+  pieces: AsyncGenerator<Uint8Array>,
+  onSent: ((bytes: number) => void) | undefined,
+): AsyncGenerator<Uint8Array> {
+  let bytes = 0
+  for await (const piece of pieces) {
+    bytes += piece.length
+    onSent?.(bytes)
+    yield piece
+  }
+}
+
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  await Bun.sleep(ms)
+  signal?.throwIfAborted()
+}

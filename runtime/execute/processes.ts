@@ -1,0 +1,171 @@
+/** Processes of the operating system, by Bun.spawn. */
+import { statSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { describeError, MusterError } from '../../actors/errors.ts'
+import type { Log } from '../../actors/ports.ts'
+import type { Command, Processes, ProcessListener } from '../../actors/subprocess.ts'
+
+export function bunProcesses(log: Log): Processes {
+  return {
+    spawn(command, listener) {
+      const child = spawn(command, listener)
+      const readers = [child.stdout.getReader(), child.stderr.getReader()] as const
+      const warn = (error: unknown) => {
+        log.warn({ pid: child.pid, ...describeError(error) }, 'a pipe of the command broke')
+      }
+      if (child.stdin && command.stdin !== undefined) {
+        void feed(child.stdin, command.stdin).catch(warn)
+      }
+      let streamsOpen = readers.length
+      for (const [index, reader] of readers.entries()) {
+        const stream = index === 0 ? 'stdout' : 'stderr'
+        void pump(reader, (bytes) => listener.output(stream, bytes))
+          .catch(warn)
+          .then(() => {
+            streamsOpen -= 1
+            if (streamsOpen === 0) listener.outputEnded()
+          })
+      }
+      return {
+        pid: child.pid,
+        kill(signal) {
+          try {
+            process.kill(-child.pid, signal)
+          } catch (error) {
+            const { code, message } = describeError(error)
+            if (code !== 'ESRCH') log.warn({ pid: child.pid, signal, code }, message)
+          }
+        },
+        release() {
+          for (const reader of readers) void reader.cancel().catch(warn)
+        },
+      }
+    },
+  }
+}
+
+async function feed(sink: Bun.FileSink, text: string): Promise<void> {
+  try {
+    await Promise.all([sink.write(text), sink.end()])
+  } catch (error) {
+    // Not to read all of its input is a program's good right.
+    if (describeError(error).code !== 'EPIPE') throw error
+  }
+}
+
+interface Reader {
+  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>
+}
+
+async function pump(reader: Reader, take: (bytes: Uint8Array) => void): Promise<void> {
+  for (;;) {
+    const { value } = await reader.read()
+    if (value === undefined) return
+    take(value)
+  }
+}
+
+// Not Bun's own `timeout` and `maxBuffer`: they end the leader alone, and then wait for whoever
+// still holds the pipe.
+function spawn(command: Command, listener: ProcessListener) {
+  const [program = '', ...rest] = command.argv
+  try {
+    return Bun.spawn([resolveProgram(command), ...rest], {
+      argv0: program,
+      ...(command.cwd !== undefined && { cwd: command.cwd }),
+      env: command.env,
+      // Not a Buffer: its descriptor would stay open until the garbage is collected.
+      stdin: command.stdin === undefined ? 'ignore' : 'pipe',
+      stdout: 'pipe',
+      stderr: 'pipe',
+      // A session and a group of its own: a signal to -pid reaches everybody in it.
+      detached: true,
+      onExit(_child, exitCode, signal) {
+        if (signal === null) listener.exited({ exitCode, signal })
+        else listener.exited({ exitCode: null, signal: signalName(signal) })
+      },
+    })
+  } catch (error) {
+    foundPrograms.clear()
+    throw error instanceof MusterError ? error : startError(error, command)
+  }
+}
+
+function signalName(signal: string | number): string {
+  return typeof signal === 'number' ? `SIG${signal}` : signal
+}
+
+/**
+ * Looking through PATH costs as much as a tenth of a start, so what was found is believed for a
+ * second, unless a start fails.
+ */
+const foundPrograms = new Map<string, { path: string; atMs: number }>()
+const believedMs = 1000
+const foundProgramsMax = 1000
+
+/**
+ * The file that would be run, absolute, found as the command itself would find it.
+ * @throws like `Processes.spawn` when there is none
+ */
+export function resolveProgram(command: Command): string {
+  const [program = ''] = command.argv
+  const PATH = command.env['PATH'] ?? process.env['PATH'] ?? ''
+  const key = `${program}\0${PATH}\0${command.cwd ?? ''}`
+  const nowMs = performance.now()
+  const known = foundPrograms.get(key)
+  if (known && nowMs - known.atMs < believedMs) return known.path
+  const cwd = resolve(command.cwd ?? '.')
+  const path = directoryProblem(command.cwd) ? null : Bun.which(program, { PATH, cwd })
+  if (path === null) {
+    const isThere = program.includes('/') && kindOf(resolve(cwd, program)) !== undefined
+    const code = isThere ? 'EACCES' : 'ENOENT'
+    throw startError(Object.assign(new Error(code), { code }), command)
+  }
+  if (foundPrograms.size >= foundProgramsMax) foundPrograms.clear()
+  foundPrograms.set(key, { path, atMs: nowMs })
+  return path
+}
+
+/** The operating system's code with a sentence that names the culprit. */
+function startError(error: unknown, command: Command): MusterError {
+  const { code, message } = describeError(error)
+  const [program = ''] = command.argv
+  const problem = directoryProblem(command.cwd)
+  if (problem !== undefined) {
+    const where = `${JSON.stringify(program)} in ${JSON.stringify(command.cwd)}`
+    return new MusterError(problem.code, `cannot start ${where}: ${problem.message}`, {
+      cause: error,
+    })
+  }
+  const reason = reasonOf(code, program, command) ?? message
+  return new MusterError(code, `cannot start ${JSON.stringify(program)}: ${reason}`, {
+    cause: error,
+  })
+}
+
+function reasonOf(code: string, program: string, command: Command): string | undefined {
+  if (code === 'EACCES') return 'it is there, but may not be executed'
+  if (code === 'ENOEXEC')
+    return 'it is neither a binary of this machine nor a script with a #! line'
+  if (code === 'E2BIG') return 'the arguments and the environment are too long together'
+  if (code !== 'ENOENT') return undefined
+  if (!program.includes('/')) return `not found in PATH (${command.env['PATH'] ?? 'not set'})`
+  return kindOf(resolve(command.cwd ?? '.', program)) === undefined
+    ? 'no such file'
+    : 'it is there, but the interpreter that it names is not'
+}
+
+function directoryProblem(cwd: string | undefined): { code: string; message: string } | undefined {
+  if (cwd === undefined) return undefined
+  const kind = kindOf(cwd)
+  if (kind === 'directory') return undefined
+  return kind === undefined
+    ? { code: 'ENOENT', message: 'cwd: no such directory' }
+    : { code: 'ENOTDIR', message: 'cwd: not a directory' }
+}
+
+function kindOf(path: string): 'directory' | 'file' | undefined {
+  const stat = statSync(path, { throwIfNoEntry: false })
+  if (stat === undefined) return undefined
+  return stat.isDirectory() ? 'directory' : 'file'
+}

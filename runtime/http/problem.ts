@@ -1,0 +1,51 @@
+/** Errors as `application/problem+json` (RFC 9457). */
+import {
+  ConflictError,
+  describeError,
+  NotAcceptingError,
+  NotFoundError,
+  UnavailableError,
+  UsageError,
+} from '../../actors/errors.ts'
+
+const titles: Record<number, string> = {
+  400: 'Bad request',
+  401: 'Token missing',
+  403: 'Forbidden',
+  404: 'Not found',
+  409: 'Conflict',
+  413: 'Too large',
+  415: 'Unsupported media type',
+  429: 'Full',
+  500: 'Internal error',
+  503: 'Not accepting work now',
+}
+
+export function problem(
+  status: number,
+  code: string,
+  detail: string,
+  headers: Record<string, string> = {},
+): Response {
+  const title = titles[status] ?? 'Error'
+  const type = `urn:muster:${code.toLowerCase().replaceAll('_', '-')}`
+  return Response.json(
+    { type, title, status, detail, code },
+    { status, headers: { 'content-type': 'application/problem+json', ...headers } },
+  )
+}
+
+export function problemOf(error: unknown): Response {
+  const { code, message } = describeError(error)
+  if (error instanceof NotAcceptingError) {
+    const retryAfter = String(Math.max(1, Math.ceil(error.retryAfterMs / 1000)))
+    return problem(error.reason === 'full' ? 429 : 503, code, message, {
+      'retry-after': retryAfter,
+    })
+  }
+  if (error instanceof NotFoundError) return problem(404, code, message)
+  if (error instanceof ConflictError) return problem(409, code, message)
+  if (error instanceof UsageError) return problem(400, code, message)
+  if (error instanceof UnavailableError) return problem(503, code, message, { 'retry-after': '2' })
+  return problem(500, code, message)
+}

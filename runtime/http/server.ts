@@ -1,0 +1,55 @@
+/** The node's port. */
+import { UnavailableError, UsageError } from '../../actors/errors.ts'
+import { guard } from './guard.ts'
+
+export interface HttpServer {
+  url: string
+  stop(): Promise<void>
+}
+
+export interface HttpServerOptions {
+  host: string
+  port: number
+  token?: string
+  handle(request: Request): Response | Promise<Response>
+}
+
+/**
+ * @throws UsageError when it would be open to the network without a token, UnavailableError when
+ * the port is taken
+ */
+export function httpServer(options: HttpServerOptions): HttpServer {
+  const { host, port, token, handle } = options
+  if (token === undefined && !isLoopback(host)) {
+    throw new UsageError(
+      `http.host: ${host} is not a loopback address, and whoever reaches it could run commands here; ` +
+        'set a token with --token-file FILE, or listen on 127.0.0.1',
+    )
+  }
+  const refuse = guard({ host, ...(token === undefined ? {} : { token }) })
+  try {
+    const server = Bun.serve({
+      hostname: host,
+      port,
+      // Uploads and events last as long as they last.
+      idleTimeout: 0,
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      fetch: (request) => refuse(request) ?? handle(request),
+    })
+    const name = host.includes(':') ? `[${host}]` : host
+    return {
+      url: `http://${name === '0.0.0.0' ? '127.0.0.1' : name === '[::]' ? '[::1]' : name}:${server.port}`,
+      stop: () => server.stop(true),
+    }
+  } catch (error) {
+    throw new UnavailableError(
+      `cannot listen on ${host}:${port}: ${error instanceof Error ? error.message : error}; ` +
+        'choose another port with --port (0 takes any that is free)',
+      { cause: error, code: 'PORT_TAKEN' },
+    )
+  }
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)
+}

@@ -1,0 +1,103 @@
+/**
+ * The audit log port on files: `<directory>/audit.ndjson`, append-only, rotated to audit.1.ndjson …
+ * A written line survives a killed process; a power loss may take what was not synced yet.
+ */
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { DataDirectoryError } from '../../actors/errors.ts'
+import type { AuditLog, Log } from '../../actors/ports.ts'
+
+export interface AuditFilesOptions {
+  directory: string
+  fileBytesMax: number
+  filesMax: number
+  /** Written lines are forced to the disk this often. */
+  flushMs: number
+  log: Log
+}
+
+/** @throws DataDirectoryError when the directory or the file cannot be made */
+export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): void } {
+  const { directory, fileBytesMax, filesMax, flushMs, log } = options
+  const file = join(directory, 'audit.ndjson')
+  const rotated = (number: number) => join(directory, `audit.${number}.ndjson`)
+
+  const open = (): number => {
+    try {
+      mkdirSync(directory, { recursive: true, mode: 0o700 })
+      return openSync(file, 'a', 0o600)
+    } catch (error) {
+      throw new DataDirectoryError(
+        `cannot write the audit log ${file}: ${error instanceof Error ? error.message : error}; ` +
+          'choose another directory with --data, or make this one writable',
+        { cause: error },
+      )
+    }
+  }
+
+  let descriptor = open()
+  let syncTimer: ReturnType<typeof setTimeout> | undefined
+
+  const sync = () => {
+    syncTimer = undefined
+    try {
+      fsyncSync(descriptor)
+    } catch (error) {
+      // The lines are written; only their durability against a power loss is in doubt.
+      log.warn({ file, error: String(error) }, 'cannot sync the audit log')
+    }
+  }
+
+  const rotate = () => {
+    sync()
+    closeSync(descriptor)
+    // Another process of this data directory may have rotated it already.
+    if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) >= fileBytesMax) {
+      rmSync(rotated(filesMax), { force: true })
+      for (let number = filesMax - 1; number >= 1; number -= 1) {
+        if (statSync(rotated(number), { throwIfNoEntry: false }) !== undefined) {
+          renameSync(rotated(number), rotated(number + 1))
+        }
+      }
+      renameSync(file, rotated(1))
+    }
+    descriptor = open()
+  }
+
+  return {
+    async append(lines) {
+      const before = fstatSync(descriptor).size
+      if (before >= fileBytesMax) {
+        rotate()
+        return this.append(lines)
+      }
+      try {
+        const bytes = Buffer.from(lines)
+        for (let offset = 0; offset < bytes.length; ) {
+          offset += writeSync(descriptor, bytes, offset)
+        }
+      } catch (error) {
+        // A full disk must not leave half a line; the message comes back and is written whole.
+        ftruncateSync(descriptor, before)
+        throw error
+      }
+      syncTimer ??= setTimeout(sync, flushMs)
+    },
+    close() {
+      clearTimeout(syncTimer)
+      sync()
+      closeSync(descriptor)
+    },
+  }
+}

@@ -1,0 +1,32 @@
+/** The results port in memory: the twin of runtime/store/. */
+import type { Attempt, ResultRow, Results } from '../../actors/ports.ts'
+import type { ResultLine } from '../../actors/result.ts'
+
+export function memoryResults(): Results {
+  const runs = new Map<string, Map<number, ResultRow>>()
+  return {
+    async put(rows) {
+      for (const row of rows) {
+        const run = runs.get(row.run) ?? new Map<number, ResultRow>()
+        runs.set(row.run, run)
+        if (!run.has(row.seq)) run.set(row.seq, row)
+      }
+    },
+    async query(run, { outcomes, after, limit }) {
+      return [...(runs.get(run)?.values() ?? [])]
+        .filter((row) => row.seq > (after ?? -1))
+        .filter((row) => outcomes === undefined || outcomes.includes(row.outcome))
+        .sort((a, b) => a.seq - b.seq)
+        .slice(0, limit)
+        .map(({ seq, line }) => ({ seq, line }))
+    },
+    async get(run, seq) {
+      const row = runs.get(run)?.get(seq)
+      if (row === undefined) return undefined
+      return {
+        line: JSON.parse(row.line) as ResultLine,
+        attempts: row.attempts === undefined ? [] : (JSON.parse(row.attempts) as Attempt[]),
+      }
+    },
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * `<data>/nodes/<id>.json`: how the command line finds the nodes of a data directory. A node writes
+ * it once it can be reached, and takes it away when it stops; those of dead processes are ignored.
+ */
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { DataDirectoryError, UnavailableError } from '../actors/errors.ts'
+
+export interface NodeFile {
+  id: string
+  pid: number
+  url: string
+  startedAt: number
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    // Somebody else's process is alive as well.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
+}
+
+function readNodeFile(dataDir: string, id: string): NodeFile | undefined {
+  try {
+    return JSON.parse(readFileSync(join(dataDir, 'nodes', `${id}.json`), 'utf8')) as NodeFile
+  } catch {
+    // No such node, or half a file of a killed one: nobody is there.
+    return undefined
+  }
+}
+
+function isTaken(dataDir: string, id: string): boolean {
+  const file = readNodeFile(dataDir, id)
+  return file !== undefined && file.pid !== process.pid && isAlive(file.pid)
+}
+
+/**
+ * The id a node may use on this data directory: the wanted one, or the first free of `base`,
+ * `base-2`, `base-3` …
+ * @throws UnavailableError when a live twin has the wanted one
+ */
+export function chooseNodeId(dataDir: string, wanted: string | undefined, base: string): string {
+  if (wanted !== undefined) {
+    if (!isTaken(dataDir, wanted)) return wanted
+    const twin = readNodeFile(dataDir, wanted)
+    throw new UnavailableError(
+      `node.id: "${wanted}" is the id of a live node (pid ${twin?.pid}, ${twin?.url}); ` +
+        'stop that one, or choose another id with --node-id',
+      { code: 'LIVE_TWIN' },
+    )
+  }
+  for (let number = 1; ; number += 1) {
+    const id = number === 1 ? base : `${base}-${number}`
+    if (!isTaken(dataDir, id)) return id
+  }
+}
+
+export function writeNodeFile(dataDir: string, file: NodeFile): void {
+  const folder = join(dataDir, 'nodes')
+  const path = join(folder, `${file.id}.json`)
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    // Whole or not at all: the command line may read it at any moment.
+    writeFileSync(`${path}.${process.pid}`, JSON.stringify(file), { mode: 0o600 })
+    renameSync(`${path}.${process.pid}`, path)
+  } catch (error) {
+    throw new DataDirectoryError(`cannot write ${path}: ${error instanceof Error ? error.message : error}`, {
+      cause: error,
+    })
+  }
+}
+
+export function removeNodeFile(dataDir: string, id: string): void {
+  if (readNodeFile(dataDir, id)?.pid === process.pid) {
+    rmSync(join(dataDir, 'nodes', `${id}.json`), { force: true })
+  }
+}

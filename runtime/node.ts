@@ -1,0 +1,378 @@
+/**
+ * A node: one process holding one supervision tree. This file puts it together and knows the order
+ * of things; what they do is elsewhere.
+ */
+import { mkdirSync, readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { type AnyActorRef, createActor } from 'xstate'
+import { collector } from '../actors/collector.ts'
+import { type Dispatcher, dispatcher } from '../actors/dispatcher.ts'
+import { DataDirectoryError, UnavailableError, UsageError } from '../actors/errors.ts'
+import type { Kind, TaskDefinition } from '../actors/kind.ts'
+import { Paces } from '../actors/paces.ts'
+import type { AuditLog, Log, Results } from '../actors/ports.ts'
+import { service } from '../actors/service.ts'
+import { isReady, type NamedChild, supervisor } from '../actors/supervisor.ts'
+import { workersSupervisor } from '../actors/workers.ts'
+import type { Config } from '../config/schema.ts'
+import type { SupervisorPolicy } from '../machines/supervisor.ts'
+import { systemClock } from './clock.ts'
+import { httpApp } from './http/app.ts'
+import { RunFeed } from './http/feed.ts'
+import { type HttpServer, httpServer } from './http/server.ts'
+import { kindsOf, readTasksFile } from './kinds.ts'
+import { auditFiles } from './log/audit.ts'
+import { pinoLog } from './log/pino.ts'
+import { memoryResults } from './memory/results.ts'
+import { chooseNodeId, isAlive, removeNodeFile, writeNodeFile } from './node-file.ts'
+import { newRunId } from './run-id.ts'
+import { sqliteResults } from './store/sqlite.ts'
+import { memoryWorld, redisWorld, type World } from './world.ts'
+
+export type Role = 'dispatcher' | 'worker' | 'collector'
+
+export interface NodeOptions {
+  config: Config
+  dataDir: string
+  /** Everything in memory, nothing durable. */
+  ephemeral?: boolean
+  /** Default: those of the configuration. None: only to read. */
+  roles?: readonly Role[]
+  /** Open the port and be found by the command line. */
+  listen?: boolean
+  tasksFiles?: readonly string[]
+  tasks?: readonly TaskDefinition[]
+  /** One line for people, now and then. */
+  say?: (line: string) => void
+  log?: Log
+}
+
+export interface MusterNode {
+  readonly id: string
+  /** Where it listens, once started with `listen`. */
+  readonly url: string | undefined
+  start(): Promise<void>
+  /** Drains: waits at most `graceMs` for the tasks at hand, then hands the rest back. */
+  stop(graceMs?: number): Promise<void>
+  /** The HTTP interface without a socket. */
+  fetch(request: Request): Promise<Response>
+  /** The exit code, once it has stopped: 0 drained, 70 when it could not go on. */
+  readonly stopped: Promise<number>
+}
+
+const backoff = { baseMs: 200, capMs: 30_000, jitter: 0.2 }
+const policy: SupervisorPolicy = {
+  intensity: 5,
+  windowMs: 30_000,
+  backoff,
+  stableMs: 30_000,
+  startTimeoutMs: 10_000,
+  stopTimeoutMs: 20_000,
+}
+const rootPolicy: SupervisorPolicy = { ...policy, intensity: 3, windowMs: 60_000 }
+const drainMs = 12_000
+const poisonKills = 2
+const runsMax = 100
+/** A piece of a source waits so long for its turn before it goes to the spool. */
+const patienceMs = 250
+
+export function createNode(options: NodeOptions): MusterNode {
+  return new Node(options)
+}
+
+class Node implements MusterNode {
+  readonly stopped: Promise<number>
+  readonly #options: NodeOptions
+  readonly #log: Log
+  readonly #roles: readonly Role[]
+  readonly #exit = Promise.withResolvers<number>()
+  /** What to undo, in reverse, when the tree is down. */
+  readonly #undo: (() => Promise<void> | void)[] = []
+  #id: string
+  #graceMs = drainMs
+  #world: World | undefined
+  #dispatcher: Dispatcher | undefined
+  #tree: AnyActorRef | undefined
+  #server: HttpServer | undefined
+  #app: ReturnType<typeof httpApp> | undefined
+  #stopping: Promise<void> | undefined
+
+  constructor(options: NodeOptions) {
+    const { config } = options
+    this.#options = options
+    this.#id = config.node.id ?? hostname()
+    this.#log = options.log ?? pinoLog(options.listen === true ? config.log.level : 'warn', {})
+    this.#roles = options.roles ?? config.node.roles
+    this.stopped = this.#exit.promise
+  }
+
+  get id(): string {
+    return this.#id
+  }
+
+  get url(): string | undefined {
+    return this.#server?.url
+  }
+
+  async fetch(request: Request): Promise<Response> {
+    if (this.#app === undefined) throw new UnavailableError(`node ${this.#id} is not started`)
+    return this.#app.fetch(request)
+  }
+
+  async start(): Promise<void> {
+    const { config, dataDir, ephemeral, listen, tasksFiles, tasks } = this.#options
+    const token = readToken(config.http.tokenFile)
+    if (ephemeral !== true) makeDataDirectory(dataDir)
+    if (listen === true) this.#id = chooseNodeId(dataDir, config.node.id, hostname())
+    const fromFiles = await Promise.all((tasksFiles ?? []).map(readTasksFile))
+    const definitions = [...(tasks ?? []), ...fromFiles.flat()]
+    const kinds = kindsOf(definitions, config.worker, this.#log)
+    const { results, audit } = this.#openStores()
+    this.#world = await this.#openWorld()
+    this.#undo.push(() => this.#world?.close())
+    await this.#startTree(kinds, results, audit, token)
+  }
+
+  stop(graceMs = drainMs): Promise<void> {
+    this.#graceMs = graceMs
+    this.#stopping ??= this.#stop(0)
+    return this.#stopping
+  }
+
+  async #stop(exitCode: number): Promise<void> {
+    this.#dispatcher?.closeIntake()
+    const tree = this.#tree
+    if (tree !== undefined && tree.getSnapshot().status === 'active') {
+      const ended = Promise.withResolvers<void>()
+      tree.subscribe({ complete: () => ended.resolve(), error: () => ended.resolve() })
+      tree.send({ type: 'stop' })
+      await ended.promise
+    }
+    for (const undo of this.#undo.reverse()) await undo()
+    this.#exit.resolve(exitCode)
+  }
+
+  #openStores(): { results: Results; audit: AuditLog } {
+    const { config, dataDir, ephemeral } = this.#options
+    if (ephemeral === true) {
+      return { results: memoryResults(), audit: { append: () => Promise.resolve() } }
+    }
+    const results = sqliteResults(join(dataDir, 'results.sqlite'))
+    this.#undo.push(() => results.close())
+    const audit = auditFiles({
+      directory: join(dataDir, 'audit'),
+      fileBytesMax: config.log.fileBytesMax,
+      filesMax: config.log.filesMax,
+      flushMs: config.log.flushMs,
+      log: this.#log,
+    })
+    this.#undo.push(() => audit.close())
+    return { results, audit }
+  }
+
+  #openWorld(): Promise<World> | World {
+    const { config, dataDir, ephemeral } = this.#options
+    if (ephemeral === true) {
+      this.#say('ephemeral: everything is in memory and is gone when this process ends')
+      return memoryWorld()
+    }
+    return redisWorld({ config, dataDir, log: this.#log, say: (line) => this.#say(line) })
+  }
+
+  #say(line: string): void {
+    this.#options.say?.(line)
+  }
+
+  async #startTree(
+    kinds: ReadonlyMap<string, Kind>,
+    results: Results,
+    audit: AuditLog,
+    token: string | undefined,
+  ): Promise<void> {
+    const world = this.#world
+    if (world === undefined) return
+    const tree = supervisor({
+      id: 'node',
+      policy: rootPolicy,
+      children: this.#children(world, kinds, results, audit, token),
+      clock: systemClock,
+      random: Math.random,
+      log: this.#log,
+    })
+    const actor = createActor(tree.logic, { input: tree.input }) as AnyActorRef
+    this.#tree = actor
+    const ready = Promise.withResolvers<void>()
+    actor.subscribe({
+      next: (snapshot: unknown) => {
+        if (isReady(snapshot)) ready.resolve()
+      },
+      error: (error: unknown) => {
+        ready.reject(error)
+        this.#log.error({ error: String(error) }, 'this node cannot go on')
+        this.#stopping ??= this.#stop(70)
+      },
+    })
+    actor.start()
+    await ready.promise
+  }
+
+  #children(
+    world: World,
+    kinds: ReadonlyMap<string, Kind>,
+    results: Results,
+    audit: AuditLog,
+    token: string | undefined,
+  ): NamedChild[] {
+    const { config } = this.#options
+    const { accounting, mailboxes } = world.ports
+    const log = this.#log
+    const paces = new Paces(world.ports.admission, systemClock)
+    const shared = { mailboxes, accounting, clock: systemClock, random: Math.random, log }
+    const children: NamedChild[] = []
+    if (this.#roles.includes('collector')) {
+      const { batchMax } = config.collector
+      const spec = () =>
+        collector({ ...shared, batchMax, graceMs: this.#graceMs, results, audit })
+      children.push({ id: 'collector', spec })
+    }
+    if (this.#roles.includes('worker')) {
+      const { retryBaseMs, retryCapMs } = config.worker
+      const spec = () =>
+        workersSupervisor({
+          ...shared,
+          kinds,
+          node: this.#id,
+          retry: { baseMs: retryBaseMs, capMs: retryCapMs, jitter: 0 },
+          poisonKills,
+          graceMs: () => this.#graceMs,
+          paces,
+          policy,
+        })
+      children.push({ id: 'workers', spec })
+    }
+    if (this.#roles.includes('dispatcher')) {
+      const made = this.#makeDispatcher(world, kinds, paces)
+      this.#dispatcher = made
+      children.push({ id: 'dispatcher', spec: () => made.spec() })
+    }
+    children.push({ id: 'edge', spec: () => this.#edge(world, kinds, results, token) })
+    return children
+  }
+
+  #makeDispatcher(world: World, kinds: ReadonlyMap<string, Kind>, paces: Paces): Dispatcher {
+    const { dispatcher: limits, worker, mailbox } = this.#options.config
+    const together = Math.min(worker.envelopeTasksMax, limits.queueMax, mailbox.depthMax)
+    return dispatcher({
+      ...world.ports,
+      clock: systemClock,
+      log: this.#log,
+      driver: driverName(),
+      isGone: isDriverGone,
+      newRunId: () => newRunId(systemClock.now()),
+      rate: limits.rate,
+      burst: limits.burst,
+      inFlightMax: limits.queueMax,
+      depthMax: mailbox.depthMax,
+      spoolMax: Math.min(limits.spoolMax, mailbox.depthMax),
+      whenFull: limits.whenFull,
+      runsMax,
+      patienceMs,
+      paces,
+      pack: {
+        tasksMax: together,
+        bytesMax: worker.envelopeBytesMax,
+        keyPartitions: mailbox.keyPartitions,
+        tasksOf: (kind) =>
+          Math.floor(worker.envelopeMs / paces.of(kind, kinds.get(kind)?.paceMs ?? 1)),
+      },
+    })
+  }
+
+  #edge(
+    world: World,
+    kinds: ReadonlyMap<string, Kind>,
+    results: Results,
+    token: string | undefined,
+  ) {
+    const { config, dataDir, listen } = this.#options
+    const { accounting } = world.ports
+    const feed = new RunFeed(accounting, systemClock)
+    return service({
+      open: async () => {
+        await feed.open()
+        const app = httpApp({
+          accounting,
+          results,
+          dispatcher: this.#dispatcher,
+          feed,
+          kinds,
+          lingerMs: config.worker.lingerMs,
+          clock: systemClock,
+          log: this.#log,
+          unready: () => {
+            const trouble = world.trouble()
+            return [
+              ...(trouble === undefined ? [] : [trouble]),
+              ...(this.#dispatcher?.accepting === false ? ['draining'] : []),
+            ]
+          },
+        })
+        this.#app = app
+        if (listen !== true) return
+        const { host, port } = config.http
+        this.#server = httpServer({
+          host,
+          port,
+          ...(token === undefined ? {} : { token }),
+          handle: (request) => app.fetch(request),
+        })
+        const { url } = this.#server
+        writeNodeFile(dataDir, { id: this.#id, pid: process.pid, url, startedAt: systemClock.now() })
+        this.#say(`node ${this.#id} listens on ${url}, data in ${dataDir}, Redis at ${world.address}`)
+      },
+      close: async () => {
+        removeNodeFile(dataDir, this.#id)
+        await feed.close()
+        await this.#server?.stop()
+      },
+    })
+  }
+}
+
+function makeDataDirectory(dataDir: string): void {
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    throw new DataDirectoryError(
+      `cannot make the data directory ${dataDir}: ${error instanceof Error ? error.message : error}; ` +
+        'choose another one with --data',
+      { cause: error },
+    )
+  }
+}
+
+function readToken(file: string | undefined): string | undefined {
+  if (file === undefined) return undefined
+  let token: string
+  try {
+    token = readFileSync(file, 'utf8').trim()
+  } catch (error) {
+    throw new UsageError(
+      `http.tokenFile: cannot read ${file}: ${error instanceof Error ? error.message : error}`,
+    )
+  }
+  if (token === '') throw new UsageError(`http.tokenFile: ${file} is empty; write a token into it`)
+  return token
+}
+
+/** Who drives a run: this process on this host. */
+function driverName(): string {
+  return `${hostname()}/${process.pid}`
+}
+
+/** Of other hosts nothing is known here. */
+function isDriverGone(driver: string): boolean {
+  const [host, pid] = driver.split('/')
+  return host === hostname() && !isAlive(Number(pid))
+}

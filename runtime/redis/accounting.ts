@@ -1,0 +1,300 @@
+/** The accounting port on Redis: run records, outcome maps and spools, changed by Lua alone. */
+import type { Redis } from 'ioredis'
+import { countSeqs, type Envelope, eachSeq } from '../../actors/envelope.ts'
+import { ConflictError, NotFoundError } from '../../actors/errors.ts'
+import type {
+  Accounting,
+  Chunk,
+  OpenRun,
+  Run,
+  RunNotice,
+  RunProgress,
+  RunState,
+  Settled,
+  Settlement,
+} from '../../actors/ports.ts'
+import type { Rejection } from '../../actors/task.ts'
+import { noCounts, type Outcome, outcomeCode, outcomeOf, outcomes } from '../../machines/outcome.ts'
+import { base, keys } from './keys.ts'
+import { Script } from './script.ts'
+
+/** Rejected lines a run remembers; beyond that they are only counted. */
+export const rejectedKept = 1000
+
+const scripts = {
+  open: new Script('open'),
+  commit: new Script('commit'),
+  settle: new Script('settle'),
+  finish: new Script('finish'),
+}
+
+export interface RedisAccountingOptions {
+  redis: Redis
+  /** A connection of its own, for notices. */
+  subscriber: Redis
+  now(): number
+  /** How long the outcome map of a finished run is kept, to refuse late duplicates. */
+  mapKeepMs: number
+}
+
+export function redisAccounting(options: RedisAccountingOptions): Accounting {
+  const { redis, subscriber, now, mapKeepMs } = options
+
+  const get = async (run: string): Promise<RunProgress | undefined> => {
+    const record = await redis.hgetall(keys.run(run))
+    if (record['id'] === undefined) return undefined
+    const rejected =
+      record['rejected'] === undefined ? [] : await redis.lrange(keys.rejected(run), 0, -1)
+    return readProgress(
+      record,
+      rejected.map((line) => JSON.parse(line) as Rejection),
+    )
+  }
+
+  const finish = async (run: string, sourceEnded: boolean, ids: readonly string[]) => {
+    await scripts.finish.call(
+      redis,
+      [keys.run(run), keys.map(run), `${keys.run(run)}:storing`],
+      [base, keys.notices, run, now(), sourceEnded ? '1' : '0', mapKeepMs, ...ids],
+    )
+  }
+
+  const settleOne = async (settlement: Settlement): Promise<Settled> => {
+    const { counts, ranges } = mapBytes(settlement)
+    const run = settlement.run
+    const reply = (await scripts.settle.call(
+      redis,
+      [keys.run(run), keys.map(run), `${keys.run(run)}:storing`, keys.room, `${keys.run(run)}:room`],
+      [settlement.id, settlement.mailbox, keys.notices, run, ...counts, ...ranges],
+    )) as [number, ...string[]]
+    const [fresh, ...before] = reply
+    if (fresh === -1) return { fresh: 0, outcomes: settlement.outcomes.map(() => undefined) }
+    return before.length === 0
+      ? { fresh }
+      : { fresh, outcomes: afterwards(settlement, before.map((hex) => Buffer.from(hex, 'hex'))) }
+  }
+
+  return {
+    async open(run: OpenRun) {
+      const record = [
+        ['id', run.id],
+        ['state', 'accepting'],
+        ['createdAt', run.createdAt],
+        ['driver', run.driver],
+        ['lines', 0],
+        ['accepted', 0],
+        ['spooled', 0],
+        ['done', 0],
+        ...(run.reason === undefined ? [] : [['reason', run.reason]]),
+        ...(run.parent === undefined ? [] : [['parent', run.parent]]),
+        ...(run.labels === undefined ? [] : [['labels', JSON.stringify(run.labels)]]),
+      ].flat() as (string | number)[]
+      const id = (await scripts.open.call(
+        redis,
+        [keys.run(run.id)],
+        [base, run.id, run.content ?? '', ...record],
+      )) as string
+      const progress = await get(id)
+      if (progress === undefined) throw new NotFoundError(`run ${id} vanished while it was opened`)
+      return { progress, resumed: id !== run.id }
+    },
+
+    get,
+
+    async claimIds(run, ids) {
+      if (ids.length > 0) await redis.hset(keys.ids(run), ...ids.flat())
+    },
+
+    async seqsOf(run, ids) {
+      if (ids.length === 0) return []
+      const seqs = await redis.hmget(keys.ids(run), ...ids)
+      return seqs.map((seq) => (seq === null ? undefined : Number(seq)))
+    },
+
+    async commit(run: string, chunk: Chunk) {
+      const record = await redis.llen(keys.rejected(run))
+      const kept = chunk.rejected.slice(0, Math.max(0, rejectedKept - record))
+      const spooledTasks = chunk.spool.reduce((sum, envelope) => sum + countSeqs(envelope.seqs), 0)
+      const done = await scripts.commit.call(
+        redis,
+        [keys.run(run), keys.spool(run), keys.rejected(run)],
+        [
+          chunk.afterLine,
+          chunk.lines,
+          chunk.accepted,
+          chunk.rejected.length,
+          spooledTasks,
+          kept.length,
+          ...kept.map((rejection) => JSON.stringify(rejection)),
+          ...chunk.spool.map((envelope) => JSON.stringify(envelope)),
+        ],
+      )
+      if (done !== 1) {
+        throw new ConflictError(
+          `run ${run} no longer stands at line ${chunk.afterLine}: another source is feeding it`,
+          'RUN_FED_ELSEWHERE',
+        )
+      }
+    },
+
+    close: (run) => finish(run, true, []),
+
+    async adopt(run, driver) {
+      if ((await redis.exists(keys.run(run))) === 0) return undefined
+      await redis.hset(keys.run(run), 'driver', driver)
+      return get(run)
+    },
+
+    async peekSpool(run, count) {
+      const envelopes = await redis.lrange(keys.spool(run), 0, count - 1)
+      return envelopes.map((envelope) => JSON.parse(envelope) as Envelope)
+    },
+
+    async dropSpool(run, envelopes, tasks) {
+      await redis
+        .multi()
+        .ltrim(keys.spool(run), envelopes, -1)
+        .hincrby(keys.run(run), 'spooled', -tasks)
+        .exec()
+    },
+
+    settle: (settlements) => Promise.all(settlements.map(settleOne)),
+
+    async stored(settled) {
+      const byRun = Map.groupBy(settled, (settlement) => settlement.run)
+      await Promise.all(
+        [...byRun].map(([run, of]) =>
+          finish(
+            run,
+            false,
+            of.map((settlement) => settlement.id),
+          ),
+        ),
+      )
+    },
+
+    async pending(run, seqs) {
+      const bytes = await Promise.all(
+        seqs.map(([first, count]) =>
+          redis.getrangeBuffer(keys.map(run), first >> 1, (first + count - 1) >> 1),
+        ),
+      )
+      return seqs.flatMap(([first, count], range) =>
+        Array.from({ length: count }, (_, index) => nibble(bytes[range], first, index) === 0),
+      )
+    },
+
+    async list({ limit, after }) {
+      const ids = await redis.zrevrangebylex(
+        keys.runs,
+        after === undefined ? '+' : `(${after}`,
+        '-',
+        'LIMIT',
+        0,
+        limit,
+      )
+      const found = await Promise.all(ids.map(get))
+      return found.flatMap((progress) => (progress === undefined ? [] : [progress.run]))
+    },
+
+    unfinished: () => redis.smembers(keys.unfinished),
+
+    async watch(listener) {
+      const onMessage = (channel: string, message: string) => {
+        if (channel === keys.notices) listener(readNotice(message))
+      }
+      // ioredis subscribes again by itself; what was published meanwhile is lost to us.
+      const onReady = () => listener(undefined)
+      subscriber.on('message', onMessage)
+      await subscriber.subscribe(keys.notices)
+      subscriber.on('ready', onReady)
+      return async () => {
+        subscriber.off('message', onMessage)
+        subscriber.off('ready', onReady)
+      }
+    },
+  }
+}
+
+function readProgress(record: Record<string, string>, rejected: Rejection[]): RunProgress {
+  const number = (field: string) => Number(record[field] ?? 0)
+  const counts = noCounts()
+  for (const outcome of outcomes) counts[outcome] = number(outcome)
+  const total = number('accepted')
+  counts.pending = total - number('done')
+  const finishedAt = record['finishedAt'] === undefined ? undefined : number('finishedAt')
+  const run: Run = {
+    id: record['id'] ?? '',
+    state: (record['state'] ?? 'accepting') as RunState,
+    total,
+    counts,
+    rejectedCount: number('rejected'),
+    rejected,
+    ...(record['parent'] === undefined ? {} : { parent: record['parent'] }),
+    ...(record['reason'] === undefined ? {} : { reason: record['reason'] }),
+    ...(record['stopReason'] === undefined ? {} : { stopReason: record['stopReason'] }),
+    createdAt: number('createdAt'),
+    ...(finishedAt === undefined
+      ? {}
+      : { finishedAt, durationMs: Math.max(0, finishedAt - number('createdAt')) }),
+    ...(record['labels'] === undefined
+      ? {}
+      : { labels: JSON.parse(record['labels']) as Record<string, string> }),
+  }
+  return {
+    run,
+    lines: number('lines'),
+    accepted: total,
+    spooled: number('spooled'),
+    closed: record['closed'] === '1',
+    driver: record['driver'] ?? '',
+  }
+}
+
+function readNotice(message: string): RunNotice {
+  const [run = '', done = '0', state = 'running', mailbox] = message.split(' ')
+  return {
+    run,
+    done: Number(done),
+    state: state as RunState,
+    ...(mailbox === undefined ? {} : { mailbox }),
+  }
+}
+
+/** A settlement as counts by code and as the bytes its ranges cover in the outcome map. */
+function mapBytes(settlement: Settlement): { counts: number[]; ranges: (number | Buffer)[] } {
+  const counts = [0, 0, 0, 0, 0, 0, 0]
+  const ranges: (number | Buffer)[] = []
+  let next = 0
+  for (const [first, count] of settlement.seqs) {
+    const start = first >> 1
+    const bytes = Buffer.alloc(((first + count - 1) >> 1) - start + 1)
+    for (let index = 0; index < count; index += 1) {
+      const code = outcomeCode(settlement.outcomes[next] ?? 'failed')
+      next += 1
+      counts[code - 1] = (counts[code - 1] ?? 0) + 1
+      const seq = first + index
+      const at = (seq >> 1) - start
+      bytes[at] = (bytes[at] ?? 0) | (seq % 2 === 0 ? code << 4 : code)
+    }
+    ranges.push(start, bytes)
+  }
+  return { counts, ranges }
+}
+
+/** Four bits of the map: task number `index` of a range that begins at seq `first`. */
+function nibble(bytes: Uint8Array | undefined, first: number, index: number): number {
+  const seq = first + index
+  const byte = bytes?.[(seq >> 1) - (first >> 1)] ?? 0
+  return seq % 2 === 0 ? byte >> 4 : byte & 15
+}
+
+/** What the map holds for each task now, given what it held before. */
+function afterwards(settlement: Settlement, before: Buffer[]): (Outcome | undefined)[] {
+  const held = settlement.seqs.flatMap(([first, count], range) =>
+    Array.from({ length: count }, (_, index) => nibble(before[range], first, index)),
+  )
+  return [...eachSeq(settlement.seqs)].map((_, index) =>
+    held[index] === 0 ? settlement.outcomes[index] : outcomeOf(held[index] ?? 0),
+  )
+}

@@ -1,0 +1,40 @@
+/**
+ * Every key Muster keeps in Redis. All carry the hash tag of their shard, so that one script can
+ * touch a run's record, its outcome map and its mailbox's room in one hash slot of a cluster.
+ */
+const shard = '{s0}'
+
+/** Prefix of the BullMQ keys: `<prefix>:<mailbox>:…`. */
+export const mailboxPrefix = `muster:${shard}:mailbox`
+
+/** Base of all other keys of the shard; scripts append to it. */
+export const base = `muster:${shard}`
+
+export const keys = {
+  /** Hash: the run's record. */
+  run: (run: string) => `${base}:run:${run}`,
+  /** String: four bits a task. */
+  map: (run: string) => `${base}:run:${run}:map`,
+  /** List: envelopes accepted and not yet in a mailbox. */
+  spool: (run: string) => `${base}:run:${run}:spool`,
+  /** List: the first rejected lines, as JSON. */
+  rejected: (run: string) => `${base}:run:${run}:rejected`,
+  /** Hash: task id → seq. */
+  ids: (run: string) => `${base}:run:${run}:ids`,
+  /** Sorted set of run ids, all of score 0: ids sort by time. */
+  runs: `${base}:runs`,
+  /** Set of run ids. */
+  unfinished: `${base}:unfinished`,
+  /** Hash: mailbox → tasks that hold room in it. */
+  room: `${base}:room`,
+  /** Hash: kind → ms of work a task. */
+  paces: `${base}:paces`,
+  /** Set of mailbox names. */
+  mailboxes: `${base}:mailboxes`,
+  /** Hash: what a worker noted about a message before it ran it. */
+  notes: (id: string) => `${base}:notes:${id}`,
+  /** Channel: notices about runs. */
+  notices: `${base}:notices`,
+  /** Channel: names of new mailboxes. */
+  newMailboxes: `${base}:mailboxes:new`,
+}

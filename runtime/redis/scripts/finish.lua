@@ -1,0 +1,39 @@
+-- Note that settlements are stored, or that the source has ended, and complete the run when its
+-- source has ended, every task has an outcome and every outcome is stored.
+-- KEYS[1] run record, [2] outcome map, [3] settlements being stored
+-- ARGV[1] key base, [2] channel, [3] run id, [4] now (epoch ms), [5] '1' when the source has ended,
+--   [6] how long to keep the outcome map (ms), [7…] settlement ids
+-- Returns the state of the run, or nil when there is no such run.
+local base, id = ARGV[1], ARGV[3]
+local state = redis.call('HGET', KEYS[1], 'state')
+if not state then return false end
+if #ARGV > 6 then redis.call('SREM', KEYS[3], unpack(ARGV, 7)) end
+local before = state
+if ARGV[5] == '1' then
+  redis.call('HSET', KEYS[1], 'closed', '1')
+  if state == 'accepting' then state = 'running' end
+end
+local run = redis.call('HMGET', KEYS[1], 'closed', 'done', 'accepted', 'content', 'finishedAt')
+if run[5] then return state end
+if run[1] == '1' and tonumber(run[2]) >= tonumber(run[3])
+  and redis.call('SCARD', KEYS[3]) == 0 then
+  state = 'completed'
+  redis.call('HSET', KEYS[1], 'finishedAt', ARGV[4])
+  redis.call('SREM', base .. ':unfinished', id)
+  redis.call('PEXPIRE', KEYS[2], ARGV[6])
+  -- Room that a crash between reserving and adding left behind is given back here.
+  local held = redis.call('HGETALL', KEYS[1] .. ':room')
+  for i = 1, #held, 2 do
+    if held[i + 1] ~= '0' then
+      redis.call('HINCRBY', base .. ':room', held[i], string.format('%.0f', -held[i + 1]))
+    end
+  end
+  redis.call('DEL', KEYS[1] .. ':room', KEYS[1] .. ':spool', KEYS[1] .. ':ids')
+  local content = base .. ':content:' .. (run[4] or '')
+  if redis.call('GET', content) == id then redis.call('DEL', content) end
+end
+if state ~= before then
+  redis.call('HSET', KEYS[1], 'state', state)
+  redis.call('PUBLISH', ARGV[2], id .. ' ' .. run[2] .. ' ' .. state)
+end
+return state

@@ -1,0 +1,64 @@
+-- Write the outcomes of tasks into the run's outcome map, each only where it was still 0; count
+-- them; give back the room they held. The map holds four bits a task, seq 0 in the high half of
+-- byte 0, and is read and written in byte ranges: nearly always a range was empty and is set whole.
+-- KEYS[1] run record, [2] outcome map, [3] settlements being stored, [4] room of all mailboxes,
+--   [5] room held by the run
+-- ARGV[1] settlement id, [2] mailbox, [3] channel, [4] run id, [5…11] tasks by outcome code 1…7,
+--   [12…] pairs of first byte and bytes (outcomes; 0 where the task is not of this settlement)
+-- Returns {fresh}, or {fresh, bytes before…} (hex) when some tasks had an outcome already, or {-1}
+--   when there is no such run or its map is gone.
+local state = redis.call('HGET', KEYS[1], 'state')
+if not state then return { -1 } end
+if redis.call('HEXISTS', KEYS[1], 'finishedAt') == 1 and redis.call('EXISTS', KEYS[2]) == 0 then
+  return { -1 }
+end
+local names = { 'ok', 'failed', 'timeout', 'cancelled', 'expired', 'dead', 'unreached' }
+local counts, stale, before = {}, false, {}
+for code = 1, 7 do counts[code] = tonumber(ARGV[4 + code]) end
+for i = 12, #ARGV, 2 do
+  local first, mine = tonumber(ARGV[i]), ARGV[i + 1]
+  local current = redis.call('GETRANGE', KEYS[2], first, first + #mine - 1)
+  current = current .. string.rep('\0', #mine - #current)
+  if current == string.rep('\0', #mine) then
+    redis.call('SETRANGE', KEYS[2], first, mine)
+  else
+    local merged = {}
+    for j = 1, #mine do
+      local old, new = current:byte(j), mine:byte(j)
+      local oldHigh, newHigh = math.floor(old / 16), math.floor(new / 16)
+      local oldLow, newLow = old % 16, new % 16
+      if oldHigh ~= 0 then
+        if newHigh ~= 0 then counts[newHigh] = counts[newHigh] - 1; stale = true end
+        newHigh = oldHigh
+      end
+      if oldLow ~= 0 then
+        if newLow ~= 0 then counts[newLow] = counts[newLow] - 1; stale = true end
+        newLow = oldLow
+      end
+      merged[j] = string.char(newHigh * 16 + newLow)
+    end
+    redis.call('SETRANGE', KEYS[2], first, table.concat(merged))
+  end
+  before[#before + 1] = current
+end
+local fresh = 0
+for code = 1, 7 do
+  if counts[code] > 0 then
+    redis.call('HINCRBY', KEYS[1], names[code], counts[code])
+    fresh = fresh + counts[code]
+  end
+end
+redis.call('SADD', KEYS[3], ARGV[1])
+if fresh > 0 then
+  local done = redis.call('HINCRBY', KEYS[1], 'done', fresh)
+  redis.call('HINCRBY', KEYS[4], ARGV[2], -fresh)
+  redis.call('HINCRBY', KEYS[5], ARGV[2], -fresh)
+  redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. done .. ' ' .. state .. ' ' .. ARGV[2])
+end
+local reply = { fresh }
+if stale then
+  for _, bytes in ipairs(before) do
+    reply[#reply + 1] = (bytes:gsub('.', function(c) return string.format('%02x', c:byte()) end))
+  end
+end
+return reply

@@ -1,0 +1,116 @@
+/** The results port on SQLite: one file in the data directory, for the node that collects. */
+import { Database } from 'bun:sqlite'
+import { DataDirectoryError } from '../../actors/errors.ts'
+import type { Attempt, ResultQuery, ResultRow, Results } from '../../actors/ports.ts'
+import type { ResultLine } from '../../actors/result.ts'
+import { outcomeCode } from '../../machines/outcome.ts'
+
+const schema = `
+  create table if not exists run (no integer primary key, id text not null unique) strict;
+  create table if not exists result (
+    run_no integer not null,
+    seq integer not null,
+    outcome integer not null,
+    line text not null,
+    attempts text,
+    primary key (run_no, seq)
+  ) strict, without rowid;
+  pragma user_version = 1;
+`
+
+/**
+ * @param file path of the database, or ':memory:'
+ * @throws DataDirectoryError when the file cannot be made or is not ours
+ */
+export function sqliteResults(file: string): Results & { close(): void } {
+  const database = open(file)
+  const insertRun = database.query('insert into run (id) values (?) on conflict do nothing')
+  const selectRun = database.query<{ no: number }, [string]>('select no from run where id = ?')
+  const insert = database.query(
+    'insert into result values (?, ?, ?, ?, ?) on conflict (run_no, seq) do nothing',
+  )
+  /** Numbers of the runs last used. Bounded: forgetting one costs a look-up. */
+  const numbers = new Map<string, number>()
+
+  const findNumber = (run: string): number | undefined => {
+    const known = numbers.get(run) ?? selectRun.get(run)?.no
+    if (known !== undefined) {
+      if (numbers.size > 1000) numbers.clear()
+      numbers.set(run, known)
+    }
+    return known
+  }
+
+  const putAll = database.transaction((rows: readonly ResultRow[]) => {
+    for (const { run, seq, outcome, line, attempts } of rows) {
+      let number = findNumber(run)
+      if (number === undefined) {
+        insertRun.run(run)
+        number = findNumber(run) ?? 0
+      }
+      insert.run(number, seq, outcomeCode(outcome), line, attempts ?? null)
+    }
+  })
+
+  return {
+    async put(rows) {
+      try {
+        putAll.immediate(rows)
+      } catch (error) {
+        // A transaction that was rolled back may have numbered a run that is not there now.
+        numbers.clear()
+        throw error
+      }
+    },
+
+    async query(run, { outcomes, after, limit }: ResultQuery) {
+      const number = findNumber(run)
+      if (number === undefined) return []
+      const codes = outcomes?.map(outcomeCode) ?? []
+      const which = codes.length === 0 ? '' : `and outcome in (${codes.join(', ')})`
+      return database
+        .query<{ seq: number; line: string }, [number, number, number]>(
+          `select seq, line from result where run_no = ? and seq > ? ${which} order by seq limit ?`,
+        )
+        .all(number, after ?? -1, limit)
+    },
+
+    async get(run, seq) {
+      const number = findNumber(run)
+      if (number === undefined) return undefined
+      const row = database
+        .query<{ line: string; attempts: string | null }, [number, number]>(
+          'select line, attempts from result where run_no = ? and seq = ?',
+        )
+        .get(number, seq)
+      if (row === null) return undefined
+      return {
+        line: JSON.parse(row.line) as ResultLine,
+        attempts: row.attempts === null ? [] : (JSON.parse(row.attempts) as Attempt[]),
+      }
+    },
+
+    close() {
+      database.close()
+    },
+  }
+}
+
+function open(file: string): Database {
+  try {
+    const database = new Database(file, { create: true })
+    // Written before the message is acknowledged: a killed process loses nothing. What a power
+    // loss may take is what Redis with everysec may lose as well.
+    database.run('pragma journal_mode = wal')
+    database.run('pragma synchronous = normal')
+    database.run('pragma busy_timeout = 10000')
+    database.run(schema)
+    return database
+  } catch (error) {
+    throw new DataDirectoryError(
+      `cannot open the result store ${file}: ${error instanceof Error ? error.message : error}; ` +
+        'choose another directory with --data, or make this one writable',
+      { cause: error },
+    )
+  }
+}
