@@ -85,7 +85,8 @@ export function* eachSeq(seqs: readonly SeqRange[]): Generator<number> {
 /** Add a seq, larger than all before it, to ranges. */
 export function appendSeq(seqs: (readonly [number, number])[], seq: number): void {
   const last = seqs.at(-1)
-  if (last !== undefined && last[0] + last[1] === seq) seqs[seqs.length - 1] = [last[0], last[1] + 1]
+  if (last !== undefined && last[0] + last[1] === seq)
+    seqs[seqs.length - 1] = [last[0], last[1] + 1]
   else seqs.push([seq, 1])
 }
 

@@ -36,6 +36,7 @@ export class OutputHead {
   }
 
   text(): string {
+    if (this.bytes === 0) return ''
     const head = this.#head.subarray(0, this.#kept)
     if (!this.truncated) return decoder.decode(head)
     // Streaming, because a character the cut went through is not invalid, only not kept.

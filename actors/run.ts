@@ -4,7 +4,14 @@
  */
 import { fromPromise } from 'xstate'
 import { runMachine } from '../machines/run.ts'
-import { countSeqs, delayOf, type Envelope, type PackLimits, pack, workMessage } from './envelope.ts'
+import {
+  countSeqs,
+  delayOf,
+  type Envelope,
+  type PackLimits,
+  pack,
+  workMessage,
+} from './envelope.ts'
 import { describeError } from './errors.ts'
 import type { Accounting, Admission, Clock, Log, Mailboxes } from './ports.ts'
 import { numberTasks, type Source } from './source.ts'

@@ -80,17 +80,27 @@ export function runSubprocess(
   const abort = () => tell({ type: 'abort' })
   const complete = () => {
     for (const signal of signals) signal.removeEventListener('abort', abort)
-    const end = actor.getSnapshot().output ?? {}
-    resolve({ ...end, ...heads, durationMs: Math.round(clock.monotonic() - startedMs) })
+    const { output } = actor.getSnapshot()
+    if (!output) reject(new Error('the subprocess machine was stopped before its end'))
+    else resolve({ ...output, ...heads, durationMs: Math.round(clock.monotonic() - startedMs) })
   }
+  // The end of the output matters to the machine only once the process has ended.
+  let isOutputEnded = false
+  let isExited = false
   const isWatched = times.stallMs !== undefined
   const listener: ProcessListener = {
     output(stream, bytes) {
       heads[stream].add(bytes)
       if (isWatched) tell({ type: 'output.seen' })
     },
-    outputEnded: () => tell({ type: 'output.ended' }),
-    exited: (exit) => tell({ type: 'process.exited', ...exit }),
+    outputEnded() {
+      isOutputEnded = true
+      if (isExited) tell({ type: 'output.ended' })
+    },
+    exited({ exitCode, signal }) {
+      isExited = true
+      tell({ type: 'process.exited', exitCode, signal, isOutputEnded })
+    },
   }
 
   actor.on('group.kill', ({ signal }) => child?.kill(signal))

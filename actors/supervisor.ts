@@ -86,8 +86,10 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
       },
       reportFailure: (_, { id, message, restartInMs }) => {
         const path = `${options.id}/${id}`
-        if (restartInMs === undefined) log.error({ path, error: message }, 'an actor failed for good')
-        else log.warn({ path, error: message, restartInMs }, 'an actor failed and will be restarted')
+        if (restartInMs === undefined)
+          log.error({ path, error: message }, 'an actor failed for good')
+        else
+          log.warn({ path, error: message, restartInMs }, 'an actor failed and will be restarted')
       },
     },
   })

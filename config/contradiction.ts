@@ -18,7 +18,7 @@ export const rules: readonly Rule[] = [
     against: ['lease.ttlMs'],
     holds: ({ lease }) => lease.renewMs * 1.2 < (lease.ttlMs * 2) / 3,
     expected: ({ lease }) =>
-      `less than 5/9 of lease.ttlMs (${lease.ttlMs}), so that a late renewal is in time; a third is right`,
+      `less than 5/9 of lease.ttlMs (${lease.ttlMs}), a third at best, so that late is in time`,
   },
   {
     // The operation under way when the holder gives up has to end before the lease does.
@@ -26,14 +26,14 @@ export const rules: readonly Rule[] = [
     against: ['lease.ttlMs'],
     holds: ({ lease }) => (lease.ttlMs * 2) / 3 < lease.ttlMs - lease.operationTimeoutMs,
     expected: ({ lease }) =>
-      `less than a third of lease.ttlMs (${lease.ttlMs}), so that a holder knows before its lease ends`,
+      `less than a third of lease.ttlMs (${lease.ttlMs}), so that it ends before the lease`,
   },
   {
     path: 'member.heartbeatMs',
     against: ['member.staleMs'],
     holds: ({ member }) => member.heartbeatMs * 2 <= member.staleMs,
     expected: ({ member }) =>
-      `at most half of member.staleMs (${member.staleMs}), so that one lost heartbeat kills no node`,
+      `at most half of member.staleMs (${member.staleMs}), so that one may get lost`,
   },
   {
     path: 'mailbox.stalledIntervalMs',
@@ -76,7 +76,7 @@ export const rules: readonly Rule[] = [
     against: ['escalation.buckets'],
     holds: ({ escalation }) => escalation.windowMs % escalation.buckets === 0,
     expected: ({ escalation }) =>
-      `a multiple of escalation.buckets (${escalation.buckets}), so that buckets are whole milliseconds`,
+      `a multiple of escalation.buckets (${escalation.buckets}), for even parts`,
   },
 ]
 

@@ -36,7 +36,7 @@ export function valueOfText(text: string, { sort }: KeyFacts): unknown {
       if (!pairs.every((pair) => pair.includes('='))) return text
       return Object.fromEntries(pairs.map((pair) => splitAt(pair, pair.indexOf('='))))
     }
-    case 'text':
+    default:
       return text
   }
 }

@@ -94,6 +94,7 @@ export function someOf<const Choices extends readonly [string, ...string[]]>(
   choices: Choices,
   description: string,
 ) {
+  const names = choices.map((one) => `"${one}"`).join(', ')
   return z
     .array(z.enum(choices))
     .min(1)
@@ -101,7 +102,7 @@ export function someOf<const Choices extends readonly [string, ...string[]]>(
     .default([...choices])
     .register(keyFacts, {
       description,
-      expected: `a list of one or more of ${choices.map((one) => `"${one}"`).join(', ')}, each once`,
+      expected: `a list of one or more of ${names}, each once`,
       sort: 'list',
     })
 }

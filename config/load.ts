@@ -63,21 +63,21 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     }
   }
   const config = configSchema.parse(treeOf(inForce.values())) as Config
-  const fitted = fit(config, inForce)
+  fit(config, inForce)
   // What a broken value would have been is not known, so nothing can be measured by it.
   const known = rules.filter((rule) => ![rule.path, ...rule.against].some((one) => broken.has(one)))
   problems.push(
     ...known
-      .filter((rule) => !rule.holds(fitted))
+      .filter((rule) => !rule.holds(config))
       .map((rule) => ({
         path: rule.path,
-        expected: rule.expected(fitted),
-        found: showValue(valueAt(fitted, rule.path)),
+        expected: rule.expected(config),
+        found: showValue(valueAt(config, rule.path)),
         source: sourceOf(rule.path, rule.against, inForce),
       })),
   )
   if (problems.length > 0) throw new ConfigError(problems)
-  return { config: freeze(fitted), warnings: environment.warnings }
+  return { config: freeze(config), warnings: environment.warnings }
 }
 
 function readFlags(flags: Readonly<Record<string, unknown>>): Given {
@@ -115,15 +115,13 @@ function treeOf(entries: Iterable<Entry>): Record<string, Record<string, unknown
   return tree
 }
 
-function fit(config: Config, inForce: ReadonlyMap<string, Entry>): Config {
-  let fitted = config
+/** Sets in the configuration what follows from what was given. */
+function fit(config: Config, inForce: ReadonlyMap<string, Entry>): void {
   for (const [path, size] of shrinking) {
     if (inForce.has(path)) continue
     const [section = '', name = ''] = path.split('.')
-    const table = { ...fitted[section as keyof Config], [name]: size(fitted) }
-    fitted = { ...fitted, [section]: table }
+    Object.assign(config[section as keyof Config], { [name]: size(config) })
   }
-  return fitted
 }
 
 function valueAt(config: Config, path: string): unknown {

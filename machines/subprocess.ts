@@ -19,7 +19,7 @@ export interface StartFailure {
   message: string
 }
 
-/** Why it was ended from here. Undefined: it ended by itself. */
+/** Why it was ended from here. */
 export type EndCause = 'timeLimit' | 'stalled' | 'aborted'
 
 export interface SubprocessTimes {
@@ -36,23 +36,25 @@ export interface SubprocessTimes {
 }
 
 export interface SubprocessEnd {
-  cause?: EndCause
+  /** Undefined when it ended by itself. */
+  cause: EndCause | undefined
   /** Undefined when it never started, or did not even die of SIGKILL. */
-  exit?: ProcessExit
-  failure?: StartFailure
+  exit: ProcessExit | undefined
+  /** Undefined when it started. */
+  failure: StartFailure | undefined
 }
 
 type SubprocessEvent =
   | { type: 'process.started' }
   | ({ type: 'process.failed' } & StartFailure)
-  | ({ type: 'process.exited' } & ProcessExit)
+  | ({ type: 'process.exited'; isOutputEnded: boolean } & ProcessExit)
   | { type: 'output.seen' }
   | { type: 'output.ended' }
   | { type: 'abort' }
 
 type SubprocessEmitted = { type: 'group.kill'; signal: KillSignal } | { type: 'pipes.release' }
 
-type SubprocessContext = SubprocessEnd & { times: SubprocessTimes; isOutputEnded: boolean }
+type SubprocessContext = SubprocessEnd & { times: SubprocessTimes }
 
 const stallGraceMsMax = 5000
 
@@ -63,13 +65,13 @@ function killGraceMs({ times, cause }: SubprocessContext): number {
 }
 
 export const subprocessMachine = setup({
-  types: {} as {
-    context: SubprocessContext
-    events: SubprocessEvent
-    emitted: SubprocessEmitted
-    input: SubprocessTimes
-    output: SubprocessEnd
-    tags: 'starting' | 'alive' | 'ending' | 'terminal'
+  types: {
+    context: {} as SubprocessContext,
+    events: {} as SubprocessEvent,
+    emitted: {} as SubprocessEmitted,
+    input: {} as SubprocessTimes,
+    output: {} as SubprocessEnd,
+    tags: {} as 'starting' | 'alive' | 'ending' | 'terminal',
   },
   delays: {
     softKillAfter: ({ context }) => context.times.softKillMs,
@@ -80,14 +82,13 @@ export const subprocessMachine = setup({
   },
   guards: {
     isWatched: ({ context }) => context.times.stallMs !== undefined,
-    isOutputEnded: ({ context }) => context.isOutputEnded,
+    isOutputEnded: ({ event }) => event.type === 'process.exited' && event.isOutputEnded,
   },
   actions: {
     recordTimeLimit: assign({ cause: 'timeLimit' }),
     recordStall: assign({ cause: 'stalled' }),
     // A command that ran out of time stays a timeout, also when it is then cancelled.
     recordAbort: assign({ cause: ({ context }) => context.cause ?? 'aborted' }),
-    recordOutputEnd: assign({ isOutputEnded: true }),
     recordExit: assign(({ event }) => {
       assertEvent(event, 'process.exited')
       return { exit: { exitCode: event.exitCode, signal: event.signal } }
@@ -102,12 +103,13 @@ export const subprocessMachine = setup({
   },
 }).createMachine({
   id: 'subprocess',
-  context: ({ input }) => ({ times: input, isOutputEnded: false }),
-  output: ({ context: { cause, exit, failure } }) => ({
-    ...(cause && { cause }),
-    ...(exit && { exit }),
-    ...(failure && { failure }),
+  context: ({ input }) => ({
+    times: input,
+    cause: undefined,
+    exit: undefined,
+    failure: undefined,
   }),
+  output: ({ context: { cause, exit, failure } }) => ({ cause, exit, failure }),
   initial: 'starting',
   on: {
     // Whatever the leader leaves behind in its group ends with it.
@@ -115,7 +117,6 @@ export const subprocessMachine = setup({
       { guard: 'isOutputEnded', target: '.exited', actions: ['recordExit', 'killGroup'] },
       { target: '.draining', actions: ['recordExit', 'killGroup'] },
     ],
-    'output.ended': { actions: 'recordOutputEnd' },
     abort: { target: '.hardKilled', actions: 'recordAbort' },
   },
   states: {

@@ -1,6 +1,7 @@
 /** Requests of the client, and the typed errors made of what the node answers. */
 import {
   ConflictError,
+  describeError,
   MusterError,
   NotAcceptingError,
   NotFoundError,
@@ -64,22 +65,24 @@ export class HttpClient {
       return await abortable(this.#fetch(request), call.signal)
     } catch (error) {
       call.signal?.throwIfAborted()
-      throw this.lost(error)
+      const { message } = describeError(error)
+      throw new UnavailableError(`no node answers at ${this.url}: ${message}`, { cause: error })
     }
   }
 
-  async json<Body>(response: Response): Promise<Body> {
+  async json<Body>(response: Response, signal?: AbortSignal): Promise<Body> {
     try {
-      return (await response.json()) as Body
+      return (await abortable(response.json(), signal)) as Body
     } catch (error) {
-      throw this.lost(error)
+      signal?.throwIfAborted()
+      throw this.brokenOff(error)
     }
   }
 
-  lost(error: unknown): unknown {
-    if (error instanceof MusterError) return error
-    const reason = error instanceof Error ? error.message : String(error)
-    return new UnavailableError(`no node answers at ${this.url}: ${reason}`, { cause: error })
+  /** What a failure in the middle of an answer means. */
+  brokenOff(error: unknown): UnavailableError {
+    const { message } = describeError(error)
+    return new UnavailableError(`the answer of ${this.url} broke off: ${message}`, { cause: error })
   }
 }
 
@@ -128,7 +131,8 @@ async function problem(response: Response, method: string, url: string): Promise
   if (status === 400 || status === 413 || status === 415 || status === 422) {
     return new UsageError(detail, body.code)
   }
-  if (status === 429 || (status === 503 && method !== 'GET')) {
+  const isRefusal = body.code === undefined || body.code.startsWith('NOT_ACCEPTING')
+  if (status === 429 || (status === 503 && method !== 'GET' && isRefusal)) {
     const seconds = Number(response.headers.get('retry-after') ?? 1)
     const draining = body.code === 'NOT_ACCEPTING_DRAINING'
     const reason = status === 429 ? 'full' : draining ? 'draining' : 'paused'

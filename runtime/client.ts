@@ -135,10 +135,17 @@ class HttpMuster implements Muster {
     if (options.content !== undefined) headers['muster-content'] = options.content
     if (options.reason !== undefined) headers['muster-reason'] = encodeURIComponent(options.reason)
     if (options.idempotencyKey !== undefined) headers['idempotency-key'] = options.idempotencyKey
-    const response = await this.#send('/v1/runs', tasks, headers, options)
-    const id = /([^/]+)$/.exec(response.headers.get('location') ?? '')?.[1]
-    if (id !== undefined) options.onOpen?.(id)
-    const answer = await this.#http.json<Intake & { run: string; resumed?: boolean }>(response)
+    let id: string | undefined
+    const answer = await this.#send<Intake & { run: string; resumed?: boolean }>(
+      '/v1/runs',
+      tasks,
+      headers,
+      options,
+      (response) => {
+        id = /([^/]+)$/.exec(response.headers.get('location') ?? '')?.[1]
+        if (id !== undefined) options.onOpen?.(id)
+      },
+    )
     if (id === undefined) options.onOpen?.(answer.run)
     const follow = this.#done.bind(this)
     const results = this.results.bind(this)
@@ -158,8 +165,7 @@ class HttpMuster implements Muster {
   }
 
   async check(tasks: TaskSource, options: SubmitOptions = {}): Promise<Intake> {
-    const response = await this.#send('/v1/runs?dryRun=1', tasks, {}, options)
-    return this.#http.json<Intake>(response)
+    return this.#send<Intake>('/v1/runs?dryRun=1', tasks, {}, options)
   }
 
   async get(run: string): Promise<Run> {
@@ -197,7 +203,7 @@ class HttpMuster implements Muster {
         yield lines.filter((line) => line !== '')
       }
     } catch (error) {
-      throw this.#http.lost(error)
+      throw this.#http.brokenOff(error)
     }
   }
 
@@ -250,25 +256,29 @@ class HttpMuster implements Muster {
     throw new UnavailableError(`${this.url}: the events of ${run} ended before the run did`)
   }
 
-  async #send(
+  /** The answer may begin before the last task is sent: `onHeaders` sees it first. */
+  async #send<Answer>(
     path: string,
     tasks: TaskSource,
     headers: Record<string, string>,
-    options: SubmitOptions,
-  ): Promise<Response> {
+    options: Pick<SubmitOptions, 'signal' | 'onSent'>,
+    onHeaders?: (response: Response) => void,
+  ): Promise<Answer> {
+    const { signal, onSent } = options
     let failure: { error: unknown } | undefined
-    const pieces = counted(ndjsonPieces(tasks), options.onSent)
-    const body = pulledStream(pieces, options.signal, (error) => {
+    const body = pulledStream(counted(ndjsonPieces(tasks), onSent), signal, (error) => {
       failure = { error }
     })
     const call: Call = {
       method: 'POST',
       headers: { ...headers, 'content-type': 'application/x-ndjson' },
       body,
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
+      ...(signal === undefined ? {} : { signal }),
     }
     try {
-      return await this.#http.call(path, call)
+      const response = await this.#http.call(path, call)
+      onHeaders?.(response)
+      return await this.#http.json<Answer>(response, signal)
     } catch (error) {
       // The transfer fails because the source did: say the cause, not its echo.
       throw failure === undefined ? error : failure.error

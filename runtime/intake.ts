@@ -259,7 +259,9 @@ function expectation(issue: z.core.$ZodIssue): string {
     case 'too_big':
       return `${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}${unit(issue.origin)}`
     default:
-      return issue.message.replace(/^Invalid input: expected /, '').replace(/, (got|received) .*$/, '')
+      return issue.message
+        .replace(/^Invalid input: expected /, '')
+        .replace(/, (got|received) .*$/, '')
   }
 }
 

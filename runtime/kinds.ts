@@ -1,9 +1,9 @@
 /** The kinds a node can run: the built-in ones, and those of task files. */
 import { availableParallelism } from 'node:os'
-import { pathToFileURL } from 'node:url'
 import { resolve } from 'node:path'
-import { execInput } from '../actors/exec-input.ts'
+import { pathToFileURL } from 'node:url'
 import { NotFoundError, UsageError } from '../actors/errors.ts'
+import { execInput } from '../actors/exec-input.ts'
 import { checkKindName, isTaskDefinition, type Kind, type TaskDefinition } from '../actors/kind.ts'
 import type { Log } from '../actors/ports.ts'
 import type { Config } from '../config/schema.ts'
@@ -59,8 +59,7 @@ export function kindsOf(
       retries: 'handler',
       attempts: definition.attempts ?? worker.attempts,
       concurrency: definition.profile === 'cpu' ? cores : worker.concurrency,
-      paceMs:
-        kind === 'noop' || kind === 'sleep' ? assumedPaceMs[kind] : assumedPaceMs.handler,
+      paceMs: kind === 'noop' || kind === 'sleep' ? assumedPaceMs[kind] : assumedPaceMs.handler,
     })
   }
   return kinds

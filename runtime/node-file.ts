@@ -67,9 +67,12 @@ export function writeNodeFile(dataDir: string, file: NodeFile): void {
     writeFileSync(`${path}.${process.pid}`, JSON.stringify(file), { mode: 0o600 })
     renameSync(`${path}.${process.pid}`, path)
   } catch (error) {
-    throw new DataDirectoryError(`cannot write ${path}: ${error instanceof Error ? error.message : error}`, {
-      cause: error,
-    })
+    throw new DataDirectoryError(
+      `cannot write ${path}: ${error instanceof Error ? error.message : error}`,
+      {
+        cause: error,
+      },
+    )
   }
 }
 

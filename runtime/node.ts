@@ -232,8 +232,7 @@ class Node implements MusterNode {
     const children: NamedChild[] = []
     if (this.#roles.includes('collector')) {
       const { batchMax } = config.collector
-      const spec = () =>
-        collector({ ...shared, batchMax, graceMs: this.#graceMs, results, audit })
+      const spec = () => collector({ ...shared, batchMax, graceMs: this.#graceMs, results, audit })
       children.push({ id: 'collector', spec })
     }
     if (this.#roles.includes('worker')) {
@@ -328,8 +327,15 @@ class Node implements MusterNode {
           handle: (request) => app.fetch(request),
         })
         const { url } = this.#server
-        writeNodeFile(dataDir, { id: this.#id, pid: process.pid, url, startedAt: systemClock.now() })
-        this.#say(`node ${this.#id} listens on ${url}, data in ${dataDir}, Redis at ${world.address}`)
+        writeNodeFile(dataDir, {
+          id: this.#id,
+          pid: process.pid,
+          url,
+          startedAt: systemClock.now(),
+        })
+        this.#say(
+          `node ${this.#id} listens on ${url}, data in ${dataDir}, Redis at ${world.address}`,
+        )
       },
       close: async () => {
         removeNodeFile(dataDir, this.#id)

@@ -8,6 +8,7 @@ import {
   UsageError,
 } from '../../actors/errors.ts'
 import type { Run } from '../../actors/ports.ts'
+import { ConfigError } from '../../config/errors.ts'
 import { TokenError } from '../client-http.ts'
 
 export const exitCodes = {
@@ -40,7 +41,7 @@ export function exitCodeOfRun(run: Pick<Run, 'state' | 'counts' | 'rejectedCount
 }
 
 export function exitCodeOfError(error: unknown): number {
-  if (error instanceof UsageError) return exitCodes.usage
+  if (error instanceof UsageError || error instanceof ConfigError) return exitCodes.usage
   if (error instanceof NotFoundError) return exitCodes.notFound
   if (error instanceof UnavailableError) return exitCodes.unavailable
   if (error instanceof NotAcceptingError) return exitCodes.tryAgain

@@ -4,10 +4,11 @@ import { DataDirectoryError } from '../../actors/errors.ts'
 import { initText } from '../../config/print.ts'
 import { exitCodes } from './exit.ts'
 import type { Invocation } from './invocation.ts'
+import { configFileOf, defaultConfigFile } from './settings.ts'
 
 export async function init(invocation: Invocation): Promise<number> {
   const { globals, terminal } = invocation
-  const file = globals.config ?? 'muster.toml'
+  const file = configFileOf(globals) ?? defaultConfigFile
   try {
     // `wx`: of two at the same time one is refused, and nothing is ever overwritten.
     await writeFile(file, initText(), { flag: 'wx' })

@@ -13,7 +13,8 @@ export interface Located {
   isHere: boolean
   /** The node is on this machine. */
   isLocal: boolean
-  stop(): Promise<void>
+  /** @param early some of its tasks are still running: hand them back soon */
+  stop(early?: boolean): Promise<void>
 }
 
 /** What a node in this process is made of; absent: this verb needs a running node. */
@@ -71,7 +72,12 @@ async function startHere(
     throw error
   }
   const muster = await connect({ url: 'http://muster', fetch: (request) => node.fetch(request) })
-  return { muster, isHere: true, isLocal: true, stop: () => node.stop() }
+  return {
+    muster,
+    isHere: true,
+    isLocal: true,
+    stop: (early) => node.stop(early === true ? earlyGraceMs : undefined),
+  }
 }
 
 /** The bearer token of --token-file or MUSTER_TOKEN_FILE. */
@@ -87,6 +93,9 @@ export async function readToken(globals: Globals): Promise<string | undefined> {
   }
   throw new TokenError(`the token file ${file} is empty; write the node's token into it`)
 }
+
+/** Whoever presses Ctrl-C does not want to wait for a task; one that is about to end may. */
+const earlyGraceMs = 500
 
 interface NodeFile {
   pid: number

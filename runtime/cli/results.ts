@@ -1,6 +1,7 @@
 /** `muster results`, and the report at the end of `run`. */
+import { type FileHandle, open } from 'node:fs/promises'
 
-import { DataDirectoryError, UsageError } from '../../actors/errors.ts'
+import { DataDirectoryError, describeError, UsageError } from '../../actors/errors.ts'
 import type { Run } from '../../actors/ports.ts'
 import { isOutcome, type Outcome, outcomes } from '../../machines/outcome.ts'
 import type { Muster, ResultsQuery } from '../client.ts'
@@ -17,8 +18,8 @@ export interface ResultsFlags {
 
 /** Up to here every result is read; beyond, only those that are not ok, and as many of them. */
 const reportResultsMax = 10_000
-/** A run of this many tasks is read check by check: nothing is left out of its report. */
-const smallRun = 60
+/** A run of this many tasks, an audit say, is read check by check: nothing is left out. */
+const smallRun = 200
 const reportGroupsMax = 20
 
 export async function results(
@@ -99,7 +100,7 @@ export async function printReport(muster: Muster, run: Run, terminal: Terminal):
   }
   const fold = await foldRun(muster, run)
   const groups = fold.groups()
-  const groupsMax = run.total <= smallRun ? smallRun : reportGroupsMax
+  const groupsMax = run.total <= smallRun ? groups.length : reportGroupsMax
   const lines = renderGroups(groups, { run: run.id, colors: terminal.out, groupsMax })
   if (lines.length > 0) await terminal.print(`${lines.join('\n')}\n`)
   sayNext(run, terminal)
@@ -128,19 +129,19 @@ function sayNext(run: Run, terminal: Terminal): void {
   terminal.say(`next: muster results ${run.id} --outcome ${notOk.join(',')}`)
 }
 
-/** Every result line of a run into a file. */
-export async function writeResults(muster: Muster, run: string, file: string): Promise<void> {
-  try {
-    const writer = Bun.file(file).writer()
-    for await (const lines of muster.resultLines(run)) {
-      if (lines.length > 0) await writer.write(`${lines.join('\n')}\n`)
-      await writer.flush()
-    }
-    await writer.end()
-  } catch (error) {
-    if (!(error instanceof Error) || !('code' in error) || !('syscall' in error)) throw error
-    throw new DataDirectoryError(`--results: cannot write ${file}: ${error.message}`, {
-      cause: error,
+/** A file for result lines, made before there are any: a path that cannot be shows at once. */
+export async function openResultsFile(file: string): Promise<FileHandle> {
+  return open(file, 'w').catch((error: unknown) => {
+    throw new DataDirectoryError(`--results: cannot write ${file}: ${describeError(error).message}`)
+  })
+}
+
+/** Every result line of a run into the file. */
+export async function writeResults(muster: Muster, run: string, file: FileHandle): Promise<void> {
+  for await (const lines of muster.resultLines(run)) {
+    if (lines.length === 0) continue
+    await file.write(`${lines.join('\n')}\n`).catch((error: unknown) => {
+      throw new DataDirectoryError(`--results: cannot write: ${describeError(error).message}`)
     })
   }
 }

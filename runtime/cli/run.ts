@@ -1,4 +1,5 @@
 /** `muster run`: submit, wait, report. `submit --wait` is the same. */
+import type { FileHandle } from 'node:fs/promises'
 import { UsageError } from '../../actors/errors.ts'
 import type { Run } from '../../actors/ports.ts'
 import type { Muster, RunHandle } from '../client.ts'
@@ -9,7 +10,7 @@ import { checkStrictly, type RunFlags, submitOptions } from './intake.ts'
 import type { Invocation } from './invocation.ts'
 import { type Located, locate } from './locate.ts'
 import { Progress } from './progress.ts'
-import { printReport, writeResults } from './results.ts'
+import { openResultsFile, printReport, writeResults } from './results.ts'
 import { dataDirOf, workerSettings } from './settings.ts'
 import { commandSource, openSource, type Source } from './source.ts'
 
@@ -40,7 +41,7 @@ export async function run(
     if (how === undefined) throw error
     return exitCodes[how]
   } finally {
-    await located?.stop()
+    await located?.stop(departure.signal.aborted)
     departure.dispose()
   }
 }
@@ -74,26 +75,34 @@ async function runOn(
     file === undefined
       ? commandSource(argv ?? [], located.isLocal ? process.cwd() : undefined)
       : await openSource(file, dataDir, twice)
+  const results = flags.results === undefined ? undefined : await openResultsFile(flags.results)
   const progress = new Progress(terminal)
   try {
     if (twice) {
       const code = await checkStrictly(located.muster, source, terminal, progress, flags, departure)
       if (code !== undefined) return code
     }
-    return await submitAndWait(located, invocation, source, flags, progress, departure)
+    const job = { source, flags, results, progress, departure }
+    return await submitAndWait(located, invocation, job)
   } finally {
     progress.stop()
+    await results?.close()
     await source.remove()
   }
+}
+
+interface Job {
+  source: Source
+  flags: RunFlags
+  results: FileHandle | undefined
+  progress: Progress
+  departure: Departure
 }
 
 async function submitAndWait(
   located: Located,
   invocation: Invocation,
-  source: Source,
-  flags: RunFlags,
-  progress: Progress,
-  departure: Departure,
+  { source, flags, results, progress, departure }: Job,
 ): Promise<number> {
   const { muster } = located
   const { terminal } = invocation
@@ -114,7 +123,7 @@ async function submitAndWait(
     if (handle.resumed) terminal.say(`going on with ${id}: same content, unfinished`)
     const finished = await following
     progress.stop()
-    if (flags.results !== undefined) await writeResults(muster, id, flags.results)
+    if (results !== undefined) await writeResults(muster, id, results)
     await printReport(muster, finished, terminal)
     return exitCodeOfRun(finished)
   } catch (error) {
@@ -160,6 +169,7 @@ async function sayGoodbye(
 ): Promise<void> {
   const { terminal } = invocation
   const word = how === 'timeout' ? 'stopped waiting' : 'detached'
+  const preposition = how === 'timeout' ? 'for' : 'from'
   if (id === undefined) {
     terminal.warn(
       `muster: ${word} before every task was handed over; the same command goes on with it`,
@@ -173,6 +183,6 @@ async function sayGoodbye(
     : flags.ephemeral === true
       ? 'with --ephemeral nothing of it is kept'
       : `the run stays in ${dataDirOf(invocation.globals)}: the same command resumes it`
-  terminal.warn(`muster: ${word} from ${id}${rest}; ${fate}`)
+  terminal.warn(`muster: ${word} ${preposition} ${id}${rest}; ${fate}`)
   if (terminal.json && left !== undefined) await terminal.print(`${JSON.stringify(left)}\n`)
 }

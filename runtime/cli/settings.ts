@@ -9,7 +9,7 @@ import type { Globals, Invocation } from './invocation.ts'
 export type SettingFlags = Record<string, unknown>
 
 export function dataDirOf(globals: Globals): string {
-  return resolve(globals.data ?? '.muster')
+  return resolve(globals.data ?? variable('MUSTER_DATA') ?? '.muster')
 }
 
 /** `--workers N`: N tasks at a time, whatever they are. */
@@ -18,7 +18,17 @@ export function workerSettings(workers: number | undefined): SettingFlags {
   return { 'worker.concurrency': workers, 'worker.commandConcurrency': workers }
 }
 
-const defaultFile = 'muster.toml'
+/** The configuration file: named by a flag, by the environment, or neither. */
+export function configFileOf(globals: Globals): string | undefined {
+  return globals.config ?? variable('MUSTER_CONFIG')
+}
+
+export const defaultConfigFile = 'muster.toml'
+
+function variable(name: string): string | undefined {
+  const text = process.env[name]
+  return text === '' ? undefined : text
+}
 
 /**
  * Read `--config` (or ./muster.toml where it is) and put everything together; what is only doubtful
@@ -27,8 +37,9 @@ const defaultFile = 'muster.toml'
  */
 export async function loadSettings(invocation: Invocation, flags: SettingFlags): Promise<Config> {
   const { globals, terminal } = invocation
-  const fileName = globals.config ?? defaultFile
-  const fileValues = await readToml(fileName, globals.config !== undefined)
+  const named = configFileOf(globals)
+  const fileName = named ?? defaultConfigFile
+  const fileValues = await readToml(fileName, named !== undefined)
   const redis = globals.redis === undefined ? {} : { 'redis.url': globals.redis }
   // Loaded here: a verb that talks to a node elsewhere needs none of it.
   const { loadConfig } = await import('../../config/load.ts')

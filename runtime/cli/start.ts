@@ -29,7 +29,7 @@ export async function start(invocation: Invocation, flags: StartFlags): Promise<
     config,
     dataDir: dataDirOf(globals),
     ephemeral: flags.ephemeral === true,
-    ...(flags.role === undefined ? {} : { roles: flags.role }),
+    roles: [...config.node.roles],
     listen: true,
     tasksFiles: flags.tasks ?? [],
     say: (line) => terminal.say(line),
@@ -60,6 +60,7 @@ export async function start(invocation: Invocation, flags: StartFlags): Promise<
 
 function settingsOf(flags: StartFlags, tokenFile: string | undefined): SettingFlags {
   const settings: SettingFlags = {}
+  if (flags.role !== undefined) settings['node.roles'] = flags.role
   if (flags.host !== undefined) settings['http.host'] = flags.host
   if (flags.port !== undefined) settings['http.port'] = flags.port
   if (flags.nodeId !== undefined) settings['node.id'] = flags.nodeId

@@ -162,6 +162,9 @@ function executionOf(
     const message = `no output for ${spoken(times.stallMs ?? 0)}; ${endingOf(result)}`
     return ended('timeout', 'STALLED', message)
   }
+  if (exitCode !== null && (input.okExitCodes ?? okExitCodesDefault).includes(exitCode)) {
+    return { outcome: 'ok', output }
+  }
   const lastLine = stderr.lastLine()
   const detail = lastLine === '' ? '' : `: ${lastLine}`
   if (exitCode === null) {
@@ -169,7 +172,6 @@ function executionOf(
     const why = isCpu ? ` (limits.cpuSeconds is ${input.limits?.cpuSeconds})` : ''
     return ended('failed', 'SIGNAL', `killed by ${signal}${why}${detail}`)
   }
-  if ((input.okExitCodes ?? okExitCodesDefault).includes(exitCode)) return { outcome: 'ok', output }
   const refusal = limitsMode === 'rlimit' ? rlimitFailure(exitCode, output.stderr) : undefined
   if (refusal !== undefined) {
     const message = `cannot start ${JSON.stringify(input.argv[0])} within its limits: ${refusal}`

@@ -46,7 +46,8 @@ export function bunProcesses(log: Log): Processes {
 
 async function feed(sink: Bun.FileSink, text: string): Promise<void> {
   try {
-    await Promise.all([sink.write(text), sink.end()])
+    await sink.write(text)
+    await sink.end()
   } catch (error) {
     // Not to read all of its input is a program's good right.
     if (describeError(error).code !== 'EPIPE') throw error

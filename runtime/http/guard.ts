@@ -35,7 +35,11 @@ export function guard(options: GuardOptions): (request: Request) => Response | u
     }
     const origin = request.headers.get('origin')
     if (origin !== null && (!URL.canParse(origin) || new URL(origin).host !== host)) {
-      return problem(403, 'FOREIGN_ORIGIN', `expected no Origin or that of this node, got "${origin}"`)
+      return problem(
+        403,
+        'FOREIGN_ORIGIN',
+        `expected no Origin or that of this node, got "${origin}"`,
+      )
     }
     if (expected === undefined || openPaths.has(new URL(request.url).pathname)) return undefined
     const given = /^Bearer (.+)$/i.exec(request.headers.get('authorization') ?? '')?.[1]

@@ -123,10 +123,7 @@ function readStream(request: Request, options: RunRoutesOptions): ReadBody {
   }
 }
 
-async function readJson(
-  request: Request,
-  options: RunRoutesOptions,
-): Promise<ReadBody | Response> {
+async function readJson(request: Request, options: RunRoutesOptions): Promise<ReadBody | Response> {
   const parts: Uint8Array[] = []
   let bytes = 0
   for await (const part of request.body ?? new Blob([]).stream()) {
@@ -143,7 +140,8 @@ async function readJson(
   } catch (error) {
     return problem(400, 'BROKEN_JSON', `expected {"tasks": […]}: ${describeError(error).message}`)
   }
-  const tasks = typeof body === 'object' && body !== null && 'tasks' in body ? body.tasks : undefined
+  const tasks =
+    typeof body === 'object' && body !== null && 'tasks' in body ? body.tasks : undefined
   if (!Array.isArray(tasks)) {
     return problem(400, 'BAD_BODY', 'tasks: expected an array of tasks')
   }

@@ -7,7 +7,7 @@
  * kills its worker is decided by the worker, task by task.
  */
 import { once } from 'node:events'
-import { type Job, Queue, Worker, WaitingError } from 'bullmq'
+import { type Job, Queue, WaitingError, Worker } from 'bullmq'
 import type { Redis } from 'ioredis'
 import type {
   Delivery,
@@ -29,6 +29,8 @@ const notesKeepMs = 24 * 3_600_000
 
 /** A message that could not be handled is held this long before it goes back. */
 const giveBackAfterMs = 1000
+/** BullMQ's close() has no limit of its own. */
+const closeMs = 2000
 
 export interface BullMailboxesOptions {
   /** A connection for the given purpose; closed by close(). */
@@ -104,12 +106,7 @@ export function bullMailboxes(options: BullMailboxesOptions): Mailboxes {
     },
 
     async depth(mailbox): Promise<MailboxDepth> {
-      const counts = await queueOf(mailbox).getJobCounts(
-        'wait',
-        'prioritized',
-        'active',
-        'delayed',
-      )
+      const counts = await queueOf(mailbox).getJobCounts('wait', 'prioritized', 'active', 'delayed')
       return {
         waiting: (counts['wait'] ?? 0) + (counts['prioritized'] ?? 0),
         active: counts['active'] ?? 0,
@@ -176,7 +173,7 @@ async function bullReceiver(parts: ReceiverParts): Promise<Receiver> {
       if (!abort.signal.aborted) {
         log.warn({ mailbox, id, error: String(error) }, 'a message goes back to its mailbox')
         // What failed at once would fail at once again.
-        await Promise.race([Bun.sleep(giveBackAfterMs), once(abort.signal, 'abort')])
+        await atMost(giveBackAfterMs, once(abort.signal, 'abort'))
       }
       // At the head of the mailbox again; no attempt is used up.
       await job.moveToWait(token)
@@ -215,11 +212,10 @@ async function bullReceiver(parts: ReceiverParts): Promise<Receiver> {
   const stop = async (graceMs: number) => {
     await worker.pause(true)
     const ends = Promise.all([...atHand.values()].map(({ ended }) => ended))
-    await Promise.race([ends, Bun.sleep(graceMs)])
+    await atMost(graceMs, ends)
     handingBack = true
     for (const { abort } of atHand.values()) abort.abort(new Error('the receiver is stopping'))
-    // BullMQ's close() waits for ever for a handler that does not end.
-    await Promise.race([worker.close(), Bun.sleep(graceMs + 2000)])
+    await atMost(closeMs, worker.close())
     forget()
   }
 
@@ -230,6 +226,14 @@ async function bullReceiver(parts: ReceiverParts): Promise<Receiver> {
     },
     stop: (graceMs) => (stopping ??= stop(graceMs)),
   }
+}
+
+/** Wait for something, but no longer than this. */
+async function atMost(ms: number, something: Promise<unknown>): Promise<void> {
+  const { promise: late, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, ms)
+  await Promise.race([something, late])
+  clearTimeout(timer)
 }
 
 /** Rejects when the signal aborts; settles never otherwise. */

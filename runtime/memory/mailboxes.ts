@@ -106,7 +106,8 @@ export function memoryMailboxes(): Mailboxes {
 
     async close() {
       await Promise.all([...receivers].map((receiver) => receiver.stop(0)))
-      for (const box of boxes.values()) for (const timer of box.delayed.values()) clearTimeout(timer)
+      for (const box of boxes.values())
+        for (const timer of box.delayed.values()) clearTimeout(timer)
     },
   }
 }

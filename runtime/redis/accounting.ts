@@ -64,14 +64,26 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     const run = settlement.run
     const reply = (await scripts.settle.call(
       redis,
-      [keys.run(run), keys.map(run), `${keys.run(run)}:storing`, keys.room, `${keys.run(run)}:room`],
+      [
+        keys.run(run),
+        keys.map(run),
+        `${keys.run(run)}:storing`,
+        keys.room,
+        `${keys.run(run)}:room`,
+      ],
       [settlement.id, settlement.mailbox, keys.notices, run, ...counts, ...ranges],
     )) as [number, ...string[]]
     const [fresh, ...before] = reply
     if (fresh === -1) return { fresh: 0, outcomes: settlement.outcomes.map(() => undefined) }
     return before.length === 0
       ? { fresh }
-      : { fresh, outcomes: afterwards(settlement, before.map((hex) => Buffer.from(hex, 'hex'))) }
+      : {
+          fresh,
+          outcomes: afterwards(
+            settlement,
+            before.map((hex) => Buffer.from(hex, 'hex')),
+          ),
+        }
   }
 
   return {

@@ -143,10 +143,12 @@ describe('environment', () => {
       MUSTER_HOSTS_WEB1_ADDRESS: 'x',
     }
     expect(loadConfig({ env }).warnings).toEqual([
-      'MUSTER_DISPATCHER_QUEUE_MXA is ignored: no such variable is known; did you mean MUSTER_DISPATCHER_QUEUE_MAX?',
+      'MUSTER_DISPATCHER_QUEUE_MXA is ignored: no such variable is known; ' +
+        'did you mean MUSTER_DISPATCHER_QUEUE_MAX?',
       'MUSTER_TOKENFILE is ignored: no such variable is known; did you mean MUSTER_TOKEN_FILE?',
       'MUSTER_ is ignored: no such variable is known',
-      'MUSTER_HOSTS_WEB1_ADDRESS is ignored: [hosts] has names of yours and is set in the file only',
+      'MUSTER_HOSTS_WEB1_ADDRESS is ignored: [hosts] has names of yours and is set in the ' +
+        'file only',
     ])
   })
 
@@ -198,8 +200,8 @@ describe('problems', () => {
       '  log.level: expected one of "debug", "info", "warn", "error", found "loud" ' +
         '(environment variable MUSTER_LOG_LEVEL)',
       '  http.port: expected a whole number from 0 to 65535, found 70000 (flag --port)',
-      '  lease.renewMs: expected less than 5/9 of lease.ttlMs (10000), so that a late renewal is ' +
-        'in time; a third is right, found 9000 (site.toml; lease.ttlMs from default)',
+      '  lease.renewMs: expected less than 5/9 of lease.ttlMs (10000), a third at best, so that ' +
+        'late is in time, found 9000 (site.toml; lease.ttlMs from default)',
     ])
   })
 

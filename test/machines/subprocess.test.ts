@@ -11,7 +11,12 @@ import { type SubprocessTimes, subprocessMachine } from '../../machines/subproce
 
 const times = { softKillMs: 30_000, hardKillMs: 60_000, drainMs: 200, reapMs: 10_000 }
 const watchedTimes = { ...times, stallMs: 1000 }
-const exitedOk = { type: 'process.exited', exitCode: 0, signal: null } as const
+const exitedOk = {
+  type: 'process.exited',
+  exitCode: 0,
+  signal: null,
+  isOutputEnded: false,
+} as const
 
 type Snapshot = SnapshotFrom<typeof subprocessMachine>
 type MachineEvent = EventFromLogic<typeof subprocessMachine>
@@ -37,6 +42,7 @@ const events: MachineEvent[] = [
   { type: 'process.started' },
   { type: 'process.failed', code: 'ENOENT', message: 'not found' },
   exitedOk,
+  { ...exitedOk, isOutputEnded: true },
   { type: 'output.seen' },
   { type: 'output.ended' },
   { type: 'abort' },
@@ -66,8 +72,7 @@ describe('subprocess machine, explored', () => {
         input,
         events,
         stopWhen: ({ status }) => status === 'done',
-        serializeState: ({ value, context }) =>
-          JSON.stringify([value, context.cause, context.isOutputEnded, context.exit]),
+        serializeState: ({ value, context }) => JSON.stringify([value, context]),
       }),
     )
 
@@ -90,7 +95,8 @@ describe('subprocess machine, explored', () => {
         grown = false
         for (const { state, transitions } of nodes) {
           if (leads.has(keyOf(state))) continue
-          if (Object.values(transitions).some((edge) => leads.has(keyOf(edge.state)))) {
+          const next: { state: Snapshot }[] = Object.values(transitions)
+          if (next.some((edge) => leads.has(keyOf(edge.state)))) {
             leads.add(keyOf(state))
             grown = true
           }
@@ -123,7 +129,13 @@ describe('subprocess machine', () => {
     expect(state()).toBe('softKilled')
     clock.increment(1)
     expect([state(), ...asked]).toEqual(['hardKilled', 'SIGTERM', 'SIGKILL'])
-    actor.send({ type: 'process.exited', exitCode: null, signal: 'SIGKILL' })
+    actor.send({
+      type: 'process.exited',
+      exitCode: null,
+      signal: 'SIGKILL',
+      isOutputEnded: false,
+    })
+    expect(state()).toBe('draining')
     actor.send({ type: 'output.ended' })
     expect(actor.getSnapshot().output).toEqual({
       cause: 'timeLimit',
@@ -145,9 +157,7 @@ describe('subprocess machine', () => {
   test('output that ended before the leader is not waited for', () => {
     const { actor, asked, state } = begin(times)
     actor.send({ type: 'process.started' })
-    actor.send({ type: 'output.ended' })
-    expect(state()).toBe('running')
-    actor.send(exitedOk)
+    actor.send({ ...exitedOk, isOutputEnded: true })
     expect([state(), ...asked]).toEqual(['exited', 'SIGKILL'])
     expect(actor.getSnapshot().output).toEqual({ exit: { exitCode: 0, signal: null } })
   })

@@ -129,6 +129,57 @@ describe('what is not there', () => {
   })
 })
 
+describe('configuration', () => {
+  test('init writes a file that can be started with, and never overwrites one', async () => {
+    const first = await muster(['init'])
+    expect(first).toMatchObject({ code: 0, out: '' })
+    expect(await muster(['start', '--print-config'])).toMatchObject({ code: 0, err: '' })
+    const again = await muster(['init'])
+    expect(again.code).toBe(73)
+    expect(again.err).toMatch(/^muster: muster\.toml is there already .*--config\n$/)
+    expect(await muster(['init', '--config', 'other.toml'])).toMatchObject({ code: 0 })
+  })
+
+  test('--print-config prints TOML that can be read again, and the same as JSON', async () => {
+    const words = ['start', '--port', '0', '--redis', 'redis://u:secret@h:1', '--print-config']
+    const toml = await muster(words)
+    const json = await muster([...words, '--json'])
+    expect(toml.out).not.toContain('secret')
+    expect(JSON.parse(json.out)).toEqual(Bun.TOML.parse(toml.out))
+    expect(JSON.parse(json.out)).toMatchObject({ http: { port: 0 } })
+  })
+
+  test('all problems come at once, exit 64', async () => {
+    writeFileSync(join(folder, 'bad.toml'), '[http]\nprot = 1\n[worker]\nconcurrency = "x"\n')
+    const { code, err } = await muster(['start', '--config', 'bad.toml'])
+    expect(code).toBe(64)
+    expect(err).toContain('did you mean http.port?')
+    expect(err).toContain('worker.concurrency: expected')
+  })
+
+  test('a config file that is named has to be there', async () => {
+    expect(await muster(['start', '--config', 'nope.toml'])).toMatchObject({ code: 66 })
+    writeFileSync(join(folder, 'broken.toml'), '[http\n')
+    const { code, err } = await muster(['start', '--config', 'broken.toml'])
+    expect({ code, err }).toEqual({ code: 64, err: expect.stringContaining('not valid TOML') })
+  })
+})
+
+describe('completion', () => {
+  test.each(['bash', 'zsh', 'fish'])('%s gets a script with every verb', async (shell) => {
+    const { code, out } = await muster(['completion', shell])
+    expect(code).toBe(0)
+    for (const verb of ['start', 'run', 'results']) expect(out).toContain(verb)
+  })
+
+  test('bash completes verbs and flags', async () => {
+    const script =
+      'source <("$0" completion bash); COMP_WORDS=(muster re); COMP_CWORD=1; _muster; echo "${COMPREPLY[@]}"; COMP_WORDS=(muster run --str); COMP_CWORD=2; _muster; echo "${COMPREPLY[@]}"'
+    const { out } = await muster([], ['bash', '-c', script, bin])
+    expect(out).toBe('results\n--strict\n')
+  })
+})
+
 describe('exit codes', () => {
   const run = { state: 'completed' as const, counts: { ...noCounts(), ok: 1 }, rejectedCount: 0 }
 

@@ -1,0 +1,167 @@
+/**
+ * What is sent before an envelope is acknowledged: the results of what is final, and a new envelope
+ * with what is tried again. Both ids are made of their tasks, so that settling twice adds nothing.
+ */
+import { type BackoffPolicy, backoffMs } from '../machines/backoff.ts'
+import { type Outcome, outcomeCode } from '../machines/outcome.ts'
+import { triesAgain } from '../machines/retry.ts'
+import {
+  appendSeq,
+  type Envelope,
+  envelopeId,
+  envelopeVersion,
+  type ResultsEnvelope,
+  resultsMailbox,
+  type TaskResult,
+  workMessage,
+} from './envelope.ts'
+import type { Kind } from './kind.ts'
+import type { Attempt, Clock, Execution, Message, SeqRange } from './ports.ts'
+import type { Task } from './task.ts'
+
+/** Who settles, and by which rules. */
+export interface SettlementOptions {
+  mailbox: string
+  kind: Kind
+  /** Tasks of the mailbox run one after the other, and are retried in place. */
+  ordered: boolean
+  node: string
+  retry: BackoffPolicy
+  clock: Clock
+  random(): number
+}
+
+/** What became of one task of an envelope. */
+export interface Ending {
+  seq: number
+  task: Task
+  outcome: Outcome
+  startedAt: number
+  durationMs: number
+  execution: Execution
+  history: Attempt[]
+  attempt: number
+}
+
+export function isRetried(options: SettlementOptions, ending: Ending): boolean {
+  const { outcome, execution, task, attempt } = ending
+  if (outcome !== 'failed' && outcome !== 'timeout') return false
+  const exitCode = exitCodeOf(execution.output)
+  return triesAgain({
+    outcome,
+    stage: execution.stage ?? 'run',
+    ...(execution.error === undefined ? {} : { errorCode: execution.error.code }),
+    ...(exitCode === undefined ? {} : { exitCode }),
+    attempt,
+    ...(task.attempts === undefined ? {} : { attempts: task.attempts }),
+    ...(task.retryOn === undefined ? {} : { retryOn: task.retryOn }),
+    ...(task.neverOn === undefined ? {} : { neverOn: task.neverOn }),
+    kindAttempts: options.kind.attempts,
+    command: options.kind.retries === 'command',
+  })
+}
+
+function exitCodeOf(output: unknown): number | undefined {
+  if (typeof output !== 'object' || output === null || !('exitCode' in output)) return undefined
+  return typeof output.exitCode === 'number' ? output.exitCode : undefined
+}
+
+export function attemptOf(options: SettlementOptions, ending: Ending): Attempt {
+  return {
+    attempt: ending.attempt,
+    startedAt: ending.startedAt,
+    durationMs: ending.durationMs,
+    node: options.node,
+    error: ending.execution.error ?? { code: 'FAILED', message: 'failed without saying why' },
+  }
+}
+
+/** The messages that settle an envelope: results of what is final, and what is tried again. */
+export function settlementOf(
+  options: SettlementOptions,
+  envelope: Envelope,
+  endings: readonly Ending[],
+): Message[] {
+  const final: Ending[] = []
+  const again: Ending[] = []
+  for (const ending of endings) {
+    // In order, a task was retried in place, as long as it could be.
+    if (!options.ordered && isRetried(options, ending)) again.push(ending)
+    else final.push(ending)
+  }
+  return [
+    ...(again.length === 0 ? [] : [retryOf(options, envelope, again)]),
+    ...(final.length === 0 ? [] : [resultsOf(options, envelope, final)]),
+  ]
+}
+
+function retryOf(
+  options: SettlementOptions,
+  envelope: Envelope,
+  again: readonly Ending[],
+): Message {
+  const delayMs = backoffMs(options.retry, envelope.attempt, options.random())
+  return workMessage(
+    {
+      ...envelope,
+      attempt: envelope.attempt + 1,
+      readyAt: options.clock.now() + delayMs,
+      seqs: rangesOf(again),
+      tasks: again.map((ending) => ending.task),
+      history: again.map((ending) => [...ending.history, attemptOf(options, ending)]),
+    },
+    delayMs,
+  )
+}
+
+function resultsOf(
+  options: SettlementOptions,
+  envelope: Envelope,
+  final: readonly Ending[],
+): Message {
+  const seqs = rangesOf(final)
+  const body: ResultsEnvelope = {
+    v: envelopeVersion,
+    run: envelope.run,
+    mailbox: envelope.mailbox,
+    kind: envelope.kind,
+    attempt: envelope.attempt,
+    node: options.node,
+    worker: options.mailbox,
+    seqs,
+    outcomes: final.map((ending) => outcomeCode(ending.outcome)).join(''),
+    results: final.map((ending) => resultOf(envelope, ending)),
+  }
+  return {
+    mailbox: resultsMailbox,
+    id: envelopeId({ run: envelope.run, seqs, attempt: envelope.attempt }, '.r'),
+    priority: envelope.priority,
+    delayMs: 0,
+    body,
+  }
+}
+
+function resultOf(envelope: Envelope, ending: Ending): TaskResult {
+  const { task, execution, history } = ending
+  const lastTry = history.at(-1)
+  // In place retries wait for their back-off, not for a worker.
+  const readyAt =
+    lastTry !== undefined && ending.attempt > envelope.attempt ? ending.startedAt : envelope.readyAt
+  return {
+    ...(task.id === undefined ? {} : { id: task.id }),
+    ...(task.target === undefined ? {} : { target: task.target }),
+    ...(ending.attempt === envelope.attempt ? {} : { attempt: ending.attempt }),
+    startedAt: ending.startedAt,
+    durationMs: ending.durationMs,
+    queueMs: Math.max(0, ending.startedAt - readyAt),
+    ...(execution.output === undefined ? {} : { output: execution.output }),
+    ...(execution.error === undefined ? {} : { error: execution.error }),
+    ...(history.length === 0 ? {} : { attempts: history }),
+  }
+}
+
+function rangesOf(endings: readonly Ending[]): SeqRange[] {
+  const seqs: SeqRange[] = []
+  for (const ending of endings) appendSeq(seqs, ending.seq)
+  return seqs
+}
