@@ -6,6 +6,7 @@
 import { type AnyActorRef, fromPromise } from 'xstate'
 import { collectorMachine } from '../machines/collector.ts'
 import { outcomeOf } from '../machines/outcome.ts'
+import type { Owned } from '../machines/service.ts'
 import { eachSeq, envelopeVersion, type ResultsEnvelope, resultsMailbox } from './envelope.ts'
 import { MusterError } from './errors.ts'
 import type {
@@ -46,7 +47,7 @@ export function collector(options: CollectorOptions): ChildSpec {
   const handle = (self: AnyActorRef) => (delivery: Delivery) => {
     const envelope = delivery.body as ResultsEnvelope
     if (envelope.v !== envelopeVersion) {
-      const message = `expected results of version ${envelopeVersion}, got ${envelope.v}: a newer node sent them`
+      const message = `expected results of version ${String(envelopeVersion)}, got ${String(envelope.v)}: a newer node sent them`
       return Promise.reject(new MusterError('ENVELOPE_VERSION', message))
     }
     const end = Promise.withResolvers<void>()
@@ -58,15 +59,14 @@ export function collector(options: CollectorOptions): ChildSpec {
   return {
     logic: collectorMachine.provide({
       actors: {
-        open: fromPromise<void>(async ({ self }) => {
-          const parent = (self as AnyActorRef)._parent ?? self
+        open: fromPromise<void, Owned>(async ({ input }) => {
           receiver = await options.mailboxes.receive(
             resultsMailbox,
             { concurrency: options.batchMax, ordered: false },
-            handle(parent as AnyActorRef),
+            handle(input.owner),
           )
         }),
-        close: fromPromise<void>(async () => receiver?.stop(options.graceMs)),
+        close: fromPromise<void, Owned>(async () => receiver?.stop(options.graceMs)),
       },
       actions: {
         collectBatch: ({ self }) => {

@@ -4,6 +4,7 @@
  */
 import { type AnyActorRef, assign, fromPromise, stopChild } from 'xstate'
 import { dispatcherMachine } from '../machines/dispatcher.ts'
+import type { Owned } from '../machines/service.ts'
 import { describeError, NotAcceptingError } from './errors.ts'
 import type { Paces } from './paces.ts'
 import type { Run, RunNotice, RunProgress } from './ports.ts'
@@ -71,11 +72,11 @@ export function dispatcher(options: DispatcherOptions): Dispatcher {
     },
     logic: dispatcherMachine.provide({
       actors: {
-        open: fromPromise<void>(async ({ self }) => {
-          life = new Life(options, (self as AnyActorRef)._parent ?? (self as AnyActorRef))
+        open: fromPromise<void, Owned>(async ({ input }) => {
+          life = new Life(options, input.owner)
           await life.open()
         }),
-        close: fromPromise<void>(async () => life?.close()),
+        close: fromPromise<void, Owned>(async () => life?.close()),
       },
       actions: {
         grant: (_, { id }) => life?.granted(id),

@@ -57,7 +57,7 @@ export function defineTask<Schema extends z.ZodType>(definition: {
       )
     }
   }
-  return { ...definition, profile: definition.profile ?? 'io' } as TaskDefinition
+  return { ...definition, profile: definition.profile ?? 'io' }
 }
 
 export function checkKindName(kind: unknown): asserts kind is string {

@@ -4,6 +4,7 @@
  */
 import { fromPromise } from 'xstate'
 import { runMachine } from '../machines/run.ts'
+import type { Owned } from '../machines/service.ts'
 import {
   countSeqs,
   delayOf,
@@ -59,11 +60,9 @@ export interface LiveRun {
 export function runLogic(options: RunOptions, live: LiveRun) {
   return runMachine.provide({
     actors: {
-      takeSource: fromPromise<void>(async ({ self, signal }) => {
+      takeSource: fromPromise<void, Owned>(async ({ input, signal }) => {
         try {
-          await takeSource(options, live, signal, () =>
-            self._parent?.send({ type: 'spool.filled' }),
-          )
+          await takeSource(options, live, signal, () => input.owner.send({ type: 'spool.filled' }))
           live.taken.resolve()
         } catch (error) {
           options.log.warn({ run: live.id, ...describeError(error) }, 'the source broke off')
@@ -73,7 +72,7 @@ export function runLogic(options: RunOptions, live: LiveRun) {
           delete live.source
         }
       }),
-      moveSpool: fromPromise<void>(async ({ signal }) => {
+      moveSpool: fromPromise<void, Owned>(async ({ signal }) => {
         try {
           await moveSpool(options, live, signal)
         } catch (error) {

@@ -1,6 +1,6 @@
 /** A service of the runtime as a supervised actor. */
-import { type AnyActorRef, fromPromise } from 'xstate'
-import { serviceMachine } from '../machines/service.ts'
+import { fromPromise } from 'xstate'
+import { type Owned, serviceMachine } from '../machines/service.ts'
 import type { ChildSpec } from './supervisor.ts'
 
 export interface ServiceOptions {
@@ -13,11 +13,10 @@ export function service(options: ServiceOptions): ChildSpec {
   return {
     logic: serviceMachine.provide({
       actors: {
-        open: fromPromise<void>(({ self }) => {
-          const actor = (self as AnyActorRef)._parent
-          return options.open((error) => actor?.send({ type: 'service.failed', error }))
-        }),
-        close: fromPromise<void>(() => options.close()),
+        open: fromPromise<void, Owned>(({ input }) =>
+          options.open((error) => input.owner.send({ type: 'service.failed', error })),
+        ),
+        close: fromPromise<void, Owned>(() => options.close()),
       },
     }),
   }

@@ -16,7 +16,7 @@ export interface ChildSpec {
 /** A child by name; its specification is asked for anew for each of its lives. */
 export interface NamedChild {
   id: string
-  spec(): ChildSpec
+  spec(supervisor: AnyActorRef): ChildSpec
 }
 
 export interface SupervisorOptions {
@@ -35,8 +35,8 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
   const { clock, random, log } = options
   const named = new Map(options.children.map((child) => [child.id, child]))
 
-  const specOf = (id: string): ChildSpec => {
-    const spec = named.get(id)?.spec() ?? options.specOf?.(id)
+  const specOf = (id: string, self: AnyActorRef): ChildSpec => {
+    const spec = named.get(id)?.spec(self) ?? options.specOf?.(id)
     if (spec === undefined) throw new Error(`supervisor ${options.id} has no child "${id}"`)
     return spec
   }
@@ -44,7 +44,7 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
   const logic = supervisorMachine.provide({
     actions: {
       startChild: assign(({ spawn, self }, { id, incarnation }) => {
-        const spec = specOf(id)
+        const spec = specOf(id, self)
         const child = spawn(spec.logic, {
           id: childName(id, incarnation),
           input: spec.input,

@@ -5,6 +5,7 @@
  */
 import { type AnyActorRef, fromPromise } from 'xstate'
 import { backoffMs } from '../machines/backoff.ts'
+import type { Owned } from '../machines/service.ts'
 import { workerMachine } from '../machines/worker.ts'
 import { countSeqs, type Envelope, eachSeq, envelopeVersion } from './envelope.ts'
 import { MusterError } from './errors.ts'
@@ -56,15 +57,14 @@ export function worker(options: WorkerOptions): ChildSpec {
   return {
     logic: workerMachine.provide({
       actors: {
-        open: fromPromise<void>(async ({ self }) => {
-          const parent = (self as AnyActorRef)._parent ?? self
+        open: fromPromise<void, Owned>(async ({ input }) => {
           receiver = await options.mailboxes.receive(
             mailbox,
             { concurrency: kind.concurrency, ordered },
-            handle(parent as AnyActorRef),
+            handle(input.owner),
           )
         }),
-        close: fromPromise<void>(async () => receiver?.stop(options.graceMs)),
+        close: fromPromise<void, Owned>(async () => receiver?.stop(options.graceMs)),
       },
     }),
   }
@@ -79,7 +79,7 @@ async function workOff(
   if (envelope.v !== envelopeVersion) {
     throw new MusterError(
       'ENVELOPE_VERSION',
-      `expected an envelope of version ${envelopeVersion}, got ${envelope.v}: a newer node sent it`,
+      `expected an envelope of version ${String(envelopeVersion)}, got ${String(envelope.v)}: a newer node sent it`,
     )
   }
   const jobs = await jobsOf(options, envelope, delivery)

@@ -2,8 +2,8 @@
  * The workers of a node: one for the mailbox of every kind it knows, and one for each ordered
  * partition as soon as somebody uses it.
  */
-import { type AnyActorRef, fromPromise } from 'xstate'
-import { serviceMachine } from '../machines/service.ts'
+import { fromPromise } from 'xstate'
+import { type Owned, serviceMachine } from '../machines/service.ts'
 import type { SupervisorPolicy } from '../machines/supervisor.ts'
 import { mailboxKind, workMailbox } from './envelope.ts'
 import type { Kinds } from './kind.ts'
@@ -37,20 +37,19 @@ export function workersSupervisor(options: WorkersOptions): ChildSpec {
   /** Hears of new mailboxes and has a worker started for each of ours. */
   const scout: NamedChild = {
     id: 'scout',
-    spec: () => {
+    spec: (workers) => {
       let unsubscribe: (() => Promise<void>) | undefined
       return {
         logic: serviceMachine.provide({
           actors: {
-            open: fromPromise<void>(async ({ self }) => {
-              const workers = (self as AnyActorRef)._parent?._parent
+            open: fromPromise<void, Owned>(async () => {
               const found = (mailbox: string) => {
-                if (isOurs(mailbox)) workers?.send({ type: 'child.add', id: mailbox })
+                if (isOurs(mailbox)) workers.send({ type: 'child.add', id: mailbox })
               }
               unsubscribe = await mailboxes.onNew(found)
               for (const mailbox of await mailboxes.names()) found(mailbox)
             }),
-            close: fromPromise<void>(async () => unsubscribe?.()),
+            close: fromPromise<void, Owned>(async () => unsubscribe?.()),
           },
         }),
       }
@@ -63,10 +62,10 @@ export function workersSupervisor(options: WorkersOptions): ChildSpec {
     spec: () => ({
       logic: serviceMachine.provide({
         actors: {
-          open: fromPromise<void>(async () => {
+          open: fromPromise<void, Owned>(async () => {
             await Promise.all(executors.map((executor) => executor.start()))
           }),
-          close: fromPromise<void>(async () => {
+          close: fromPromise<void, Owned>(async () => {
             await Promise.all(executors.map((executor) => executor.stop()))
           }),
         },

@@ -4,6 +4,7 @@
  * actors/collector.ts.
  */
 import { assign, fromPromise, setup, stateIn } from 'xstate'
+import { type Owned, ownedBy } from './service.ts'
 
 export type CollectorEvent =
   | { type: 'stop' }
@@ -18,7 +19,7 @@ export interface CollectorContext {
 }
 
 const unbound = (name: string) =>
-  fromPromise<void>(() => Promise.reject(new Error(`bind ${name} in actors/collector.ts`)))
+  fromPromise<void, Owned>(() => Promise.reject(new Error(`bind ${name} in actors/collector.ts`)))
 
 export const collectorMachine = setup({
   types: { context: {} as CollectorContext, events: {} as CollectorEvent },
@@ -52,7 +53,7 @@ export const collectorMachine = setup({
       initial: 'starting',
       states: {
         starting: {
-          invoke: { src: 'open', onDone: 'receiving' },
+          invoke: { src: 'open', input: ownedBy, onDone: 'receiving' },
           on: { stop: 'stopping' },
         },
         receiving: {
@@ -60,7 +61,7 @@ export const collectorMachine = setup({
           on: { stop: 'stopping', 'service.failed': { actions: 'fail' } },
         },
         // Closing the mailbox waits for the acknowledgements of the batch at hand.
-        stopping: { invoke: { src: 'close', onDone: 'stopped' } },
+        stopping: { invoke: { src: 'close', input: ownedBy, onDone: 'stopped' } },
         stopped: { type: 'final' },
       },
     },

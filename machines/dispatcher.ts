@@ -5,6 +5,7 @@
  */
 import { fromPromise, setup } from 'xstate'
 import { type Bucket, type BucketPolicy, fullBucket, refill, waitForTokens } from './bucket.ts'
+import { type Owned, ownedBy } from './service.ts'
 
 export interface Offer {
   id: number
@@ -40,7 +41,7 @@ export type DispatcherEvent =
   | { type: `xstate.error.actor.${string}` }
 
 const unbound = (name: string) =>
-  fromPromise<void>(() => Promise.reject(new Error(`bind ${name} in actors/dispatcher.ts`)))
+  fromPromise<void, Owned>(() => Promise.reject(new Error(`bind ${name} in actors/dispatcher.ts`)))
 
 const machineSetup = setup({
   types: {
@@ -133,7 +134,7 @@ export const dispatcherMachine = machineSetup.createMachine({
   },
   states: {
     starting: {
-      invoke: { src: 'open', onDone: 'accepting' },
+      invoke: { src: 'open', input: ownedBy, onDone: 'accepting' },
       on: { stop: 'stopping' },
     },
     accepting: {
@@ -145,7 +146,7 @@ export const dispatcherMachine = machineSetup.createMachine({
       tags: ['ready'],
       on: { stop: 'stopping' },
     },
-    stopping: { invoke: { src: 'close', onDone: 'stopped' } },
+    stopping: { invoke: { src: 'close', input: ownedBy, onDone: 'stopped' } },
     stopped: { type: 'final' },
   },
 })

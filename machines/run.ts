@@ -4,6 +4,7 @@
  * is decided by the accounting and only heard of here.
  */
 import { assign, fromPromise, setup, stateIn } from 'xstate'
+import { type Owned, ownedBy } from './service.ts'
 
 export interface RunInput {
   id: string
@@ -19,7 +20,7 @@ export type RunEvent =
   | { type: 'run.finished' }
 
 const unbound = (name: string) =>
-  fromPromise<void>(() => Promise.reject(new Error(`bind ${name} in actors/run.ts`)))
+  fromPromise<void, Owned>(() => Promise.reject(new Error(`bind ${name} in actors/run.ts`)))
 
 export const runMachine = setup({
   types: {
@@ -67,7 +68,7 @@ export const runMachine = setup({
         taking: {
           always: { guard: 'isOver', target: 'ended' },
           // A source that broke off leaves the run open: the same content resumes it.
-          invoke: { src: 'takeSource', onDone: 'exhausted', onError: 'brokenOff' },
+          invoke: { src: 'takeSource', input: ownedBy, onDone: 'exhausted', onError: 'brokenOff' },
         },
         exhausted: { always: { guard: 'isOver', target: 'ended' } },
         brokenOff: { always: { guard: 'isOver', target: 'ended' } },
@@ -87,7 +88,7 @@ export const runMachine = setup({
         moving: {
           always: { guard: 'isOver', target: 'ended' },
           entry: 'markEmpty',
-          invoke: { src: 'moveSpool', onDone: 'empty', onError: 'stuck' },
+          invoke: { src: 'moveSpool', input: ownedBy, onDone: 'empty', onError: 'stuck' },
           on: { 'spool.filled': { actions: 'markFilled' } },
         },
         /** The mailboxes or Redis refused; tried again after a while. */

@@ -3,12 +3,19 @@
  * `ready` when it can be used, event `stop` to end it, a final state when it has fully stopped, and
  * an error out of it when it cannot go on.
  */
-import { fromPromise, setup } from 'xstate'
+import { type AnyActorRef, fromPromise, setup } from 'xstate'
 
 export type ServiceEvent = { type: 'stop' } | { type: 'service.failed'; error: unknown }
 
+/** What a machine starts is told whose it is, so that it can tell its owner what it sees. */
+export interface Owned {
+  owner: AnyActorRef
+}
+
+export const ownedBy = ({ self }: { self: AnyActorRef }): Owned => ({ owner: self })
+
 const unbound = (name: string) =>
-  fromPromise<void>(() => Promise.reject(new Error(`bind ${name} in actors/`)))
+  fromPromise<void, Owned>(() => Promise.reject(new Error(`bind ${name} in actors/`)))
 
 export const serviceMachine = setup({
   types: {
@@ -26,7 +33,7 @@ export const serviceMachine = setup({
   initial: 'starting',
   states: {
     starting: {
-      invoke: { src: 'open', onDone: 'running' },
+      invoke: { src: 'open', input: ownedBy, onDone: 'running' },
       on: { stop: 'stopping' },
     },
     running: {
@@ -34,7 +41,7 @@ export const serviceMachine = setup({
       on: { stop: 'stopping', 'service.failed': { actions: 'fail' } },
     },
     stopping: {
-      invoke: { src: 'close', onDone: 'stopped' },
+      invoke: { src: 'close', input: ownedBy, onDone: 'stopped' },
     },
     stopped: { type: 'final' },
   },

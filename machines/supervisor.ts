@@ -83,6 +83,14 @@ const withChild = (
   change: (child: Child) => Partial<Child>,
 ): Child[] => children.map((child) => (child.id === id ? { ...child, ...change(child) } : child))
 
+const waitingChild = (id: string): Child => ({
+  id,
+  status: 'waiting',
+  incarnation: 0,
+  restarts: 0,
+  streak: 0,
+})
+
 const isAlive = (child: Child) => ['starting', 'ready', 'stopping'].includes(child.status)
 
 const machineSetup = setup({
@@ -240,16 +248,15 @@ const markReady = machineSetup.enqueueActions(({ context, event, enqueue }) => {
   })
 })
 
+/** While the first children are still being started, one that is added waits for its turn. */
+const enlistChild = machineSetup.assign(({ context, event }) =>
+  event.type === 'child.add' ? { children: [...context.children, waitingChild(event.id)] } : {},
+)
+
 const addChild = machineSetup.enqueueActions(({ context, event, enqueue }) => {
   if (event.type !== 'child.add') return
   const { incarnation, late, delay, timer } = begin(event.id, undefined, context.policy)
-  const child: Child = {
-    id: event.id,
-    status: 'starting',
-    incarnation,
-    restarts: 0,
-    streak: 0,
-  }
+  const child: Child = { ...waitingChild(event.id), status: 'starting', incarnation }
   enqueue.assign({ children: [...context.children, child] })
   enqueue({ type: 'startChild', params: { id: event.id, incarnation } })
   enqueue.raise(late, { id: timer, delay })
@@ -261,13 +268,7 @@ export const supervisorMachine = machineSetup.createMachine({
     name: input.name,
     policy: input.policy,
     failures: [],
-    children: input.children.map((id) => ({
-      id,
-      status: 'waiting',
-      incarnation: 0,
-      restarts: 0,
-      streak: 0,
-    })),
+    children: input.children.map(waitingChild),
   }),
   initial: 'starting',
   on: {
@@ -279,6 +280,7 @@ export const supervisorMachine = machineSetup.createMachine({
       entry: startNext,
       always: { guard: 'allReady', target: 'running' },
       on: {
+        'child.add': { guard: 'isNew', actions: enlistChild },
         'child.ready': { guard: 'isCurrent', actions: [markReady, startNext] },
         'child.failed': { guard: 'isCurrent', actions: giveUp, target: 'stopping' },
         'child.late': { guard: 'isCurrent', actions: 'failChild' },

@@ -3,6 +3,7 @@
  * does with an envelope is bound in actors/worker.ts; here is only its life and how busy it is.
  */
 import { assign, fromPromise, not, setup } from 'xstate'
+import { type Owned, ownedBy } from './service.ts'
 
 export type WorkerEvent =
   | { type: 'stop' }
@@ -21,7 +22,7 @@ export interface WorkerContext {
 }
 
 const unbound = (name: string) =>
-  fromPromise<void>(() => Promise.reject(new Error(`bind ${name} in actors/`)))
+  fromPromise<void, Owned>(() => Promise.reject(new Error(`bind ${name} in actors/`)))
 
 export const workerMachine = setup({
   types: { context: {} as WorkerContext, events: {} as WorkerEvent },
@@ -66,7 +67,7 @@ export const workerMachine = setup({
   },
   states: {
     starting: {
-      invoke: { src: 'open', onDone: 'receiving' },
+      invoke: { src: 'open', input: ownedBy, onDone: 'receiving' },
       on: { stop: 'stopping' },
     },
     receiving: {
@@ -79,7 +80,7 @@ export const workerMachine = setup({
       },
     },
     stopping: {
-      invoke: { src: 'close', onDone: 'stopped' },
+      invoke: { src: 'close', input: ownedBy, onDone: 'stopped' },
     },
     stopped: { type: 'final' },
   },

@@ -3,6 +3,7 @@
  * and why. Holds one piece of the stream and at most one unfinished line in memory.
  */
 import type { z } from 'zod'
+import { describeError } from '../actors/errors.ts'
 import type { Kinds } from '../actors/kind.ts'
 import type { Source, SourceLine, SourcePiece } from '../actors/source.ts'
 import { type AcceptedTask, type Rejection, type Task, taskLine } from '../actors/task.ts'
@@ -166,7 +167,7 @@ function readLine(line: RawLine, kinds: Kinds): SourceLine {
   } catch (error) {
     const got = text.includes('\0')
       ? 'a NUL byte'
-      : `broken JSON (${error instanceof Error ? error.message.slice(0, 200) : error})`
+      : `broken JSON (${describeError(error).message.slice(0, 200)})`
     return withPlace(number, bytes, { path: '', message: `expected a JSON object, got ${got}` })
   }
   return withPlace(number, bytes, readTask(value, kinds))
@@ -201,7 +202,7 @@ function readTask(value: unknown, kinds: Kinds): Read {
   try {
     input = kind.input.safeParse(rest.input ?? {})
   } catch (error) {
-    const message = `the check of kind "${name}" failed: ${error instanceof Error ? error.message : error}`
+    const message = `the check of kind "${name}" failed: ${describeError(error).message}`
     return { path: 'input', message }
   }
   if (!input.success) return problemOf(input.error, rest.input ?? {}, [], 'input')
@@ -280,6 +281,6 @@ function describe(value: unknown): string {
   if (value === null) return 'null'
   if (Array.isArray(value)) return value.length === 0 ? 'an empty array' : 'an array'
   if (typeof value === 'object') return 'an object'
-  const text = JSON.stringify(value) ?? String(value)
+  const text = JSON.stringify(value) ?? typeof value
   return `the ${typeof value} ${text.length > 80 ? `${text.slice(0, 77)}…` : text}`
 }

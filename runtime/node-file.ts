@@ -4,7 +4,7 @@
  */
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { DataDirectoryError, UnavailableError } from '../actors/errors.ts'
+import { DataDirectoryError, describeError, UnavailableError } from '../actors/errors.ts'
 
 export interface NodeFile {
   id: string
@@ -67,12 +67,9 @@ export function writeNodeFile(dataDir: string, file: NodeFile): void {
     writeFileSync(`${path}.${process.pid}`, JSON.stringify(file), { mode: 0o600 })
     renameSync(`${path}.${process.pid}`, path)
   } catch (error) {
-    throw new DataDirectoryError(
-      `cannot write ${path}: ${error instanceof Error ? error.message : error}`,
-      {
-        cause: error,
-      },
-    )
+    throw new DataDirectoryError(`cannot write ${path}: ${describeError(error).message}`, {
+      cause: error,
+    })
   }
 }
 

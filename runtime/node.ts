@@ -8,7 +8,12 @@ import { join } from 'node:path'
 import { type AnyActorRef, createActor } from 'xstate'
 import { collector } from '../actors/collector.ts'
 import { type Dispatcher, dispatcher } from '../actors/dispatcher.ts'
-import { DataDirectoryError, UnavailableError, UsageError } from '../actors/errors.ts'
+import {
+  DataDirectoryError,
+  describeError,
+  UnavailableError,
+  UsageError,
+} from '../actors/errors.ts'
 import type { Kind, TaskDefinition } from '../actors/kind.ts'
 import { Paces } from '../actors/paces.ts'
 import type { AuditLog, Log, Results } from '../actors/ports.ts'
@@ -351,7 +356,7 @@ function makeDataDirectory(dataDir: string): void {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 })
   } catch (error) {
     throw new DataDirectoryError(
-      `cannot make the data directory ${dataDir}: ${error instanceof Error ? error.message : error}; ` +
+      `cannot make the data directory ${dataDir}: ${describeError(error).message}; ` +
         'choose another one with --data',
       { cause: error },
     )
@@ -364,9 +369,7 @@ function readToken(file: string | undefined): string | undefined {
   try {
     token = readFileSync(file, 'utf8').trim()
   } catch (error) {
-    throw new UsageError(
-      `http.tokenFile: cannot read ${file}: ${error instanceof Error ? error.message : error}`,
-    )
+    throw new UsageError(`http.tokenFile: cannot read ${file}: ${describeError(error).message}`)
   }
   if (token === '') throw new UsageError(`http.tokenFile: ${file} is empty; write a token into it`)
   return token

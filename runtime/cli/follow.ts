@@ -29,10 +29,10 @@ const rejectionsShown = 20
 /** The lines that were not taken, and why. */
 export function sayRejections(intake: Intake, terminal: Terminal): void {
   for (const rejection of intake.rejected.slice(0, rejectionsShown)) {
-    terminal.say(rejectionLine(rejection))
+    terminal.warn(rejectionLine(rejection))
   }
   const more = intake.rejectedCount - Math.min(intake.rejected.length, rejectionsShown)
-  if (more > 0) terminal.say(`… and ${more} more rejected lines`)
+  if (more > 0) terminal.warn(`… and ${more} more rejected lines`)
 }
 
 export function rejectionLine({ line, path, message }: Rejection): string {

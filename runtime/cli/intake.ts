@@ -23,6 +23,11 @@ export interface RunFlags {
   ephemeral?: boolean
 }
 
+/** The source is checked to its end before it is submitted. */
+export function readsTwice(flags: RunFlags): boolean {
+  return flags.strict === true || flags.dryRun === true
+}
+
 export function submitOptions(source: Source, flags: RunFlags): SubmitOptions {
   return {
     ...(flags.reason === undefined ? {} : { reason: flags.reason }),

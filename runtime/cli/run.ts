@@ -6,7 +6,7 @@ import type { Muster, RunHandle } from '../client.ts'
 import { Departure } from './departure.ts'
 import { exitCodeOfRun, exitCodes } from './exit.ts'
 import { follow, sayRejections } from './follow.ts'
-import { checkStrictly, type RunFlags, submitOptions } from './intake.ts'
+import { checkStrictly, type RunFlags, readsTwice, submitOptions } from './intake.ts'
 import type { Invocation } from './invocation.ts'
 import { type Located, locate } from './locate.ts'
 import { Progress } from './progress.ts'
@@ -19,31 +19,47 @@ export async function run(
   file: string | undefined,
   flags: RunFlags,
 ): Promise<number> {
+  checkWords(invocation, file)
   const departure = new Departure(flags.timeout)
   let located: Located | undefined
+  let source: Source | undefined
+  let results: FileHandle | undefined
   try {
-    checkWords(invocation, file)
-    located = await locate(invocation, {
-      roles: ['dispatcher', 'worker', 'collector'],
-      ephemeral: flags.ephemeral === true,
-      tasksFiles: flags.tasks ?? [],
-      flags: workerSettings(flags.workers),
-    })
-    if (!located.isHere && (flags.tasks ?? []).length + (flags.workers ?? 0) > 0) {
-      invocation.terminal.say(
-        `muster: ${located.muster.url} has its own --tasks and --workers; those here are not used`,
-      )
-    }
+    // What can be wrong with files shows before a node is looked for, or started.
+    if (flags.results !== undefined) results = await openResultsFile(flags.results)
+    const dataDir = dataDirOf(invocation.globals)
+    if (file !== undefined) source = await openSource(file, dataDir, readsTwice(flags))
+    located = await locateWorker(invocation, flags)
     departure.signal.throwIfAborted()
-    return await runOn(located, invocation, file, flags, departure)
+    source ??= commandSource(invocation.argv ?? [], located.isLocal ? process.cwd() : undefined)
+    return await runOn(located, invocation, { source, flags, results, departure })
   } catch (error) {
     const how = Departure.of(error)
     if (how === undefined) throw error
     return exitCodes[how]
   } finally {
+    await results?.close()
+    await source?.remove()
     await located?.stop(departure.signal.aborted)
     departure.dispose()
   }
+}
+
+/** A node that runs tasks: one that is there, or one in this process. */
+async function locateWorker(invocation: Invocation, flags: RunFlags): Promise<Located> {
+  const tasksFiles = flags.tasks ?? []
+  const located = await locate(invocation, {
+    roles: ['dispatcher', 'worker', 'collector'],
+    ephemeral: flags.ephemeral === true,
+    tasksFiles,
+    flags: workerSettings(flags.workers),
+  })
+  if (!located.isHere && (tasksFiles.length > 0 || flags.workers !== undefined)) {
+    invocation.terminal.say(
+      `muster: ${located.muster.url} has its own --tasks and --workers; those here are not used`,
+    )
+  }
+  return located
 }
 
 function checkWords(invocation: Invocation, file: string | undefined): void {
@@ -61,48 +77,33 @@ function checkWords(invocation: Invocation, file: string | undefined): void {
   }
 }
 
-async function runOn(
-  located: Located,
-  invocation: Invocation,
-  file: string | undefined,
-  flags: RunFlags,
-  departure: Departure,
-): Promise<number> {
-  const { terminal, argv } = invocation
-  const twice = flags.strict === true || flags.dryRun === true
-  const dataDir = dataDirOf(invocation.globals)
-  const source =
-    file === undefined
-      ? commandSource(argv ?? [], located.isLocal ? process.cwd() : undefined)
-      : await openSource(file, dataDir, twice)
-  const results = flags.results === undefined ? undefined : await openResultsFile(flags.results)
-  const progress = new Progress(terminal)
-  try {
-    if (twice) {
-      const code = await checkStrictly(located.muster, source, terminal, progress, flags, departure)
-      if (code !== undefined) return code
-    }
-    const job = { source, flags, results, progress, departure }
-    return await submitAndWait(located, invocation, job)
-  } finally {
-    progress.stop()
-    await results?.close()
-    await source.remove()
-  }
-}
-
 interface Job {
   source: Source
   flags: RunFlags
   results: FileHandle | undefined
-  progress: Progress
   departure: Departure
+}
+
+async function runOn(located: Located, invocation: Invocation, job: Job): Promise<number> {
+  const { terminal } = invocation
+  const { source, flags, departure } = job
+  const progress = new Progress(terminal)
+  try {
+    if (readsTwice(flags)) {
+      const code = await checkStrictly(located.muster, source, terminal, progress, flags, departure)
+      if (code !== undefined) return code
+    }
+    return await submitAndWait(located, invocation, job, progress)
+  } finally {
+    progress.stop()
+  }
 }
 
 async function submitAndWait(
   located: Located,
   invocation: Invocation,
-  { source, flags, results, progress, departure }: Job,
+  { source, flags, results, departure }: Job,
+  progress: Progress,
 ): Promise<number> {
   const { muster } = located
   const { terminal } = invocation
@@ -116,7 +117,8 @@ async function submitAndWait(
   try {
     id = await opened.promise
     const following = follow(muster, id, progress, signal)
-    following.catch(() => {})
+    // Awaited below; until then a failure of the intake goes first, and is what is told.
+    following.catch(() => undefined)
     const handle = await intake
     progress.clear()
     sayRejections(handle, terminal)

@@ -2,7 +2,7 @@
 import { Departure } from './departure.ts'
 import { exitCodes } from './exit.ts'
 import { sayRejections } from './follow.ts'
-import { checkStrictly, type RunFlags, submitOptions } from './intake.ts'
+import { checkStrictly, type RunFlags, readsTwice, submitOptions } from './intake.ts'
 import type { Invocation } from './invocation.ts'
 import { locate } from './locate.ts'
 import { Progress } from './progress.ts'
@@ -23,10 +23,10 @@ export async function submit(
   const progress = new Progress(terminal)
   let source: Source | undefined
   try {
+    source = await openSource(file, dataDirOf(invocation.globals), readsTwice(flags))
     const { muster } = await locate(invocation)
-    source = await openSource(file, dataDirOf(invocation.globals), flags.strict === true)
     const { bytes } = source
-    if (flags.strict === true) {
+    if (readsTwice(flags)) {
       const code = await checkStrictly(muster, source, terminal, progress, flags, departure)
       if (code !== undefined) return code
     }

@@ -1,5 +1,5 @@
 /** The node's port. */
-import { UnavailableError, UsageError } from '../../actors/errors.ts'
+import { describeError, UnavailableError, UsageError } from '../../actors/errors.ts'
 import { guard } from './guard.ts'
 
 export interface HttpServer {
@@ -43,7 +43,7 @@ export function httpServer(options: HttpServerOptions): HttpServer {
     }
   } catch (error) {
     throw new UnavailableError(
-      `cannot listen on ${host}:${port}: ${error instanceof Error ? error.message : error}; ` +
+      `cannot listen on ${host}:${port}: ${describeError(error).message}; ` +
         'choose another port with --port (0 takes any that is free)',
       { cause: error, code: 'PORT_TAKEN' },
     )

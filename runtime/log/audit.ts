@@ -15,7 +15,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { DataDirectoryError } from '../../actors/errors.ts'
+import { DataDirectoryError, describeError } from '../../actors/errors.ts'
 import type { AuditLog, Log } from '../../actors/ports.ts'
 
 export interface AuditFilesOptions {
@@ -39,7 +39,7 @@ export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): vo
       return openSync(file, 'a', 0o600)
     } catch (error) {
       throw new DataDirectoryError(
-        `cannot write the audit log ${file}: ${error instanceof Error ? error.message : error}; ` +
+        `cannot write the audit log ${file}: ${describeError(error).message}; ` +
           'choose another directory with --data, or make this one writable',
         { cause: error },
       )

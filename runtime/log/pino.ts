@@ -20,5 +20,5 @@ function forPeople(line: string): string {
   const fields = Object.entries(rest)
     .map(([name, value]) => ` ${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join('')
-  return `${at} ${(names[Number(level)] ?? '').padEnd(5)}  ${msg}${fields}\n`
+  return `${at} ${(names[Number(level)] ?? '').padEnd(5)}  ${String(msg)}${fields}\n`
 }

@@ -222,7 +222,7 @@ async function bullReceiver(parts: ReceiverParts): Promise<Receiver> {
   return {
     pause: () => worker.pause(true),
     resume: async () => {
-      if (!handingBack) worker.resume()
+      if (!handingBack) await worker.resume()
     },
     stop: (graceMs) => (stopping ??= stop(graceMs)),
   }

@@ -88,7 +88,7 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
 
   return {
     async open(run: OpenRun) {
-      const record = [
+      const record: (string | number)[][] = [
         ['id', run.id],
         ['state', 'accepting'],
         ['createdAt', run.createdAt],
@@ -100,11 +100,11 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
         ...(run.reason === undefined ? [] : [['reason', run.reason]]),
         ...(run.parent === undefined ? [] : [['parent', run.parent]]),
         ...(run.labels === undefined ? [] : [['labels', JSON.stringify(run.labels)]]),
-      ].flat() as (string | number)[]
+      ]
       const id = (await scripts.open.call(
         redis,
         [keys.run(run.id)],
-        [base, run.id, run.content ?? '', ...record],
+        [base, run.id, run.content ?? '', ...record.flat()],
       )) as string
       const progress = await get(id)
       if (progress === undefined) throw new NotFoundError(`run ${id} vanished while it was opened`)

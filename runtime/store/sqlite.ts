@@ -1,6 +1,6 @@
 /** The results port on SQLite: one file in the data directory, for the node that collects. */
 import { Database } from 'bun:sqlite'
-import { DataDirectoryError } from '../../actors/errors.ts'
+import { DataDirectoryError, describeError } from '../../actors/errors.ts'
 import type { Attempt, ResultQuery, ResultRow, Results } from '../../actors/ports.ts'
 import type { ResultLine } from '../../actors/result.ts'
 import { outcomeCode } from '../../machines/outcome.ts'
@@ -108,7 +108,7 @@ function open(file: string): Database {
     return database
   } catch (error) {
     throw new DataDirectoryError(
-      `cannot open the result store ${file}: ${error instanceof Error ? error.message : error}; ` +
+      `cannot open the result store ${file}: ${describeError(error).message}; ` +
         'choose another directory with --data, or make this one writable',
       { cause: error },
     )

@@ -140,6 +140,7 @@ describe('subprocess machine', () => {
     expect(actor.getSnapshot().output).toEqual({
       cause: 'timeLimit',
       exit: { exitCode: null, signal: 'SIGKILL' },
+      failure: undefined,
     })
   })
 
@@ -159,7 +160,11 @@ describe('subprocess machine', () => {
     actor.send({ type: 'process.started' })
     actor.send({ ...exitedOk, isOutputEnded: true })
     expect([state(), ...asked]).toEqual(['exited', 'SIGKILL'])
-    expect(actor.getSnapshot().output).toEqual({ exit: { exitCode: 0, signal: null } })
+    expect(actor.getSnapshot().output).toEqual({
+      cause: undefined,
+      exit: { exitCode: 0, signal: null },
+      failure: undefined,
+    })
   })
 
   test('output puts the stall off, but not the time limit', () => {
@@ -216,6 +221,10 @@ describe('subprocess machine', () => {
     actor.send({ type: 'abort' })
     clock.increment(10_000)
     expect([state(), ...asked]).toEqual(['exited', 'SIGKILL', 'pipes.release'])
-    expect(actor.getSnapshot().output).toEqual({ cause: 'aborted' })
+    expect(actor.getSnapshot().output).toEqual({
+      cause: 'aborted',
+      exit: undefined,
+      failure: undefined,
+    })
   })
 })
