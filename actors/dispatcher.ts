@@ -13,7 +13,7 @@ import type { Source } from './source.ts'
 import type { ChildSpec } from './supervisor.ts'
 
 export interface DispatcherOptions
-  extends Omit<RunOptions, 'admit' | 'release' | 'roomIn' | 'spooled'> {
+  extends Omit<RunOptions, 'admit' | 'release' | 'roomIn' | 'roomInSpool' | 'spooled'> {
   /** Names this node and boot in the runs it drives. */
   driver: string
   /** Whether the driver of an unfinished run is gone, so that its run is to be taken over. */
@@ -21,6 +21,8 @@ export interface DispatcherOptions
   rate: number
   burst: number
   inFlightMax: number
+  /** Most tasks all runs together may have in their spools. */
+  spoolMax: number
   /** Live runs at a time. */
   runsMax: number
   /** What a new run meets when there is no room. */
@@ -135,6 +137,7 @@ class Life {
   readonly #ended = new AbortController()
   #unwatch: (() => Promise<void>) | undefined
   #offers = 0
+  readonly #spoolWaiters: (() => void)[] = []
   #spooled = 0
   #tokens = 0
 
@@ -146,9 +149,8 @@ class Life {
       admit: (tasks, patienceMs) => this.#admit(tasks, patienceMs),
       release: (tasks) => this.#settle(tasks),
       roomIn: (mailbox) => this.#roomIn(mailbox),
-      spooled: (tasks) => {
-        this.#spooled += tasks
-      },
+      roomInSpool: (tasks, signal) => this.#roomInSpool(tasks, signal),
+      spooled: (tasks) => this.#countSpooled(tasks),
     }
   }
 
@@ -236,7 +238,7 @@ class Life {
     }
     live.taken.promise.catch(() => undefined)
     this.runs.set(run.id, live)
-    this.#spooled += live.spooled
+    this.#countSpooled(live.spooled)
     this.#settle(live.done - live.dispatched)
     this.#self.send({ type: 'run.opened', run: run.id })
     return live
@@ -257,7 +259,7 @@ class Life {
     const live = this.runs.get(run)
     if (live === undefined) return
     this.runs.delete(run)
-    this.#spooled -= live.spooled
+    this.#countSpooled(-live.spooled)
     this.#settle(live.dispatched - live.done)
     this.actors.get(run)?.send({ type: 'run.finished' })
     this.actors.delete(run)
@@ -345,6 +347,23 @@ class Life {
     waiters.add(resolve)
     await Promise.race([promise, this.#options.clock.wait(roomCheckMs, this.#ended.signal)])
     waiters.delete(resolve)
+  }
+
+  #countSpooled(tasks: number): void {
+    this.#spooled += tasks
+    if (tasks >= 0) return
+    for (const wake of this.#spoolWaiters.splice(0)) wake()
+  }
+
+  async #roomInSpool(tasks: number, signal: AbortSignal): Promise<void> {
+    // An empty spool takes any piece, or one that is larger than the spool would wait for ever.
+    while (this.#spooled > 0 && this.#spooled + tasks > this.#options.spoolMax) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.#spoolWaiters.push(resolve)
+      signal.addEventListener('abort', () => resolve(), { once: true })
+      await promise
+      signal.throwIfAborted()
+    }
   }
 
   #wake(mailbox: string): void {

@@ -24,9 +24,8 @@ export interface RunOptions {
   clock: Clock
   log: Log
   pack: PackLimits
-  /** Most tasks a mailbox may hold, and most a run may have in its spool. */
+  /** Most tasks a mailbox may hold. */
   depthMax: number
-  spoolMax: number
   /** How long a piece of the source waits for its turn before it goes to the spool, ms. */
   patienceMs: number
   /** A turn for so many tasks; false when it did not come within `patienceMs`. */
@@ -35,6 +34,8 @@ export interface RunOptions {
   release(tasks: number): void
   /** Resolves when the mailbox has got room, or may have. */
   roomIn(mailbox: string): Promise<void>
+  /** Resolves when so many more tasks may be spooled; rejects when the signal aborts. */
+  roomInSpool(tasks: number, signal: AbortSignal): Promise<void>
   /** Tasks were spooled (or moved, if negative). */
   spooled(tasks: number): void
 }
@@ -53,8 +54,6 @@ export interface LiveRun {
   source?: Source
   /** Settles when the source has been taken to its end, or broke off. */
   taken: PromiseWithResolvers<void>
-  /** Wakes whoever waits for room in the spool. */
-  drained?: () => void
 }
 
 export function runLogic(options: RunOptions, live: LiveRun) {
@@ -99,7 +98,7 @@ async function takeSource(
     const direct = await sendDirectly(options, live, envelopes)
     const spool = envelopes.slice(direct)
     const tasks = spool.reduce((sum, envelope) => sum + countSeqs(envelope.seqs), 0)
-    if (tasks > 0) await roomInSpool(options, live, tasks, signal)
+    if (tasks > 0) await options.roomInSpool(tasks, signal)
     await accounting.commit(live.id, {
       afterLine: live.lines,
       lines: piece.lines,
@@ -147,21 +146,6 @@ function send(options: RunOptions, envelope: Envelope): Promise<void> {
   return options.mailboxes.send([workMessage(envelope, delayOf(envelope, options.clock.now()))])
 }
 
-async function roomInSpool(
-  options: RunOptions,
-  live: LiveRun,
-  tasks: number,
-  signal: AbortSignal,
-): Promise<void> {
-  while (live.spooled > 0 && live.spooled + tasks > options.spoolMax) {
-    const { promise, resolve } = Promise.withResolvers<void>()
-    live.drained = resolve
-    signal.addEventListener('abort', () => resolve(), { once: true })
-    await promise
-    signal.throwIfAborted()
-  }
-}
-
 /** Envelopes looked at in one go. */
 const spoolBatch = 16
 
@@ -184,7 +168,6 @@ async function moveSpool(options: RunOptions, live: LiveRun, signal: AbortSignal
       live.dispatched += tasks
       live.spooled -= tasks
       options.spooled(-tasks)
-      live.drained?.()
     }
   }
 }

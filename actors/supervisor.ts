@@ -49,15 +49,6 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
           id: childName(id, incarnation),
           input: spec.input,
         } as never) as AnyActorRef
-        const failed = (message: string) =>
-          self.send({
-            type: 'child.failed',
-            id,
-            incarnation,
-            message,
-            at: clock.monotonic(),
-            random: random(),
-          })
         let ready = false
         child.subscribe({
           next(snapshot: unknown) {
@@ -65,7 +56,19 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
             ready = true
             self.send({ type: 'child.ready', id, incarnation })
           },
-          error: (error: unknown) => failed(describeError(error).message),
+          error: (cause: unknown) => {
+            const { message } = describeError(cause)
+            const at = clock.monotonic()
+            self.send({
+              type: 'child.failed',
+              id,
+              incarnation,
+              message,
+              cause,
+              at,
+              random: random(),
+            })
+          },
           complete: () => self.send({ type: 'child.ended', id, incarnation }),
         })
         return {}
@@ -117,6 +120,13 @@ export function childOf(
   return (parent.getSnapshot() as { children: Record<string, AnyActorRef> }).children[
     childName(id, incarnation)
   ]
+}
+
+/** What first went wrong below, when a supervisor gave up. */
+export function rootCause(error: unknown): unknown {
+  return error instanceof Error && error.cause !== undefined && error.constructor === Error
+    ? rootCause(error.cause)
+    : error
 }
 
 export function isReady(snapshot: unknown): boolean {

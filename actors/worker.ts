@@ -8,7 +8,7 @@ import { backoffMs } from '../machines/backoff.ts'
 import type { Owned } from '../machines/service.ts'
 import { workerMachine } from '../machines/worker.ts'
 import { countSeqs, type Envelope, eachSeq, envelopeVersion } from './envelope.ts'
-import { MusterError } from './errors.ts'
+import { describeError, MusterError } from './errors.ts'
 import type { Paces } from './paces.ts'
 import type { Accounting, Attempt, Delivery, Execution, Log, Mailboxes, Receiver } from './ports.ts'
 import {
@@ -85,7 +85,6 @@ async function workOff(
   const jobs = await jobsOf(options, envelope, delivery)
   const once = envelope.tasks.some((task) => task.delivery === 'at-most-once')
   const careful = delivery.redeliveries > 0 || once
-  const startedAt = options.clock.monotonic()
   const endings =
     careful || options.ordered
       ? await runOneByOne(options, envelope, delivery, jobs, careful)
@@ -94,9 +93,17 @@ async function workOff(
   delivery.signal.throwIfAborted()
   await options.mailboxes.send(settlementOf(options, envelope, endings))
   if (endings.length > 0) {
-    const busyMs = options.kind.profile === 'cpu' ? options.clock.monotonic() - startedAt : 0
-    const workMs = endings.reduce((sum, ending) => sum + ending.durationMs, busyMs)
-    await options.paces.record(envelope.kind, workMs / endings.length)
+    const workMs = endings.reduce((sum, ending) => sum + ending.durationMs, 0)
+    await recordPace(options, envelope.kind, workMs / endings.length)
+  }
+}
+
+/** The envelope is settled: that nobody heard of its pace is no reason to run it again. */
+async function recordPace(options: WorkerOptions, kind: string, ms: number): Promise<void> {
+  try {
+    await options.paces.record(kind, ms)
+  } catch (error) {
+    options.log.warn({ kind, ...describeError(error) }, 'cannot publish the pace of a kind')
   }
 }
 

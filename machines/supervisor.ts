@@ -48,7 +48,7 @@ interface SupervisorContext {
   /** Epoch-free times of failures inside the window. */
   failures: readonly number[]
   /** Why it ends in error, when it does. */
-  verdict?: string
+  verdict?: { message: string; cause: unknown }
 }
 
 export type SupervisorEvent =
@@ -60,6 +60,8 @@ export type SupervisorEvent =
       id: string
       incarnation: number
       message: string
+      /** What it threw, to be handed up when the supervisor gives up. */
+      cause?: unknown
       at: number
       random: number
     }
@@ -117,7 +119,7 @@ const machineSetup = setup({
       throw new Error('bind failChild in actors/supervisor.ts')
     },
     fail: ({ context }) => {
-      throw new Error(context.verdict)
+      throw new Error(context.verdict?.message, { cause: context.verdict?.cause })
     },
     /** Tell the world of a failure. */
     reportFailure: (_, _params: { id: string; message: string; restartInMs?: number }) => {
@@ -226,7 +228,7 @@ const giveUp = machineSetup.enqueueActions(({ context, event, enqueue }) => {
   enqueue({ type: 'removeChild', params: { id, incarnation } })
   enqueue({ type: 'reportFailure', params: { id, message } })
   enqueue.assign({
-    verdict: `${context.name}/${id}: ${message}`,
+    verdict: { message: `${context.name}/${id}: ${message}`, cause: event.cause },
     children: withChild(context.children, id, () => ({ status: 'stopped', lastError: message })),
   })
 })

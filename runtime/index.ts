@@ -1,3 +1,46 @@
-/** The public library: contract section 12. */
-export { TerminalError } from '../actors/errors.ts'
-export { defineTask } from '../actors/kind.ts'
+/**
+ * The public library.
+ *
+ *     import { createNode, connect, defineTask } from 'muster'
+ */
+import type { TaskDefinition } from '../actors/kind.ts'
+import { loadConfig } from '../config/load.ts'
+import type { configSchema } from '../config/schema.ts'
+import { createNode as assembleNode, type MusterNode } from './node.ts'
+
+export { MusterError, TerminalError } from '../actors/errors.ts'
+export { defineTask, type TaskContext, type TaskDefinition } from '../actors/kind.ts'
+export type { Run } from '../actors/ports.ts'
+export type { ResultLine } from '../actors/result.ts'
+export { connect, type Muster, type RunHandle, type TaskLine } from './client.ts'
+export type { MusterNode } from './node.ts'
+
+/** The sections of the configuration file, each of which may be left out, and what is no setting. */
+export type CreateNodeOptions = (typeof configSchema)['_input'] & {
+  /** Default: `./.muster`. */
+  dataDir?: string
+  /** Everything in memory, nothing durable. */
+  ephemeral?: boolean
+  tasks?: readonly TaskDefinition[]
+  /** TypeScript modules that define tasks. */
+  tasksFiles?: readonly string[]
+  /** Open the port (`http.host`, `http.port`); true by default. */
+  listen?: boolean
+}
+
+/**
+ * A node in this process. Nothing is read from the environment.
+ * @throws ConfigError with every problem of the settings at once
+ */
+export async function createNode(options: CreateNodeOptions = {}): Promise<MusterNode> {
+  const { dataDir, ephemeral, tasks, tasksFiles, listen, ...sections } = options
+  const { config } = loadConfig({ fileValues: sections, fileName: 'createNode', env: {} })
+  return assembleNode({
+    config,
+    dataDir: dataDir ?? '.muster',
+    listen: listen ?? true,
+    ...(ephemeral === undefined ? {} : { ephemeral }),
+    ...(tasks === undefined ? {} : { tasks }),
+    ...(tasksFiles === undefined ? {} : { tasksFiles }),
+  })
+}

@@ -18,7 +18,7 @@ import type { Kind, TaskDefinition } from '../actors/kind.ts'
 import { Paces } from '../actors/paces.ts'
 import type { AuditLog, Log, Results } from '../actors/ports.ts'
 import { service } from '../actors/service.ts'
-import { isReady, type NamedChild, supervisor } from '../actors/supervisor.ts'
+import { isReady, type NamedChild, rootCause, supervisor } from '../actors/supervisor.ts'
 import { workersSupervisor } from '../actors/workers.ts'
 import type { Config } from '../config/schema.ts'
 import type { SupervisorPolicy } from '../machines/supervisor.ts'
@@ -163,10 +163,16 @@ class Node implements MusterNode {
     if (ephemeral === true) {
       return { results: memoryResults(), audit: { append: () => Promise.resolve() } }
     }
-    const results = sqliteResults(join(dataDir, 'results.sqlite'))
+    const { durability } = config.redis
+    const results = sqliteResults(join(dataDir, 'results.sqlite'), {
+      durability,
+      syncMs: config.log.flushMs,
+      log: this.#log,
+    })
     this.#undo.push(() => results.close())
     const audit = auditFiles({
       directory: join(dataDir, 'audit'),
+      durability,
       fileBytesMax: config.log.fileBytesMax,
       filesMax: config.log.filesMax,
       flushMs: config.log.flushMs,
@@ -213,7 +219,7 @@ class Node implements MusterNode {
         if (isReady(snapshot)) ready.resolve()
       },
       error: (error: unknown) => {
-        ready.reject(error)
+        ready.reject(rootCause(error))
         this.#log.error({ error: String(error) }, 'this node cannot go on')
         this.#stopping ??= this.#stop(70)
       },

@@ -2,7 +2,7 @@
 import { exitCodes } from './exit.ts'
 
 /** Thrown through whatever was being waited for. */
-export class Departed extends Error {
+class Departed extends Error {
   readonly how: 'timeout' | 'detached'
   constructor(how: 'timeout' | 'detached') {
     super(`left: ${how}`)

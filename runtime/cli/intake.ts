@@ -10,7 +10,6 @@ import type { Terminal } from './terminal.ts'
 
 export interface RunFlags {
   reason?: string
-  idempotencyKey?: string
   strict?: boolean
   dryRun?: boolean
   /** Milliseconds to wait. */
@@ -31,7 +30,6 @@ export function readsTwice(flags: RunFlags): boolean {
 export function submitOptions(source: Source, flags: RunFlags): SubmitOptions {
   return {
     ...(flags.reason === undefined ? {} : { reason: flags.reason }),
-    ...(flags.idempotencyKey === undefined ? {} : { idempotencyKey: flags.idempotencyKey }),
     ...(source.content === undefined ? {} : { content: source.content }),
   }
 }

@@ -2,6 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { UnavailableError } from '../../actors/errors.ts'
+import type { Log } from '../../actors/ports.ts'
 import { connect, type Muster, TokenError } from '../client.ts'
 import type { MusterNode } from '../node.ts'
 import type { Globals, Invocation } from './invocation.ts'
@@ -23,6 +24,8 @@ export interface InProcess {
   ephemeral?: boolean
   tasksFiles?: string[]
   flags?: SettingFlags
+  /** Aborted when we leave: what breaks off then is no news. */
+  left?: AbortSignal
 }
 
 export async function locate(invocation: Invocation, inProcess?: InProcess): Promise<Located> {
@@ -56,6 +59,7 @@ async function startHere(
   const { terminal } = invocation
   const config = await loadSettings(invocation, inProcess.flags ?? {})
   const { createNode } = await import('../node.ts')
+  const log = nodeLog(invocation, inProcess.left)
   const node: MusterNode = createNode({
     config,
     dataDir,
@@ -64,9 +68,11 @@ async function startHere(
     ephemeral: inProcess.ephemeral === true,
     tasksFiles: inProcess.tasksFiles ?? [],
     say: (line) => terminal.say(line),
+    log: log.log,
   })
   try {
     await node.start()
+    log.open()
   } catch (error) {
     await node.stop()
     throw error
@@ -80,8 +86,34 @@ async function startHere(
   }
 }
 
+/**
+ * The log of a node in this process, as lines for people. While it starts it is silent, for what
+ * goes wrong then is told once, as the error that ends the command; --debug shows everything.
+ */
+function nodeLog(invocation: Invocation, left: AbortSignal | undefined) {
+  const { terminal, globals } = invocation
+  let isOpen = false
+  const tell = (fields: Record<string, unknown>, message: string) => {
+    if (globals.debug) terminal.warn(`muster: ${message} ${JSON.stringify(fields)}`)
+    else if (isOpen && left?.aborted !== true) {
+      const reason = fields['error'] ?? fields['message']
+      terminal.say(`muster: ${message}${typeof reason === 'string' ? `: ${reason}` : ''}`)
+    }
+  }
+  const hide = (fields: Record<string, unknown>, message: string) => {
+    if (globals.debug) tell(fields, message)
+  }
+  const log: Log = { debug: () => {}, info: hide, warn: tell, error: tell }
+  return {
+    log,
+    open: () => {
+      isOpen = true
+    },
+  }
+}
+
 /** The bearer token of --token-file or MUSTER_TOKEN_FILE. */
-export async function readToken(globals: Globals): Promise<string | undefined> {
+async function readToken(globals: Globals): Promise<string | undefined> {
   const file = globals.tokenFile ?? process.env['MUSTER_TOKEN_FILE']
   if (file === undefined || file === '') return undefined
   try {
@@ -106,7 +138,7 @@ interface NodeFile {
 const probeMs = 1000
 
 /** The URL of the youngest node of this data directory that is alive and answers. */
-export async function findLiveNode(dataDir: string): Promise<string | undefined> {
+async function findLiveNode(dataDir: string): Promise<string | undefined> {
   const folder = join(dataDir, 'nodes')
   const names = await readdir(folder).catch(() => [])
   const files = await Promise.all(

@@ -102,7 +102,6 @@ function addIntakeFlags(command: Command): Command {
   return command
     .option('--strict', 'run nothing if any line is bad')
     .option('--reason <TEXT>', 'why, for the record')
-    .option('--idempotency-key <KEY>', 'once and never twice within 24 h')
 }
 
 function addWaitFlags(command: Command): Command {

@@ -49,7 +49,8 @@ export class Progress {
   readonly #startedAt = performance.now()
   #timer: ReturnType<typeof setInterval> | undefined
   #line: (() => string) | undefined
-  #drawn = false
+  #drawn = ''
+  #announcement: ReturnType<typeof setTimeout> | undefined
   #samples: { at: number; done: number }[] = []
 
   constructor(terminal: Terminal) {
@@ -79,13 +80,23 @@ export class Progress {
     this.#line = () => progressLine(run, { rate }, this.#terminal.columns)
   }
 
+  /** A message about a run that lasts: a short one ends before it is said. */
+  announce(text: string): void {
+    this.#announcement = setTimeout(() => {
+      this.clear()
+      this.#terminal.say(text)
+    }, appearsAfterMs)
+    this.#announcement.unref()
+  }
+
   /** Make way for a message; the next redraw brings the line back. */
   clear(): void {
-    if (this.#drawn) process.stderr.write('\r\x1b[2K')
-    this.#drawn = false
+    if (this.#drawn !== '') process.stderr.write('\r\x1b[2K')
+    this.#drawn = ''
   }
 
   stop(): void {
+    clearTimeout(this.#announcement)
     clearInterval(this.#timer)
     this.clear()
   }
@@ -96,7 +107,9 @@ export class Progress {
       this.#terminal.say(this.#line())
       return
     }
-    process.stderr.write(`\r\x1b[2K${this.#line()}`)
-    this.#drawn = true
+    const text = this.#line()
+    if (text === this.#drawn) return
+    process.stderr.write(`\r\x1b[2K${text}`)
+    this.#drawn = text
   }
 }

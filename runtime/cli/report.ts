@@ -210,7 +210,8 @@ function renderGroup(group: Group, width: number, { colors, run }: RenderOptions
   const [only] = group.text
   const inline = group.text.length === 1 && group.hiddenLines === 0 ? only : undefined
   const detail = inline !== undefined && group.detail !== '' ? `(${group.detail})` : group.detail
-  const first = [head, inline ?? '', colors.dim(detail)].filter((part) => part.trim() !== '')
+  const words = detail === '' ? '' : colors.dim(detail)
+  const first = [head, inline ?? '', words].filter((part) => part.trim() !== '')
   const lines = [first.join('  ').trimEnd()]
   if (group.count > 1 && group.outcome !== 'ok' && group.names.length > 0) {
     const more = group.count - group.names.length

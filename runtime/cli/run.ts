@@ -29,7 +29,7 @@ export async function run(
     if (flags.results !== undefined) results = await openResultsFile(flags.results)
     const dataDir = dataDirOf(invocation.globals)
     if (file !== undefined) source = await openSource(file, dataDir, readsTwice(flags))
-    located = await locateWorker(invocation, flags)
+    located = await locateWorker(invocation, flags, departure.signal)
     departure.signal.throwIfAborted()
     source ??= commandSource(invocation.argv ?? [], located.isLocal ? process.cwd() : undefined)
     return await runOn(located, invocation, { source, flags, results, departure })
@@ -46,13 +46,18 @@ export async function run(
 }
 
 /** A node that runs tasks: one that is there, or one in this process. */
-async function locateWorker(invocation: Invocation, flags: RunFlags): Promise<Located> {
+async function locateWorker(
+  invocation: Invocation,
+  flags: RunFlags,
+  left: AbortSignal,
+): Promise<Located> {
   const tasksFiles = flags.tasks ?? []
   const located = await locate(invocation, {
     roles: ['dispatcher', 'worker', 'collector'],
     ephemeral: flags.ephemeral === true,
     tasksFiles,
     flags: workerSettings(flags.workers),
+    left,
   })
   if (!located.isHere && (tasksFiles.length > 0 || flags.workers !== undefined)) {
     invocation.terminal.say(
@@ -116,6 +121,9 @@ async function submitAndWait(
   let id: string | undefined
   try {
     id = await opened.promise
+    progress.announce(
+      `run ${id}  (Ctrl-C leaves it: ${located.isHere ? 'it can be resumed' : 'it goes on'})`,
+    )
     const following = follow(muster, id, progress, signal)
     // Awaited below; until then a failure of the intake goes first, and is what is told.
     following.catch(() => undefined)
@@ -132,7 +140,7 @@ async function submitAndWait(
     const how = Departure.of(error)
     if (how === undefined) throw error
     progress.stop()
-    await sayGoodbye(located, invocation, id, flags, how)
+    await sayGoodbye(located, invocation, { id, flags, how, source })
     return exitCodes[how]
   } finally {
     broken.abort(new Error('the submission has ended'))
@@ -161,30 +169,36 @@ function submitTo(
   })
 }
 
+interface Goodbye {
+  id: string | undefined
+  source: Source
+  flags: RunFlags
+  how: 'timeout' | 'detached'
+}
+
 /** Say how to find the run again. */
 async function sayGoodbye(
   located: Located,
-  invocation: Invocation,
-  id: string | undefined,
-  flags: RunFlags,
-  how: 'timeout' | 'detached',
+  { terminal, globals }: Invocation,
+  { id, source, flags, how }: Goodbye,
 ): Promise<void> {
-  const { terminal } = invocation
-  const word = how === 'timeout' ? 'stopped waiting' : 'detached'
-  const preposition = how === 'timeout' ? 'for' : 'from'
+  const word = how === 'timeout' ? 'stopped waiting for' : 'detached from'
   if (id === undefined) {
-    terminal.warn(
-      `muster: ${word} before every task was handed over; the same command goes on with it`,
-    )
+    terminal.warn(`muster: ${word} a run that has no name yet; the same command goes on with it`)
     return
   }
   const left = await located.muster.get(id).catch((): Run | undefined => undefined)
-  const rest = left === undefined ? '' : ` (${left.counts.pending} left)`
+  const isOpen = left?.state === 'accepting'
+  const rest = left === undefined ? '' : ` (${left.counts.pending} left${isOpen ? ' so far' : ''})`
+  const dataDir = dataDirOf(globals)
+  const again =
+    source.content === undefined ? 'a node on it goes on with them' : 'the same command resumes it'
+  const what = source.content === undefined ? 'the tasks handed over stay' : 'the run stays'
   const fate = !located.isHere
     ? `the run goes on: muster watch ${id}`
     : flags.ephemeral === true
       ? 'with --ephemeral nothing of it is kept'
-      : `the run stays in ${dataDirOf(invocation.globals)}: the same command resumes it`
-  terminal.warn(`muster: ${word} ${preposition} ${id}${rest}; ${fate}`)
+      : `${what} in ${dataDir}: ${again}`
+  terminal.warn(`muster: ${word} ${id}${rest}; ${fate}`)
   if (terminal.json && left !== undefined) await terminal.print(`${JSON.stringify(left)}\n`)
 }

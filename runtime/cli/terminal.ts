@@ -44,7 +44,8 @@ export class Terminal {
   }
 
   get columns(): number {
-    return process.stderr.columns ?? 80
+    // A terminal of unknown width says 0.
+    return process.stderr.columns || 80
   }
 
   /** Data. Resolves when it is out, so that a slow reader slows us down. */

@@ -22,14 +22,15 @@ export interface AuditFilesOptions {
   directory: string
   fileBytesMax: number
   filesMax: number
-  /** Written lines are forced to the disk this often. */
+  /** `always`: lines are on the disk before they count. `everysec`: within `flushMs`. */
+  durability: 'everysec' | 'always'
   flushMs: number
   log: Log
 }
 
 /** @throws DataDirectoryError when the directory or the file cannot be made */
 export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): void } {
-  const { directory, fileBytesMax, filesMax, flushMs, log } = options
+  const { directory, durability, fileBytesMax, filesMax, flushMs, log } = options
   const file = join(directory, 'audit.ndjson')
   const rotated = (number: number) => join(directory, `audit.${number}.ndjson`)
 
@@ -92,7 +93,8 @@ export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): vo
         ftruncateSync(descriptor, before)
         throw error
       }
-      syncTimer ??= setTimeout(sync, flushMs)
+      if (durability === 'always') fsyncSync(descriptor)
+      else syncTimer ??= setTimeout(sync, flushMs)
     },
     close() {
       clearTimeout(syncTimer)

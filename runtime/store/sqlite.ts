@@ -1,7 +1,8 @@
 /** The results port on SQLite: one file in the data directory, for the node that collects. */
 import { Database } from 'bun:sqlite'
+import { closeSync, fsync, openSync } from 'node:fs'
 import { DataDirectoryError, describeError } from '../../actors/errors.ts'
-import type { Attempt, ResultQuery, ResultRow, Results } from '../../actors/ports.ts'
+import type { Attempt, Log, ResultQuery, ResultRow, Results } from '../../actors/ports.ts'
 import type { ResultLine } from '../../actors/result.ts'
 import { outcomeCode } from '../../machines/outcome.ts'
 
@@ -18,12 +19,39 @@ const schema = `
   pragma user_version = 1;
 `
 
+export interface SqliteOptions {
+  /** `always`: rows are on the disk before they count. `everysec`: within `syncMs`. */
+  durability: 'everysec' | 'always'
+  syncMs: number
+  log: Pick<Log, 'warn'>
+}
+
+const defaults: SqliteOptions = { durability: 'always', syncMs: 500, log: { warn() {} } }
+
 /**
  * @param file path of the database, or ':memory:'
  * @throws DataDirectoryError when the file cannot be made or is not ours
  */
-export function sqliteResults(file: string): Results & { close(): void } {
-  const database = open(file)
+export function sqliteResults(
+  file: string,
+  options: SqliteOptions = defaults,
+): Results & { close(): void } {
+  const database = open(file, options)
+  let syncTimer: ReturnType<typeof setTimeout> | undefined
+
+  // SQLite itself would sync its log only when it is full, which may be much later than Redis.
+  const sync = () => {
+    syncTimer = undefined
+    try {
+      const descriptor = openSync(`${file}-wal`, 'r')
+      fsync(descriptor, (error) => {
+        closeSync(descriptor)
+        if (error !== null) options.log.warn({ file, error: error.message }, 'cannot sync results')
+      })
+    } catch (error) {
+      options.log.warn({ file, ...describeError(error) }, 'cannot sync results')
+    }
+  }
   const insertRun = database.query('insert into run (id) values (?) on conflict do nothing')
   const selectRun = database.query<{ no: number }, [string]>('select no from run where id = ?')
   const insert = database.query(
@@ -56,6 +84,7 @@ export function sqliteResults(file: string): Results & { close(): void } {
     async put(rows) {
       try {
         putAll.immediate(rows)
+        if (options.durability === 'everysec') syncTimer ??= setTimeout(sync, options.syncMs)
       } catch (error) {
         // A transaction that was rolled back may have numbered a run that is not there now.
         numbers.clear()
@@ -91,18 +120,17 @@ export function sqliteResults(file: string): Results & { close(): void } {
     },
 
     close() {
+      clearTimeout(syncTimer)
       database.close()
     },
   }
 }
 
-function open(file: string): Database {
+function open(file: string, { durability }: SqliteOptions): Database {
   try {
     const database = new Database(file, { create: true })
-    // Written before the message is acknowledged: a killed process loses nothing. What a power
-    // loss may take is what Redis with everysec may lose as well.
-    database.run('pragma journal_mode = wal')
-    database.run('pragma synchronous = normal')
+    // A killed process loses nothing either way; this is about the loss of power.
+    database.run(`pragma synchronous = ${durability === 'always' ? 'full' : 'normal'}`)
     database.run('pragma busy_timeout = 10000')
     database.run(schema)
     return database

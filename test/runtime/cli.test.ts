@@ -17,27 +17,11 @@ import { ContentHash } from '../../runtime/cli/source.ts'
 import { wantsColor } from '../../runtime/cli/terminal.ts'
 import { TokenError } from '../../runtime/client.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
+import { bin, musterIn } from './cli-process.ts'
 
-const bin = join(import.meta.dir, '../../runtime/cli/muster')
 const folder = temporaryDirectory()
-
-const env = { PATH: process.env['PATH'] ?? '', HOME: folder }
-
-async function muster(words: string[], start: string[] = [bin], extra = {}) {
-  const child = Bun.spawn([...start, ...words], {
-    cwd: folder,
-    env: { ...env, ...extra },
-    stdin: 'ignore',
-    stdout: 'pipe',
-    stderr: 'pipe',
-  })
-  const [out, err, code] = await Promise.all([
-    child.stdout.text(),
-    child.stderr.text(),
-    child.exited,
-  ])
-  return { out, err, code }
-}
+const muster = musterIn(folder)
+const underNode = musterIn(folder, { program: ['node', bin] })
 
 describe('the bin', () => {
   test('it runs by its name and under Node alike', async () => {
@@ -46,14 +30,17 @@ describe('the bin', () => {
       code: 0,
       out: expect.stringMatching(/^muster \d+\.\d+\.\d+\n$/),
     })
-    expect(await muster(['--version'], ['node', bin])).toEqual(direct)
-    expect(await muster(['rnu'], ['node', bin])).toMatchObject({ code: 64 })
+    expect(await underNode(['--version'])).toEqual(direct)
+    expect(await underNode(['rnu'])).toMatchObject({ code: 64 })
   })
 
   test('without any Bun it says so in one line and exits 69', async () => {
     const lonely = join(folder, 'lonely')
     writeFileSync(lonely, await Bun.file(bin).text(), { mode: 0o755 })
-    const { code, err } = await muster([], ['/bin/sh', lonely], { PATH: '/bin:/usr/bin' })
+    const { code, err } = await musterIn(folder, {
+      program: ['/bin/sh', lonely],
+      env: { PATH: '/bin:/usr/bin' },
+    })([])
     expect(code).toBe(69)
     expect(err).toMatch(/^muster: found no Bun .*npm ci.*\n$/)
   })
@@ -175,7 +162,7 @@ describe('completion', () => {
   test('bash completes verbs and flags', async () => {
     const script =
       'source <("$0" completion bash); COMP_WORDS=(muster re); COMP_CWORD=1; _muster; echo "${COMPREPLY[@]}"; COMP_WORDS=(muster run --str); COMP_CWORD=2; _muster; echo "${COMPREPLY[@]}"'
-    const { out } = await muster([], ['bash', '-c', script, bin])
+    const { out } = await musterIn(folder, { program: ['bash', '-c', script, bin] })([])
     expect(out).toBe('results\n--strict\n')
   })
 })

@@ -1,0 +1,41 @@
+/** What the README shows is what is here, and it runs. */
+import { expect, test } from 'bun:test'
+import { readFileSync } from 'node:fs'
+import { temporaryDirectory } from '../kit/directory.ts'
+
+const root = new URL('../../', import.meta.url).pathname
+const readme = readFileSync(`${root}README.md`, 'utf8')
+const program = readFileSync(new URL('./smallest.ts', import.meta.url), 'utf8')
+
+test('the README shows the smallest program as it is in test/examples', () => {
+  expect(readme).toContain(`\`\`\`ts\n${program}\`\`\``)
+})
+
+test('the smallest program runs and prints its results', async () => {
+  const child = Bun.spawn([process.execPath, `${root}test/examples/smallest.ts`], {
+    cwd: temporaryDirectory(),
+    stdout: 'pipe',
+    stderr: 'pipe',
+  })
+  const [stdout, stderr, exitCode] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ])
+  expect({ exitCode, stderr: exitCode === 0 ? '' : stderr }).toEqual({ exitCode: 0, stderr: '' })
+  expect(stdout).toContain('greet ok hello Ada\n')
+  expect(stdout).toContain('exec ok')
+  expect(stdout).toContain('stdout: "Linux\\n"')
+})
+
+test('every verb of the command line that the README names is one', async () => {
+  const child = Bun.spawn([process.execPath, `${root}runtime/cli/main.ts`, '--help'], {
+    stdout: 'pipe',
+    stderr: 'ignore',
+  })
+  const help = await new Response(child.stdout).text()
+  await child.exited
+  const named = [...readme.matchAll(/`muster ([a-z]+)/g)].map((match) => match[1] ?? '')
+  expect(named.length).toBeGreaterThan(5)
+  for (const verb of new Set(named)) expect(help).toContain(`\n  ${verb} `)
+})
