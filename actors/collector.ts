@@ -26,7 +26,8 @@ import type { ChildSpec } from './supervisor.ts'
 
 export interface CollectorOptions {
   batchMax: number
-  graceMs: number
+  /** How long it may take to work off what is at hand. */
+  graceMs(): number
   mailboxes: Mailboxes
   accounting: Accounting
   results: Results
@@ -66,7 +67,7 @@ export function collector(options: CollectorOptions): ChildSpec {
             handle(input.owner),
           )
         }),
-        close: fromPromise<void, Owned>(async () => receiver?.stop(options.graceMs)),
+        close: fromPromise<void, Owned>(async () => receiver?.stop(options.graceMs())),
       },
       actions: {
         collectBatch: ({ self }) => {

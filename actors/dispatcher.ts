@@ -27,6 +27,11 @@ export interface DispatcherOptions
   runsMax: number
   /** What a new run meets when there is no room. */
   whenFull: 'refuse' | 'wait'
+  /**
+   * This process was started to go on with what it finds: a run that was unfinished then is resumed
+   * by its content even when it has finished since.
+   */
+  resumesLeftovers: boolean
   newRunId(): string
   paces: Paces
 }
@@ -137,6 +142,8 @@ class Life {
   readonly #ended = new AbortController()
   #unwatch: (() => Promise<void>) | undefined
   #offers = 0
+  /** Content of the runs that were unfinished when this life began. */
+  readonly #leftovers = new Map<string, string>()
   readonly #spoolWaiters: (() => void)[] = []
   #spooled = 0
   #tokens = 0
@@ -158,6 +165,9 @@ class Life {
     this.#unwatch = await this.#options.accounting.watch((notice) => this.#notice(notice))
     for (const run of await this.#options.accounting.unfinished()) {
       const progress = await this.#options.accounting.get(run)
+      if (progress?.content !== undefined && this.#options.resumesLeftovers) {
+        this.#leftovers.set(progress.content, run)
+      }
       if (progress === undefined || !this.#options.isGone(progress.driver)) continue
       const adopted = await this.#options.accounting.adopt(run, this.#options.driver)
       if (adopted !== undefined) this.#begin(adopted, undefined)
@@ -182,6 +192,8 @@ class Life {
   }
 
   async submit(submission: Submission): Promise<Submitted> {
+    const leftover = await this.#finishedLeftover(submission)
+    if (leftover !== undefined) return { run: leftover, resumed: true }
     this.#refuseWhenFull(submission)
     await this.#options.paces.load()
     const { accounting, clock, driver, newRunId } = this.#options
@@ -209,6 +221,16 @@ class Life {
     }
     const progress = (await accounting.get(id)) ?? opened.progress
     return { run: progress.run, resumed: opened.resumed }
+  }
+
+  async #finishedLeftover({ content, onOpen }: Submission): Promise<Run | undefined> {
+    const id = content === undefined ? undefined : this.#leftovers.get(content)
+    if (content === undefined || id === undefined) return undefined
+    this.#leftovers.delete(content)
+    const progress = await this.#options.accounting.get(id)
+    if (progress?.run.finishedAt === undefined) return undefined
+    onOpen?.(id)
+    return progress.run
   }
 
   #refuseWhenFull({ tasks }: Submission): void {

@@ -34,9 +34,11 @@ const isFreeOfNul = (text: string) => !text.includes('\0')
 
 const word = z
   .string({ error: (issue) => wordMessage(issue.input) })
-  .refine((text) => text !== '' && isFreeOfNul(text), {
-    error: (issue) => wordMessage(issue.input),
-  })
+  .refine(isFreeOfNul, { error: (issue) => wordMessage(issue.input) })
+
+const filledWord = word.refine((text) => text !== '', {
+  error: (issue) => wordMessage(issue.input),
+})
 
 const variableName = z
   .string()
@@ -50,8 +52,10 @@ const amount = z.int().min(1)
 export const execInput = z.strictObject({
   argv: z
     .array(word, { error: (issue) => argvMessage(issue.input) })
-    .min(1, { error: (issue) => argvMessage(issue.input) }),
-  cwd: word.optional(),
+    .min(1, { error: (issue) => argvMessage(issue.input) })
+    // An argument may be empty (grep ''), the program's name may not.
+    .refine((argv) => argv[0] !== '', { path: [0], error: () => wordMessage('') }),
+  cwd: filledWord.optional(),
   env: z.record(variableName, variableValue).optional(),
   stdin: z.string().optional(),
   okExitCodes: z.array(z.int().min(0).max(255)).min(1).optional(),

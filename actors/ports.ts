@@ -129,6 +129,8 @@ export interface RunProgress {
   closed: boolean
   /** Node id and boot of the dispatcher that drives the run. */
   driver: string
+  /** Hash of the source's lines, where it was known when the run was opened. */
+  content?: string
 }
 
 export interface OpenRun {

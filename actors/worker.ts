@@ -25,8 +25,10 @@ import type { Task } from './task.ts'
 export interface WorkerOptions extends SettlementOptions {
   /** Crashes while one marked task was running that make it poison. */
   poisonKills: number
+  /** Aborted when the node begins to drain: nothing new is taken from then on. */
+  drain: AbortSignal
   /** How long a stopping worker waits for what it has at hand. */
-  graceMs: number
+  graceMs(): number
   mailboxes: Mailboxes
   accounting: Accounting
   paces: Paces
@@ -58,13 +60,22 @@ export function worker(options: WorkerOptions): ChildSpec {
     logic: workerMachine.provide({
       actors: {
         open: fromPromise<void, Owned>(async ({ input }) => {
-          receiver = await options.mailboxes.receive(
+          const { drain, log } = options
+          const opened = await options.mailboxes.receive(
             mailbox,
             { concurrency: kind.concurrency, ordered },
             handle(input.owner),
           )
+          receiver = opened
+          const pause = () => {
+            opened.pause().catch((error: unknown) => {
+              log.warn({ mailbox, ...describeError(error) }, 'a receiver cannot be paused')
+            })
+          }
+          if (drain.aborted) pause()
+          drain.addEventListener('abort', pause, { once: true })
         }),
-        close: fromPromise<void, Owned>(async () => receiver?.stop(options.graceMs)),
+        close: fromPromise<void, Owned>(async () => receiver?.stop(options.graceMs())),
       },
     }),
   }

@@ -10,10 +10,8 @@ import type { Kinds } from './kind.ts'
 import { type ChildSpec, type NamedChild, supervisor } from './supervisor.ts'
 import { type WorkerOptions, worker } from './worker.ts'
 
-export interface WorkersOptions
-  extends Omit<WorkerOptions, 'mailbox' | 'kind' | 'ordered' | 'graceMs'> {
+export interface WorkersOptions extends Omit<WorkerOptions, 'mailbox' | 'kind' | 'ordered'> {
   kinds: Kinds
-  graceMs(): number
   policy: SupervisorPolicy
 }
 
@@ -26,7 +24,7 @@ export function workersSupervisor(options: WorkersOptions): ChildSpec {
     if (of === undefined || kind === undefined) {
       throw new Error(`expected the mailbox of a known kind, got ${mailbox}`)
     }
-    return worker({ ...options, mailbox, kind, ordered: of.ordered, graceMs: options.graceMs() })
+    return worker({ ...options, mailbox, kind, ordered: of.ordered })
   }
 
   const isOurs = (mailbox: string): boolean => {

@@ -205,7 +205,7 @@ function readTask(value: unknown, kinds: Kinds): Read {
     const message = `the check of kind "${name}" failed: ${describeError(error).message}`
     return { path: 'input', message }
   }
-  if (!input.success) return problemOf(input.error, rest.input ?? {}, [], 'input')
+  if (!input.success) return problemOf(input.error, rest.input ?? {}, fieldsOf(kind.input), 'input')
   return { kind: name, priority: priority ?? 'normal', task: rest }
 }
 
@@ -246,7 +246,17 @@ function problemOf(
     const message = `expected only known fields, got "${field}"${hint}`
     return { path: [...place, field].join('.'), message }
   }
-  return { path: place.join('.'), message: `expected ${expectation(issue)}, got ${describe(got)}` }
+  // A kind's own schema may say it better.
+  const message = issue.message.startsWith('expected ')
+    ? issue.message
+    : `expected ${expectation(issue)}, got ${describe(got)}`
+  return { path: place.join('.'), message }
+}
+
+function fieldsOf(schema: z.ZodType): string[] {
+  return 'shape' in schema && typeof schema.shape === 'object' && schema.shape !== null
+    ? Object.keys(schema.shape)
+    : []
 }
 
 function expectation(issue: z.core.$ZodIssue): string {

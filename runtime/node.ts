@@ -77,6 +77,8 @@ const policy: SupervisorPolicy = {
 }
 const rootPolicy: SupervisorPolicy = { ...policy, intensity: 3, windowMs: 60_000 }
 const drainMs = 12_000
+/** Counting and storing what is at hand takes moments, or does not end. */
+const collectMs = 2000
 const poisonKills = 2
 const runsMax = 100
 /** A piece of a source waits so long for its turn before it goes to the spool. */
@@ -95,7 +97,9 @@ class Node implements MusterNode {
   /** What to undo, in reverse, when the tree is down. */
   readonly #undo: (() => Promise<void> | void)[] = []
   #id: string
-  #graceMs = drainMs
+  readonly #drain = new AbortController()
+  /** Monotonic ms at which what is still running is handed back. */
+  #stopBy = 0
   #world: World | undefined
   #dispatcher: Dispatcher | undefined
   #tree: AnyActorRef | undefined
@@ -140,13 +144,14 @@ class Node implements MusterNode {
   }
 
   stop(graceMs = drainMs): Promise<void> {
-    this.#graceMs = graceMs
+    this.#stopBy = systemClock.monotonic() + graceMs
     this.#stopping ??= this.#stop(0)
     return this.#stopping
   }
 
   async #stop(exitCode: number): Promise<void> {
     this.#dispatcher?.closeIntake()
+    this.#drain.abort()
     const tree = this.#tree
     if (tree !== undefined && tree.getSnapshot().status === 'active') {
       const ended = Promise.withResolvers<void>()
@@ -241,9 +246,16 @@ class Node implements MusterNode {
     const paces = new Paces(world.ports.admission, systemClock)
     const shared = { mailboxes, accounting, clock: systemClock, random: Math.random, log }
     const children: NamedChild[] = []
+    // Stopped in reverse: what the workers settle last still finds its collector.
+    if (this.#roles.includes('dispatcher')) {
+      const made = this.#makeDispatcher(world, kinds, paces)
+      this.#dispatcher = made
+      children.push({ id: 'dispatcher', spec: () => made.spec() })
+    }
     if (this.#roles.includes('collector')) {
       const { batchMax } = config.collector
-      const spec = () => collector({ ...shared, batchMax, graceMs: this.#graceMs, results, audit })
+      const spec = () =>
+        collector({ ...shared, batchMax, graceMs: () => collectMs, results, audit })
       children.push({ id: 'collector', spec })
     }
     if (this.#roles.includes('worker')) {
@@ -255,16 +267,12 @@ class Node implements MusterNode {
           node: this.#id,
           retry: { baseMs: retryBaseMs, capMs: retryCapMs, jitter: 0 },
           poisonKills,
-          graceMs: () => this.#graceMs,
+          drain: this.#drain.signal,
+          graceMs: () => Math.max(0, this.#stopBy - systemClock.monotonic()),
           paces,
           policy,
         })
       children.push({ id: 'workers', spec })
-    }
-    if (this.#roles.includes('dispatcher')) {
-      const made = this.#makeDispatcher(world, kinds, paces)
-      this.#dispatcher = made
-      children.push({ id: 'dispatcher', spec: () => made.spec() })
     }
     children.push({ id: 'edge', spec: () => this.#edge(world, kinds, results, token) })
     return children
@@ -288,6 +296,7 @@ class Node implements MusterNode {
       whenFull: limits.whenFull,
       runsMax,
       patienceMs,
+      resumesLeftovers: this.#options.listen !== true,
       paces,
       pack: {
         tasksMax: together,

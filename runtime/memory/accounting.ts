@@ -273,5 +273,6 @@ function progressOf(ledger: Ledger): RunProgress {
     spooled: ledger.spooled,
     closed: ledger.closed,
     driver: opened.driver,
+    ...(opened.content === undefined ? {} : { content: opened.content }),
   }
 }

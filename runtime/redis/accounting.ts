@@ -260,6 +260,7 @@ function readProgress(record: Record<string, string>, rejected: Rejection[]): Ru
     spooled: number('spooled'),
     closed: record['closed'] === '1',
     driver: record['driver'] ?? '',
+    ...((record['content'] ?? '') === '' ? {} : { content: record['content'] ?? '' }),
   }
 }
 

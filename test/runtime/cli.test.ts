@@ -160,8 +160,11 @@ describe('completion', () => {
   })
 
   test('bash completes verbs and flags', async () => {
-    const script =
-      'source <("$0" completion bash); COMP_WORDS=(muster re); COMP_CWORD=1; _muster; echo "${COMPREPLY[@]}"; COMP_WORDS=(muster run --str); COMP_CWORD=2; _muster; echo "${COMPREPLY[@]}"'
+    const script = [
+      'source <("$0" completion bash)',
+      'COMP_WORDS=(muster re) COMP_CWORD=1; _muster; echo "${COMPREPLY[@]}"',
+      'COMP_WORDS=(muster run --str) COMP_CWORD=2; _muster; echo "${COMPREPLY[@]}"',
+    ].join('\n')
     const { out } = await musterIn(folder, { program: ['bash', '-c', script, bin] })([])
     expect(out).toBe('results\n--strict\n')
   })

@@ -452,7 +452,8 @@ describe('exec input', () => {
     expect(messageOf({ argv: '' })).toBe(`${expected} the string ""`)
     expect(messageOf({})).toBe(`${expected} nothing`)
     expect(messageOf({ argv: ['a', 3] })).toBe('expected a string, got the number 3')
-    expect(messageOf({ argv: ['a', ''] })).toContain('expected a non-empty string')
+    expect(messageOf({ argv: ['', 'a'] })).toContain('expected a non-empty string')
+    expect(execInput.safeParse({ argv: ['grep', ''] }).success).toBe(true)
     expect(messageOf({ argv: ['a\0b'] })).toContain('without NUL')
   })
 
