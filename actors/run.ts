@@ -13,7 +13,7 @@ import {
   pack,
   workMessage,
 } from './envelope.ts'
-import { describeError } from './errors.ts'
+import { ConflictError, describeError } from './errors.ts'
 import type { Accounting, Admission, Clock, Log, Mailboxes } from './ports.ts'
 import { numberTasks, type Source } from './source.ts'
 
@@ -64,6 +64,11 @@ export function runLogic(options: RunOptions, live: LiveRun) {
           await takeSource(options, live, signal, () => input.owner.send({ type: 'spool.filled' }))
           live.taken.resolve()
         } catch (error) {
+          if (error instanceof ConflictError && error.code === 'RUN_FED_ELSEWHERE') {
+            // The same content is being read elsewhere, and is ahead: this source adds nothing.
+            live.taken.resolve()
+            return
+          }
           options.log.warn({ run: live.id, ...describeError(error) }, 'the source broke off')
           live.taken.reject(error)
           throw error

@@ -165,9 +165,23 @@ async function readJson(request: Request, options: RunRoutesOptions): Promise<Re
 function aboutOf(request: Request): { content?: string; reason?: string } {
   const content = request.headers.get('muster-content')
   const reason = request.headers.get('muster-reason')
+  if (content !== null && !/^[0-9a-f]{64}$/.test(content)) {
+    throw new UsageError(`Muster-Content: expected 64 hexadecimal digits, got "${content}"`)
+  }
+  if (request.headers.has('idempotency-key')) {
+    throw new UsageError('Idempotency-Key: this version does not act on it; send none')
+  }
   return {
     ...(content === null ? {} : { content }),
-    ...(reason === null ? {} : { reason: decodeURIComponent(reason) }),
+    ...(reason === null ? {} : { reason: decodePercent('Muster-Reason', reason) }),
+  }
+}
+
+function decodePercent(header: string, text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    throw new UsageError(`${header}: expected percent-encoded UTF-8, got "${text}"`)
   }
 }
 

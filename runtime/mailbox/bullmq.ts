@@ -78,7 +78,8 @@ export function bullMailboxes(options: BullMailboxesOptions): Mailboxes {
       ...(message.delayMs > 0 ? { delay: message.delayMs } : {}),
       attempts: 1,
       removeOnComplete: true,
-      removeOnFail: true,
+      // BullMQ should never find a reason to fail one; if it does, it must not be gone.
+      removeOnFail: false,
     })
   }
 
@@ -160,6 +161,19 @@ async function bullReceiver(parts: ReceiverParts): Promise<Receiver> {
   const atHand = new Map<string, { abort: AbortController; ended: Promise<void> }>()
   let handingBack = false
 
+  /**
+   * To the head of the mailbox, without using up an attempt. Where that fails (Redis away or full,
+   * lock lost) the message stays active without a lock and comes back as stalled: whatever else
+   * were thrown here, BullMQ would fail the message for good.
+   */
+  const giveBack = async (job: Job, token: string | undefined) => {
+    try {
+      await job.moveToWait(token)
+    } catch (error) {
+      log.warn({ mailbox, id: job.id, error: String(error) }, 'a message cannot be given back yet')
+    }
+  }
+
   const process = async (job: Job, token?: string) => {
     const abort = new AbortController()
     const ended = Promise.withResolvers<void>()
@@ -175,8 +189,7 @@ async function bullReceiver(parts: ReceiverParts): Promise<Receiver> {
         // What failed at once would fail at once again.
         await atMost(giveBackAfterMs, once(abort.signal, 'abort'))
       }
-      // At the head of the mailbox again; no attempt is used up.
-      await job.moveToWait(token)
+      await giveBack(job, token)
       throw new WaitingError()
     } finally {
       atHand.delete(id)
@@ -197,6 +210,9 @@ async function bullReceiver(parts: ReceiverParts): Promise<Receiver> {
     maxStalledCount: 1_000_000,
   })
   worker.on('error', (error) => log.warn({ mailbox, error: error.message }, 'receiver trouble'))
+  worker.on('failed', (job, error) => {
+    log.error({ mailbox, id: job?.id, error: error.message }, 'a message was parked as failed')
+  })
   worker.on('stalled', (id) => {
     options.onStalled?.(mailbox)
     log.warn({ mailbox, id }, 'a message was recovered from a dead worker')
