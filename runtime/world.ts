@@ -113,6 +113,10 @@ async function connectWorld(
     stalledIntervalMs: config.mailbox.stalledIntervalMs,
     log,
   })
+  if (embedded !== undefined) {
+    const reclaimed = await mailboxes.reclaim(() => isAlone(redis))
+    if (reclaimed > 0) log.info({ reclaimed }, 'messages of a killed process are delivered again')
+  }
   return {
     address: redactUrl(url),
     ports: {
@@ -128,6 +132,12 @@ async function connectWorld(
       await embedded?.release()
     },
   }
+}
+
+/** Every process on an embedded Redis holds one connection of this name; one is ours. */
+async function isAlone(redis: Redis): Promise<boolean> {
+  const clients = String(await redis.client('LIST'))
+  return clients.split('\n').filter((line) => line.includes(' name=muster:anchor ')).length === 1
 }
 
 /** The server of our data directory is gone: bring it back, as often as it takes. */

@@ -41,7 +41,17 @@ export interface BullMailboxesOptions {
   onStalled?(mailbox: string): void
 }
 
-export function bullMailboxes(options: BullMailboxesOptions): Mailboxes {
+export interface BullMailboxes extends Mailboxes {
+  /**
+   * Give back at once what dead receivers hold, instead of waiting for their locks to end.
+   * @param isAlone whether no other process uses this Redis; asked after looking, so that whatever
+   * was seen to be locked was locked by somebody who is gone
+   * @returns how many messages that were
+   */
+  reclaim(isAlone: () => Promise<boolean>): Promise<number>
+}
+
+export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
   const { connect, log } = options
   const redis = connect('mailboxes', 'command')
   const opened: Redis[] = [redis]
@@ -131,6 +141,19 @@ export function bullMailboxes(options: BullMailboxesOptions): Mailboxes {
         )
       })
       return async () => subscriber.disconnect()
+    },
+
+    async reclaim(isAlone) {
+      const held: { job: Job; lock: string }[] = []
+      for (const mailbox of await redis.smembers(keys.mailboxes)) {
+        for (const job of await queueOf(mailbox).getActive()) {
+          const lock = await redis.get(`${mailboxPrefix}:${mailbox}:${job.id ?? ''}:lock`)
+          if (lock !== null) held.push({ job, lock })
+        }
+      }
+      if (held.length === 0 || !(await isAlone())) return 0
+      await Promise.all(held.map(({ job, lock }) => job.moveToWait(lock)))
+      return held.length
     },
 
     async close() {

@@ -129,6 +129,7 @@ export function sqliteResults(
 function open(file: string, { durability }: SqliteOptions): Database {
   try {
     const database = new Database(file, { create: true })
+    database.run('pragma journal_mode = wal')
     // A killed process loses nothing either way; this is about the loss of power.
     database.run(`pragma synchronous = ${durability === 'always' ? 'full' : 'normal'}`)
     database.run('pragma busy_timeout = 10000')
