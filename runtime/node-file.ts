@@ -2,7 +2,15 @@
  * `<data>/nodes/<id>.json`: how the command line finds the nodes of a data directory. A node writes
  * it once it can be reached, and takes it away when it stops; those of dead processes are ignored.
  */
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { DataDirectoryError, describeError, UnavailableError } from '../actors/errors.ts'
 
@@ -23,13 +31,38 @@ export function isAlive(pid: number): boolean {
   }
 }
 
+/** Undefined where nobody is: no file, or half a file of a killed node. */
 function readNodeFile(dataDir: string, id: string): NodeFile | undefined {
   try {
-    return JSON.parse(readFileSync(join(dataDir, 'nodes', `${id}.json`), 'utf8')) as NodeFile
-  } catch {
-    // No such node, or half a file of a killed one: nobody is there.
-    return undefined
+    const value: unknown = JSON.parse(readFileSync(join(dataDir, 'nodes', `${id}.json`), 'utf8'))
+    return isNodeFile(value) ? value : undefined
+  } catch (error) {
+    if (error instanceof SyntaxError || (error instanceof Error && 'code' in error))
+      return undefined
+    throw error
   }
+}
+
+function isNodeFile(value: unknown): value is NodeFile {
+  if (typeof value !== 'object' || value === null) return false
+  const { id, pid, url, startedAt } = value as Record<string, unknown>
+  return (
+    typeof id === 'string' &&
+    typeof pid === 'number' &&
+    typeof url === 'string' &&
+    typeof startedAt === 'number'
+  )
+}
+
+/** Nodes of a data directory whose processes are alive. */
+export function liveNodeFiles(dataDir: string): NodeFile[] {
+  const folder = join(dataDir, 'nodes')
+  if (!existsSync(folder)) return []
+  return readdirSync(folder)
+    .filter((name) => name.endsWith('.json'))
+    .map((name) => readNodeFile(dataDir, name.slice(0, -'.json'.length)))
+    .filter((file) => file !== undefined)
+    .filter((file) => isAlive(file.pid))
 }
 
 function isTaken(dataDir: string, id: string): boolean {

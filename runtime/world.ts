@@ -3,13 +3,14 @@ import type { Redis } from 'ioredis'
 import { UsageError } from '../actors/errors.ts'
 import type { Accounting, Admission, Log, Mailboxes } from '../actors/ports.ts'
 import type { Config } from '../config/schema.ts'
+import { hidePassword } from '../config/secret.ts'
 import { systemClock } from './clock.ts'
 import { bullMailboxes } from './mailbox/bullmq.ts'
 import { memoryAccounting } from './memory/accounting.ts'
 import { memoryMailboxes } from './memory/mailboxes.ts'
 import { redisAccounting } from './redis/accounting.ts'
 import { redisAdmission } from './redis/admission.ts'
-import { connectOrFail, parseRedisUrl, redactUrl, redisClient } from './redis/client.ts'
+import { connectOrFail, parseRedisUrl, redisClient } from './redis/client.ts'
 import { type EmbeddedRedis, embeddedRedis } from './redis/embedded.ts'
 import { findOrInstallServer } from './redis/install.ts'
 
@@ -118,14 +119,16 @@ async function connectWorld(
     if (reclaimed > 0) log.info({ reclaimed }, 'messages of a killed process are delivered again')
   }
   return {
-    address: redactUrl(url),
+    address: hidePassword(url),
     ports: {
       mailboxes,
       accounting: redisAccounting({ redis, subscriber, now: () => systemClock.now(), mapKeepMs }),
       admission: redisAdmission(redis),
     },
     trouble: () =>
-      redis.status === 'ready' ? undefined : `Redis at ${redactUrl(url)} is away (${redis.status})`,
+      redis.status === 'ready'
+        ? undefined
+        : `Redis at ${hidePassword(url)} is away (${redis.status})`,
     async close() {
       await mailboxes.close()
       closeClients()

@@ -1,10 +1,10 @@
 /** Find the node to talk to: a URL, a live node of the data directory, or one in this process. */
-import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readFile } from 'node:fs/promises'
 import { UnavailableError } from '../../actors/errors.ts'
 import type { Log } from '../../actors/ports.ts'
 import { connect, type Muster, TokenError } from '../client.ts'
 import type { MusterNode } from '../node.ts'
+import { liveNodeFiles } from '../node-file.ts'
 import type { Globals, Invocation } from './invocation.ts'
 import { dataDirOf, loadSettings, type SettingFlags } from './settings.ts'
 
@@ -129,62 +129,16 @@ async function readToken(globals: Globals): Promise<string | undefined> {
 /** Whoever presses Ctrl-C does not want to wait for a task; one that is about to end may. */
 const earlyGraceMs = 500
 
-interface NodeFile {
-  pid: number
-  url: string
-  startedAt: number
-}
-
 const probeMs = 1000
 
 /** The URL of the youngest node of this data directory that is alive and answers. */
 async function findLiveNode(dataDir: string): Promise<string | undefined> {
-  const folder = join(dataDir, 'nodes')
-  const names = await readdir(folder).catch(() => [])
-  const files = await Promise.all(
-    names.filter((name) => name.endsWith('.json')).map((name) => readNodeFile(join(folder, name))),
-  )
-  const alive = files
-    .filter((file) => file !== undefined && isAlive(file.pid))
-    .sort((a, b) => (b?.startedAt ?? 0) - (a?.startedAt ?? 0))
+  const alive = liveNodeFiles(dataDir).sort((a, b) => b.startedAt - a.startedAt)
   for (const file of alive) {
     // After a reboot the pid may be somebody else's: only an answer counts.
-    if (file !== undefined && (await answers(file.url))) return file.url
+    if (await answers(file.url)) return file.url
   }
   return undefined
-}
-
-/** Undefined for a file that is half written, of a node without a port, or just gone. */
-async function readNodeFile(path: string): Promise<NodeFile | undefined> {
-  const text = await readFile(path, 'utf8').catch(() => '')
-  try {
-    const value: unknown = JSON.parse(text)
-    return isNodeFile(value) ? value : undefined
-  } catch {
-    return undefined
-  }
-}
-
-function isNodeFile(value: unknown): value is NodeFile {
-  if (typeof value !== 'object' || value === null) return false
-  return (
-    'pid' in value &&
-    typeof value.pid === 'number' &&
-    'url' in value &&
-    typeof value.url === 'string' &&
-    'startedAt' in value &&
-    typeof value.startedAt === 'number'
-  )
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    // EPERM: it is there, and somebody else's.
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
-  }
 }
 
 async function answers(url: string): Promise<boolean> {

@@ -1,7 +1,7 @@
 /** `muster ls`: runs, newest first. */
 import type { Run } from '../../actors/ports.ts'
 import { outcomes } from '../../machines/outcome.ts'
-import { formatDuration } from './duration.ts'
+import { elapsed } from './elapsed.ts'
 import { exitCodes } from './exit.ts'
 import type { Invocation } from './invocation.ts'
 import { locate } from './locate.ts'
@@ -38,8 +38,8 @@ function row(run: Run, now: number): string {
     run.counts.ok,
     notOk,
     run.counts.pending,
-    formatDuration(Math.max(0, now - run.createdAt)),
-    run.durationMs === undefined ? '-' : formatDuration(run.durationMs),
+    elapsed(Math.max(0, now - run.createdAt)),
+    run.durationMs === undefined ? '-' : elapsed(run.durationMs),
     printable(run.reason ?? ''),
   )
 }

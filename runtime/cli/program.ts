@@ -1,6 +1,6 @@
 /** The verbs and flags of the command line. Each verb's file is loaded when it is called. */
 import { Argument, Command, InvalidArgumentError, Option } from 'commander'
-import { parseDuration } from './duration.ts'
+import { parseDuration } from '../../config/duration.ts'
 import type { RunFlags } from './intake.ts'
 import type { Globals, Invocation } from './invocation.ts'
 import type { ResultsFlags } from './results.ts'
@@ -167,11 +167,9 @@ function addReadingVerbs(program: Command, perform: Perform): void {
 }
 
 function duration(text: string): number {
-  try {
-    return parseDuration(text)
-  } catch (error) {
-    throw new InvalidArgumentError(error instanceof Error ? error.message : String(error))
-  }
+  const ms = parseDuration(text)
+  if (ms !== undefined) return ms
+  throw new InvalidArgumentError(`expected a duration like 500ms, 10s, 2m or 1h, got '${text}'`)
 }
 
 function parseCount(text: string): number {

@@ -1,7 +1,7 @@
 /** Progress of a run on stderr: one line drawn again on a terminal, a line every 10 s elsewhere. */
 import type { Run } from '../../actors/ports.ts'
 import { outcomes } from '../../machines/outcome.ts'
-import { formatDuration } from './duration.ts'
+import { elapsed } from './elapsed.ts'
 import type { Terminal } from './terminal.ts'
 
 /** A short run should end before anything flickers. */
@@ -26,7 +26,7 @@ export function progressLine(run: Run, pace: Pace, columns: number): string {
   const parts = [`${group(done)}/${group(run.total)}${open ? '+' : ''}`, ...counts]
   if (pace.rate > 0) {
     parts.push(`${group(pace.rate < 10 ? Math.round(pace.rate * 10) / 10 : pace.rate)}/s`)
-    if (!open) parts.push(`eta ${formatDuration((run.counts.pending / pace.rate) * 1000)}`)
+    if (!open) parts.push(`eta ${elapsed((run.counts.pending / pace.rate) * 1000)}`)
   }
   if (run.state === 'paused') parts.push('paused')
   const text = parts.join('  ')

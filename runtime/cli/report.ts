@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import type { Run } from '../../actors/ports.ts'
 import type { ResultLine } from '../../actors/result.ts'
 import { type Outcome, outcomes } from '../../machines/outcome.ts'
-import { formatDuration } from './duration.ts'
+import { elapsed } from './elapsed.ts'
 import type { Colors } from './terminal.ts'
 
 const sampleLinesMax = 12
@@ -241,7 +241,7 @@ export function recap(run: Run, kinds: number | undefined): string {
   if (run.rejectedCount > 0) parts.push(`${run.rejectedCount} ${plural('line', run)} rejected`)
   if (run.state !== 'completed') parts.push(run.state)
   if (run.stopReason !== undefined) parts.push(printable(run.stopReason))
-  if (run.durationMs !== undefined) parts.push(formatDuration(run.durationMs))
+  if (run.durationMs !== undefined) parts.push(elapsed(run.durationMs))
   if (kinds !== undefined && kinds > 0)
     parts.push(`${kinds} ${kinds === 1 ? 'kind' : 'kinds'} of output`)
   return parts.join('  ')

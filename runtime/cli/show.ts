@@ -3,7 +3,7 @@ import { UsageError } from '../../actors/errors.ts'
 import type { Run } from '../../actors/ports.ts'
 import { outcomes } from '../../machines/outcome.ts'
 import type { TaskReport } from '../client.ts'
-import { formatDuration } from './duration.ts'
+import { elapsed } from './elapsed.ts'
 import { exitCodes } from './exit.ts'
 import { rejectionLine } from './follow.ts'
 import type { Invocation } from './invocation.ts'
@@ -48,7 +48,7 @@ function runLines(run: Run): string[] {
     field('created', time(run.createdAt)),
   ]
   if (run.finishedAt !== undefined) lines.push(field('finished', time(run.finishedAt)))
-  if (run.durationMs !== undefined) lines.push(field('took', formatDuration(run.durationMs)))
+  if (run.durationMs !== undefined) lines.push(field('took', elapsed(run.durationMs)))
   if (run.parent !== undefined) lines.push(field('parent', run.parent))
   if (run.reason !== undefined) lines.push(field('reason', run.reason))
   if (run.stopReason !== undefined) lines.push(field('stopped', run.stopReason))
@@ -63,13 +63,13 @@ function taskLines({ result, attempts }: TaskReport): string[] {
   if (result.target !== undefined) lines.push(field('target', result.target))
   lines.push(field('outcome', result.outcome))
   for (const past of attempts) {
-    const took = formatDuration(past.durationMs)
+    const took = elapsed(past.durationMs)
     lines.push(field(`attempt ${past.attempt}`, `${took} on ${past.node}: ${past.error.message}`))
   }
-  const took = formatDuration(result.durationMs)
+  const took = elapsed(result.durationMs)
   lines.push(field(`attempt ${result.attempt}`, `${took} on ${result.node}, ${result.worker}`))
   lines.push(field('started', time(result.startedAt)))
-  lines.push(field('waited', formatDuration(result.queueMs)))
+  lines.push(field('waited', elapsed(result.queueMs)))
   if (result.error !== undefined) {
     lines.push(field('error', `${result.error.message} (${result.error.code})`))
   }

@@ -7,6 +7,7 @@ import type { ClusterNode, RedisOptions } from 'ioredis'
 import { Cluster, Redis } from 'ioredis'
 import { describeError, UnavailableError, UsageError } from '../../actors/errors.ts'
 import type { Log } from '../../actors/ports.ts'
+import { hidePassword } from '../../config/secret.ts'
 
 /** Every command can be called on either; MULTI and Lua need all their keys in one hash slot. */
 export type RedisClient = Redis | Cluster
@@ -67,7 +68,7 @@ export function redisClient(
           retryStrategy: retryDelayMs,
           ...(target.kind === 'sentinel' ? { sentinelRetryStrategy: retryDelayMs } : {}),
         })
-  const address = redactUrl(url)
+  const address = hidePassword(url)
   addresses.set(client, address)
   logOutages(client, { redis: address, client: purpose.name }, log)
   return client
@@ -140,19 +141,6 @@ function reasonOf(error: unknown): string {
   return message === 'AggregateError' ? code : message
 }
 
-/** The URL without what must not be shown. */
-export function redactUrl(url: string): string {
-  const hidden = url.replace(/([?&][^=&]*(?:password|auth|token)[^=&]*=)[^&]*/gi, '$1***')
-  const scheme = /^[a-z+-]+:\/\//i.exec(hidden)?.[0] ?? ''
-  const rest = hidden.slice(scheme.length)
-  // Not parsed: a URL that we cannot understand has a password all the same, and a password may
-  // have any character, so everything up to the last '@' belongs to it. A path has none.
-  const end = rest.lastIndexOf('@')
-  if (end < 0 || rest.startsWith('/')) return hidden
-  const colon = rest.slice(0, end).indexOf(':')
-  return `${scheme}${rest.slice(0, colon + 1)}***${rest.slice(end)}`
-}
-
 /** The URL of a unix socket. */
 export function unixUrl(path: string): string {
   return `unix://${path.replace(/[%?#\s]/g, encodeURIComponent)}`
@@ -171,7 +159,7 @@ export function parseRedisUrl(url: string): RedisTarget {
     throw new UsageError(
       'The Redis URL must be redis://[user:password@]host[:port][/db], rediss://…, ' +
         'unix:///path/to.sock[?db=N&password=…], redis-sentinel://host:port,…/name or redis-cluster://host:port,…; ' +
-        `got ${redactUrl(url)} (${describeError(error).message}).`,
+        `got ${hidePassword(url)} (${describeError(error).message}).`,
       'REDIS_URL',
     )
   }

@@ -7,14 +7,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Cluster, Redis } from 'ioredis'
 import { UnavailableError, UsageError } from '../../actors/errors.ts'
 import type { Log } from '../../actors/ports.ts'
+import { hidePassword } from '../../config/secret.ts'
 import type { ClientPurpose, RedisClient } from '../../runtime/redis/client.ts'
-import {
-  connectOrFail,
-  parseRedisUrl,
-  redactUrl,
-  redisClient,
-  unixUrl,
-} from '../../runtime/redis/client.ts'
+import { connectOrFail, parseRedisUrl, redisClient, unixUrl } from '../../runtime/redis/client.ts'
 
 const command: ClientPurpose = { name: 'test', kind: 'command' }
 const secret = 'hush%40hush'
@@ -242,14 +237,14 @@ describe('a Redis URL', () => {
   })
 
   test('is shown without what must not be shown', () => {
-    expect(redactUrl('redis://host:1/2')).toBe('redis://host:1/2')
-    expect(redactUrl('redis://me@host')).toBe('redis://***@host')
-    expect(redactUrl('rediss://me:p@ss:w/rd@host:1')).toBe('rediss://me:***@host:1')
-    expect(redactUrl('redis://:hush@host')).toBe('redis://:***@host')
-    expect(redactUrl('redis-cluster://u:hush@a:1,b:2')).toBe('redis-cluster://u:***@a:1,b:2')
-    expect(redactUrl('unix:///a@b.sock?password=hush&db=1')).toBe(
+    expect(hidePassword('redis://host:1/2')).toBe('redis://host:1/2')
+    expect(hidePassword('redis://me@host')).toBe('redis://***@host')
+    expect(hidePassword('rediss://me:p@ss:w/rd@host:1')).toBe('rediss://me:***@host:1')
+    expect(hidePassword('redis://:hush@host')).toBe('redis://:***@host')
+    expect(hidePassword('redis-cluster://u:hush@a:1,b:2')).toBe('redis-cluster://u:***@a:1,b:2')
+    expect(hidePassword('unix:///a@b.sock?password=hush&db=1')).toBe(
       'unix:///a@b.sock?password=***&db=1',
     )
-    expect(redactUrl('u:hush@host:6379')).toBe('u:***@host:6379')
+    expect(hidePassword('u:hush@host:6379')).toBe('u:***@host:6379')
   })
 })
