@@ -130,11 +130,13 @@ async function sendDirectly(
 ): Promise<number> {
   // What waits in the spool goes first.
   if (live.spooled > 0) return 0
+  const until = options.clock.monotonic() + options.patienceMs
   let sent = 0
   const sends: Promise<void>[] = []
   for (const envelope of envelopes) {
     const tasks = countSeqs(envelope.seqs)
-    if (!(await options.admit(tasks, options.patienceMs))) break
+    const patienceMs = Math.max(0, until - options.clock.monotonic())
+    if (!(await options.admit(tasks, patienceMs))) break
     if (!(await options.admission.reserve(envelope.mailbox, live.id, tasks, options.depthMax))) {
       options.release(tasks)
       break

@@ -2,18 +2,23 @@
  * Bytes to tasks: splits a stream of NDJSON into lines, checks each, and says of a bad one where
  * and why. Holds one piece of the stream and at most one unfinished line in memory.
  */
-import type { z } from 'zod'
 import { describeError } from '../actors/errors.ts'
 import type { Kinds } from '../actors/kind.ts'
 import type { Source, SourceLine, SourcePiece } from '../actors/source.ts'
 import { type AcceptedTask, type Rejection, type Task, taskLine } from '../actors/task.ts'
 import { nearest } from '../config/nearest.ts'
+import { describeValue, fieldsOf, problemOf } from './rejection.ts'
 
 /** A line is at most 1 MiB. */
 export const lineBytesMax = 1_048_576
 
-/** Once so many lines are at hand, a piece does not wait for company. */
+/** Once so much is at hand, a piece does not wait for company. */
 const pieceLinesMax = 4000
+const pieceBytesMax = 1_048_576
+/** Some streams hand over megabytes at a time; they are taken in bites. */
+const biteBytes = 65_536
+/** What is nested deeper can be read from JSON, but not be written as JSON again. */
+const depthMax = 500
 
 export interface IntakeOptions {
   kinds: Kinds
@@ -45,6 +50,7 @@ export function listSource(tasks: readonly unknown[], kinds: Kinds): Source {
   return async function* (afterLine) {
     const read = tasks.map((task, index): SourceLine => {
       const line = index + 1
+      if (isTooDeep(task)) return withPlace(line, 0, tooDeep)
       return withPlace(line, JSON.stringify(task)?.length ?? 0, readTask(task, kinds))
     })
     if (tasks.length > afterLine) yield { lines: tasks.length, read: read.slice(afterLine) }
@@ -65,7 +71,8 @@ class LineSplitter {
   /** Lines seen, blank ones included. */
   lines = 0
   readonly #decoder = new TextDecoder('utf-8', { fatal: true })
-  #rest: Uint8Array[] = []
+  /** An unfinished line, with room to grow. */
+  #rest = new Uint8Array()
   #restBytes = 0
 
   push(bytes: Uint8Array): RawLine[] {
@@ -87,17 +94,26 @@ class LineSplitter {
   }
 
   #keep(part: Uint8Array): void {
-    this.#restBytes += part.length
+    const bytes = this.#restBytes + part.length
     // A line that is too long is not kept, only counted.
-    if (this.#restBytes <= lineBytesMax) this.#rest.push(part.slice())
-    else this.#rest = []
+    if (bytes > lineBytesMax) {
+      this.#rest = new Uint8Array()
+    } else {
+      if (bytes > this.#rest.length) {
+        const grown = new Uint8Array(Math.max(bytes, this.#rest.length * 2))
+        grown.set(this.#rest.subarray(0, this.#restBytes))
+        this.#rest = grown
+      }
+      this.#rest.set(part, this.#restBytes)
+    }
+    this.#restBytes = bytes
   }
 
   #line(tail: Uint8Array, found: RawLine[]): void {
     this.lines += 1
     const bytes = this.#restBytes + tail.length
-    const parts = this.#rest
-    this.#rest = []
+    const rest = this.#rest.subarray(0, this.#restBytes)
+    this.#rest = new Uint8Array()
     this.#restBytes = 0
     if (bytes > lineBytesMax) {
       const problem = `expected a line of at most ${lineBytesMax} bytes, got ${bytes}`
@@ -105,7 +121,7 @@ class LineSplitter {
       return
     }
     try {
-      const whole = parts.length === 0 ? tail : Buffer.concat([...parts, tail])
+      const whole = rest.length === 0 ? tail : Buffer.concat([rest, tail])
       const text = this.#decoder.decode(whole)
       if (text.trim() !== '') found.push({ number: this.lines, bytes, text })
     } catch {
@@ -122,33 +138,73 @@ async function* linger(
   lingerMs: number,
 ): AsyncGenerator<RawLine[]> {
   const iterator = stream[Symbol.asyncIterator]()
-  let next = iterator.next()
+  const pull = () => {
+    const pulled = iterator.next()
+    // It is awaited later, and may break off before that: not unheard, only not yet.
+    pulled.catch(() => undefined)
+    return pulled
+  }
+  let next = pull()
   try {
     for (;;) {
       let result = await next
-      const lines: RawLine[] = []
+      const until = performance.now() + lingerMs
+      let piece = new Piece(splitter)
       while (result.done !== true) {
-        lines.push(...splitter.push(result.value))
-        next = iterator.next()
-        if (lines.length >= pieceLinesMax) break
-        const more = await within(next, lingerMs)
+        next = pull()
+        for (let at = 0; at < result.value.length; at += biteBytes) {
+          piece.add(splitter.push(result.value.subarray(at, at + biteBytes)))
+          if (!piece.isFull) continue
+          yield piece.lines
+          piece = new Piece(splitter)
+        }
+        const more = await within(next, until - performance.now())
         if (more === undefined) break
         result = more
       }
       if (result.done === true) {
-        lines.push(...splitter.end())
-        if (splitter.lines > 0) yield lines
+        piece.add(splitter.end())
+        if (splitter.lines > 0) yield piece.lines
         return
       }
-      yield lines
+      if (piece.hasLines) yield piece.lines
     }
   } finally {
-    next.catch(() => undefined)
     await iterator.return?.()
   }
 }
 
+/** Lines that are on their way together. */
+class Piece {
+  readonly lines: RawLine[] = []
+  readonly #splitter: LineSplitter
+  readonly #before: number
+  #bytes = 0
+
+  constructor(splitter: LineSplitter) {
+    this.#splitter = splitter
+    this.#before = splitter.lines
+  }
+
+  /** Blank lines count: a run that has seen them need not see them again. */
+  get hasLines(): boolean {
+    return this.#splitter.lines > this.#before
+  }
+
+  get isFull(): boolean {
+    return this.#splitter.lines - this.#before >= pieceLinesMax || this.#bytes >= pieceBytesMax
+  }
+
+  add(lines: readonly RawLine[]): void {
+    for (const line of lines) {
+      this.lines.push(line)
+      this.#bytes += line.text === undefined ? 0 : line.bytes
+    }
+  }
+}
+
 async function within<Value>(promise: Promise<Value>, ms: number): Promise<Value | undefined> {
+  if (ms <= 0) return undefined
   const { promise: late, resolve } = Promise.withResolvers<undefined>()
   const timer = setTimeout(resolve, ms)
   try {
@@ -170,7 +226,22 @@ function readLine(line: RawLine, kinds: Kinds): SourceLine {
       : `broken JSON (${describeError(error).message.slice(0, 200)})`
     return withPlace(number, bytes, { path: '', message: `expected a JSON object, got ${got}` })
   }
+  // Every level takes two brackets.
+  if (bytes > 2 * depthMax && isTooDeep(value)) return withPlace(number, bytes, tooDeep)
   return withPlace(number, bytes, readTask(value, kinds))
+}
+
+const tooDeep = { path: '', message: `expected at most ${depthMax} levels of nesting, got more` }
+
+function isTooDeep(value: unknown): boolean {
+  let level = [value]
+  for (let depth = 0; level.length > 0; depth += 1) {
+    if (depth > depthMax) return true
+    level = level.flatMap((inner) =>
+      typeof inner === 'object' && inner !== null ? Object.values(inner) : [],
+    )
+  }
+  return false
 }
 
 type Read = AcceptedTask | Omit<Rejection, 'line'>
@@ -184,7 +255,7 @@ function withPlace(line: number, bytes: number, read: Read): SourceLine {
 /** Check one task. */
 function readTask(value: unknown, kinds: Kinds): Read {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    return { path: '', message: `expected a JSON object, got ${describe(value)}` }
+    return { path: '', message: `expected a JSON object, got ${describeValue(value)}` }
   }
   const line = taskLine.safeParse(value)
   if (!line.success) return problemOf(line.error, value, Object.keys(taskLine.shape))
@@ -194,103 +265,42 @@ function readTask(value: unknown, kinds: Kinds): Read {
     const known = [...kinds.keys()]
     const near = nearest(name, known)
     const hint = near === undefined ? `one of ${known.join(', ')}` : `did you mean "${near}"?`
-    return { path: 'kind', message: `expected a known kind, got ${describe(name)}; ${hint}` }
+    return { path: 'kind', message: `expected a known kind, got ${describeValue(name)}; ${hint}` }
   }
-  const unsupported = unsupportedIn(rest)
-  if (unsupported !== undefined) return unsupported
+  const trouble = unsupportedIn(rest) ?? droppedFrom(value)
+  if (trouble !== undefined) return trouble
+  const given = rest.input === undefined ? {} : rest.input
   let input: ReturnType<typeof kind.input.safeParse>
   try {
-    input = kind.input.safeParse(rest.input ?? {})
+    input = kind.input.safeParse(given)
   } catch (error) {
     const message = `the check of kind "${name}" failed: ${describeError(error).message}`
     return { path: 'input', message }
   }
-  if (!input.success) return problemOf(input.error, rest.input ?? {}, fieldsOf(kind.input), 'input')
+  if (!input.success) return problemOf(input.error, given, fieldsOf(kind.input), 'input')
   return { kind: name, priority: priority ?? 'normal', task: rest }
 }
 
 /** Fields that are words of the language, and that nothing here acts on yet. */
 function unsupportedIn(task: Task): Omit<Rejection, 'line'> | undefined {
   if (task.placement !== undefined && task.placement !== 'any') {
-    const message = `expected "any", got "${task.placement}": this version places tasks on any node`
+    const message = `expected "any" (this version knows no other), got "${task.placement}"`
     return { path: 'placement', message }
   }
   for (const path of ['select', 'dedupeKey', 'dedupeTtlMs', 'dependsOn'] as const) {
     if (task[path] !== undefined) {
-      return { path, message: `expected no "${path}": this version does not act on it` }
+      const message = `expected no "${path}" (this version does not act on it), got ${describeValue(task[path])}`
+      return { path, message }
     }
   }
   return undefined
 }
 
-function problemOf(
-  error: z.ZodError,
-  value: unknown,
-  fields: readonly string[],
-  prefix?: string,
-): Omit<Rejection, 'line'> {
-  const issue = error.issues[0]
-  if (issue === undefined) return { path: prefix ?? '', message: error.message }
-  const place = [...(prefix === undefined ? [] : [prefix]), ...issue.path.map(String)]
-  const got = issue.path.reduce<unknown>(
-    (inner, step) =>
-      typeof inner === 'object' && inner !== null
-        ? (inner as Record<PropertyKey, unknown>)[step]
-        : undefined,
-    value,
-  )
-  if (issue.code === 'unrecognized_keys') {
-    const field = issue.keys[0] ?? ''
-    const near = nearest(field, fields)
-    const hint = near === undefined ? '' : `; did you mean "${near}"?`
-    const message = `expected only known fields, got "${field}"${hint}`
-    return { path: [...place, field].join('.'), message }
+/** A name that zod leaves out without a word. */
+function droppedFrom(line: object): Omit<Rejection, 'line'> | undefined {
+  const labels = 'labels' in line ? line.labels : undefined
+  if (typeof labels !== 'object' || labels === null || !Object.hasOwn(labels, '__proto__')) {
+    return undefined
   }
-  // A kind's own schema may say it better.
-  const message = issue.message.startsWith('expected ')
-    ? issue.message
-    : `expected ${expectation(issue)}, got ${describe(got)}`
-  return { path: place.join('.'), message }
-}
-
-function fieldsOf(schema: z.ZodType): string[] {
-  return 'shape' in schema && typeof schema.shape === 'object' && schema.shape !== null
-    ? Object.keys(schema.shape)
-    : []
-}
-
-function expectation(issue: z.core.$ZodIssue): string {
-  switch (issue.code) {
-    case 'invalid_type':
-      return a(issue.expected === 'int' ? 'whole number' : issue.expected)
-    case 'invalid_value':
-      return issue.values.map((value) => JSON.stringify(value)).join(' or ')
-    case 'too_small':
-      return `${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}${unit(issue.origin)}`
-    case 'too_big':
-      return `${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}${unit(issue.origin)}`
-    default:
-      return issue.message
-        .replace(/^Invalid input: expected /, '')
-        .replace(/, (got|received) .*$/, '')
-  }
-}
-
-function unit(origin: string): string {
-  if (origin === 'string') return ' characters'
-  return origin === 'array' ? ' elements' : ''
-}
-
-function a(noun: string): string {
-  return /^[aeiou]/.test(noun) ? `an ${noun}` : `a ${noun}`
-}
-
-/** What came, short enough to be shown. */
-function describe(value: unknown): string {
-  if (value === undefined) return 'nothing'
-  if (value === null) return 'null'
-  if (Array.isArray(value)) return value.length === 0 ? 'an empty array' : 'an array'
-  if (typeof value === 'object') return 'an object'
-  const text = JSON.stringify(value) ?? typeof value
-  return `the ${typeof value} ${text.length > 80 ? `${text.slice(0, 77)}…` : text}`
+  return { path: 'labels.__proto__', message: 'expected another name, got "__proto__"' }
 }

@@ -26,9 +26,9 @@ const priorityNumber: Record<Priority, number> = { critical: 1, high: 2, normal:
 
 /** Notes about a message outlive any redelivery, and end with the message at the latest by this. */
 const notesKeepMs = 24 * 3_600_000
+/** Among the notes: how often the message was taken but not handed to anybody. */
+const undeliveredField = ':undelivered'
 
-/** A message that could not be handled is held this long before it goes back. */
-const giveBackAfterMs = 1000
 /** BullMQ's close() has no limit of its own. */
 const closeMs = 2000
 
@@ -37,6 +37,8 @@ export interface BullMailboxesOptions {
   connect(purpose: string, kind: 'command' | 'blocking' | 'subscriber'): Redis
   lockMs: number
   stalledIntervalMs: number
+  /** A message that could not be handled is held this long before it goes back. Default 1000. */
+  giveBackAfterMs?: number
   log: Log
   onStalled?(mailbox: string): void
 }
@@ -57,7 +59,8 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
   const opened: Redis[] = [redis]
   const queues = new Map<string, Queue>()
   const receivers = new Set<Receiver>()
-  let closed = false
+  const announced = new Map<string, Promise<unknown>>()
+  let closing: Promise<void> | undefined
 
   const queueOf = (mailbox: string): Queue => {
     const known = queues.get(mailbox)
@@ -72,13 +75,17 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
     return queue
   }
 
-  const announce = async (mailbox: string) => {
-    if (queues.has(mailbox)) return
-    queueOf(mailbox)
-    // Recorded before the first message is sent: a receiver that starts now must find it.
-    if ((await redis.sadd(keys.mailboxes, mailbox)) === 1) {
-      await redis.publish(keys.newMailboxes, mailbox)
-    }
+  /** Recorded before the first message is sent: a receiver that starts now must find it. */
+  const announce = (mailbox: string): Promise<unknown> => {
+    const before = announced.get(mailbox)
+    if (before !== undefined) return before
+    // Told whoever recorded it: that process may have been killed before it could.
+    const telling = redis
+      .sadd(keys.mailboxes, mailbox)
+      .then(() => redis.publish(keys.newMailboxes, mailbox))
+    announced.set(mailbox, telling)
+    telling.catch(() => announced.delete(mailbox))
+    return telling
   }
 
   const add = async (message: Message) => {
@@ -95,14 +102,11 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
 
   return {
     async send(messages) {
-      for (const mailbox of new Set(messages.map((message) => message.mailbox))) {
-        await announce(mailbox)
-      }
+      await Promise.all([...new Set(messages.map(({ mailbox }) => mailbox))].map(announce))
       await Promise.all(messages.map(add))
     },
 
     async receive(mailbox, receiveOptions, handle) {
-      await announce(mailbox)
       const receiver = await bullReceiver({
         mailbox,
         queue: queueOf(mailbox),
@@ -130,15 +134,23 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
     async onNew(listener) {
       const subscriber = connect('mailboxes:new', 'subscriber')
       opened.push(subscriber)
-      const onMessage = (_channel: string, mailbox: string) => listener(mailbox)
-      subscriber.on('message', onMessage)
-      await subscriber.subscribe(keys.newMailboxes)
-      // What was announced while the connection was away is found by asking.
+      const known = new Set(await redis.smembers(keys.mailboxes))
+      const tell = (mailbox: string) => {
+        if (known.has(mailbox)) return
+        known.add(mailbox)
+        listener(mailbox)
+      }
+      subscriber.on('message', (_channel: string, mailbox: string) => tell(mailbox))
+      // What was announced before we could hear it is found by asking.
+      const listen = async () => {
+        await subscriber.subscribe(keys.newMailboxes)
+        for (const mailbox of await redis.smembers(keys.mailboxes)) tell(mailbox)
+      }
+      await listen()
       subscriber.on('ready', () => {
-        redis.smembers(keys.mailboxes).then(
-          (names) => names.forEach(listener),
-          (error: Error) => log.warn({ error: error.message }, 'cannot list the mailboxes'),
-        )
+        listen().catch((error: Error) => {
+          log.warn({ error: error.message }, 'cannot list the mailboxes')
+        })
       })
       return async () => subscriber.disconnect()
     },
@@ -156,12 +168,14 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
       return held.length
     },
 
-    async close() {
-      if (closed) return
-      closed = true
-      await Promise.all([...receivers].map((receiver) => receiver.stop(0)))
-      await Promise.all([...queues.values()].map((queue) => queue.close()))
-      for (const connection of opened) connection.disconnect()
+    close() {
+      closing ??= (async () => {
+        await Promise.all([...receivers].map((receiver) => receiver.stop(0)))
+        const closed = Promise.all([...queues.values()].map((queue) => queue.close()))
+        await atMost(closeMs, closed)
+        for (const connection of opened) connection.disconnect()
+      })()
+      return closing
     },
   }
 }
@@ -178,44 +192,56 @@ interface ReceiverParts {
 
 async function bullReceiver(parts: ReceiverParts): Promise<Receiver> {
   const { mailbox, queue, redis, receiveOptions, handle, options, forget } = parts
-  const { log } = options
+  const { log, giveBackAfterMs = 1000 } = options
   if (receiveOptions.ordered) await queue.setGlobalConcurrency(1)
   /** Deliveries at hand: how to take each away, and its end. */
   const atHand = new Map<string, { abort: AbortController; ended: Promise<void> }>()
-  let handingBack = false
+  /** Messages at hand that may have notes. */
+  const noted = new Set<string>()
+  let open = true
+  let stopping: Promise<void> | undefined
+
+  /** BullMQ wakes nobody for a message with a priority that goes back. */
+  const wakeOthers = () => redis.zadd(queue.toKey('marker'), 0, '0')
 
   /**
-   * To the head of the mailbox, without using up an attempt. Where that fails (Redis away or full,
+   * To the head of its priority, without using up an attempt. Where that fails (Redis away or full,
    * lock lost) the message stays active without a lock and comes back as stalled: whatever else
    * were thrown here, BullMQ would fail the message for good.
    */
-  const giveBack = async (job: Job, token: string | undefined) => {
+  const giveBack = async (job: Job, token: string | undefined, delivered: boolean) => {
     try {
+      if (!delivered) await countUndelivered(redis, job)
       await job.moveToWait(token)
+      await wakeOthers()
     } catch (error) {
       log.warn({ mailbox, id: job.id, error: String(error) }, 'a message cannot be given back yet')
     }
+    throw new WaitingError()
   }
 
   const process = async (job: Job, token?: string) => {
+    const id = job.id ?? ''
+    // BullMQ was already waiting for a message when it was told to take no more.
+    if (!open) return giveBack(job, token, false)
     const abort = new AbortController()
     const ended = Promise.withResolvers<void>()
-    const id = job.id ?? ''
-    atHand.set(id, { abort, ended: ended.promise })
+    const hand = { abort, ended: ended.promise }
+    atHand.set(id, hand)
     try {
-      const { delivery, isNoted } = deliveryOf(job, abort.signal, redis)
+      const delivery = await deliveryOf(job, abort.signal, redis, () => noted.add(id))
       await Promise.race([handle(delivery), aborted(abort.signal)])
-      if (isNoted()) await redis.unlink(keys.notes(id))
     } catch (error) {
+      noted.delete(id)
       if (!abort.signal.aborted) {
         log.warn({ mailbox, id, error: String(error) }, 'a message goes back to its mailbox')
         // What failed at once would fail at once again.
         await atMost(giveBackAfterMs, once(abort.signal, 'abort'))
       }
-      await giveBack(job, token)
-      throw new WaitingError()
+      await giveBack(job, token, true)
     } finally {
-      atHand.delete(id)
+      // Where its lock was lost, the same message may be at hand again already.
+      if (atHand.get(id) === hand) atHand.delete(id)
       ended.resolve()
     }
   }
@@ -232,7 +258,13 @@ async function bullReceiver(parts: ReceiverParts): Promise<Receiver> {
     // whole envelope for one poisonous task.
     maxStalledCount: 1_000_000,
   })
-  worker.on('error', (error) => log.warn({ mailbox, error: error.message }, 'receiver trouble'))
+  const onTrouble = (error: Error) => log.warn({ mailbox, error: error.message }, 'receiver trouble')
+  worker.on('error', onTrouble)
+  // Not before: a message that comes back for lack of an acknowledgement needs its notes.
+  worker.on('completed', ({ id = '' }) => {
+    if (!noted.delete(id)) return
+    redis.unlink(keys.notes(id)).catch(onTrouble)
+  })
   worker.on('failed', (job, error) => {
     log.error({ mailbox, id: job?.id, error: error.message }, 'a message was parked as failed')
   })
@@ -247,21 +279,27 @@ async function bullReceiver(parts: ReceiverParts): Promise<Receiver> {
   const running = worker.run()
   running.catch((error: Error) => log.error({ mailbox, error: error.message }, 'receiver ended'))
 
-  let stopping: Promise<void> | undefined
   const stop = async (graceMs: number) => {
+    open = false
     await worker.pause(true)
     const ends = Promise.all([...atHand.values()].map(({ ended }) => ended))
     await atMost(graceMs, ends)
-    handingBack = true
     for (const { abort } of atHand.values()) abort.abort(new Error('the receiver is stopping'))
     await atMost(closeMs, worker.close())
+    // A call to look for messages may have reached us and found nobody.
+    await atMost(closeMs, wakeOthers()).catch(onTrouble)
     forget()
   }
 
   return {
-    pause: () => worker.pause(true),
+    pause: async () => {
+      open = false
+      await worker.pause(true)
+    },
     resume: async () => {
-      if (!handingBack) await worker.resume()
+      if (stopping !== undefined) return
+      open = true
+      await worker.resume()
     },
     stop: (graceMs) => (stopping ??= stop(graceMs)),
   }
@@ -283,23 +321,34 @@ function aborted(signal: AbortSignal): Promise<never> {
   return promise
 }
 
-function deliveryOf(
+async function countUndelivered(redis: Redis, job: Job): Promise<void> {
+  const notes = keys.notes(job.id ?? '')
+  await redis.multi().hincrby(notes, undeliveredField, 1).pexpire(notes, notesKeepMs).exec()
+}
+
+async function deliveryOf(
   job: Job,
   signal: AbortSignal,
   redis: Redis,
-): { delivery: Delivery; isNoted(): boolean } {
-  const notes = keys.notes(job.id ?? '')
-  let noted = job.attemptsStarted > 1
-  const delivery: Delivery = {
-    id: job.id ?? '',
+  onNoted: () => void,
+): Promise<Delivery> {
+  const id = job.id ?? ''
+  const notes = keys.notes(id)
+  const before = Math.max(0, job.attemptsStarted - 1)
+  if (before > 0) onNoted()
+  const undelivered = before > 0 ? await redis.hget(notes, undeliveredField) : 0
+  return {
+    id,
     body: job.data,
-    redeliveries: Math.max(0, job.attemptsStarted - 1),
+    redeliveries: before - Number(undelivered),
     signal,
-    notes: () => redis.hgetall(notes),
+    async notes() {
+      const { [undeliveredField]: _, ...found } = await redis.hgetall(notes)
+      return found
+    },
     async note(fields) {
-      noted = true
+      onNoted()
       await redis.multi().hset(notes, fields).pexpire(notes, notesKeepMs).exec()
     },
   }
-  return { delivery, isNoted: () => noted }
 }

@@ -27,7 +27,14 @@ interface Box {
 
 const rank: Record<Priority, number> = { critical: 1, high: 2, normal: 3, low: 4 }
 
-export function memoryMailboxes(): Mailboxes {
+export interface MemoryMailboxesOptions {
+  /** A message that could not be handled is held this long before it goes back. Default 1000. */
+  giveBackAfterMs?: number
+}
+
+export function memoryMailboxes({
+  giveBackAfterMs = 1000,
+}: MemoryMailboxesOptions = {}): Mailboxes {
   const boxes = new Map<string, Box>()
   const listeners = new Set<(mailbox: string) => void>()
   const receivers = new Set<Receiver>()
