@@ -43,12 +43,13 @@ interface Waiting {
 
 export function collector(options: CollectorOptions): ChildSpec {
   const waiting: Waiting[] = []
-  let receiver: Receiver | undefined
+  let opening: Promise<Receiver> | undefined
 
   const handle = (self: AnyActorRef) => (delivery: Delivery) => {
     const envelope = delivery.body as ResultsEnvelope
     if (envelope.v !== envelopeVersion) {
-      const message = `expected results of version ${String(envelopeVersion)}, got ${String(envelope.v)}: a newer node sent them`
+      const got = `${String(envelope.v)}: a newer node sent them`
+      const message = `expected results of version ${String(envelopeVersion)}, got ${got}`
       return Promise.reject(new MusterError('ENVELOPE_VERSION', message))
     }
     const end = Promise.withResolvers<void>()
@@ -60,14 +61,17 @@ export function collector(options: CollectorOptions): ChildSpec {
   return {
     logic: collectorMachine.provide({
       actors: {
-        open: fromPromise<void, Owned>(async ({ input }) => {
-          receiver = await options.mailboxes.receive(
+        open: fromPromise<void, Owned>(async ({ input, signal }) => {
+          opening = options.mailboxes.receive(
             resultsMailbox,
             { concurrency: options.batchMax, ordered: false },
             handle(input.owner),
           )
+          const receiver = await opening
+          // Given up meanwhile: nobody else may be left to close it.
+          if (signal.aborted) await receiver.stop(options.graceMs())
         }),
-        close: fromPromise<void, Owned>(async () => receiver?.stop(options.graceMs())),
+        close: fromPromise<void, Owned>(async () => (await opening)?.stop(options.graceMs())),
       },
       actions: {
         collectBatch: ({ self }) => {

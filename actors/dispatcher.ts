@@ -8,12 +8,14 @@ import type { Owned } from '../machines/service.ts'
 import { describeError, NotAcceptingError } from './errors.ts'
 import type { Paces } from './paces.ts'
 import type { Run, RunNotice, RunProgress } from './ports.ts'
+import { MailboxRoom, SpoolRoom } from './room.ts'
 import { type LiveRun, type RunOptions, runLogic } from './run.ts'
 import type { Source } from './source.ts'
 import type { ChildSpec } from './supervisor.ts'
+import { Turns } from './turns.ts'
 
 export interface DispatcherOptions
-  extends Omit<RunOptions, 'admit' | 'release' | 'roomIn' | 'roomInSpool' | 'spooled'> {
+  extends Omit<RunOptions, 'admit' | 'release' | 'roomIn' | 'takeSpoolRoom' | 'giveSpoolRoom'> {
   /** Names this node and boot in the runs it drives. */
   driver: string
   /** Whether the driver of an unfinished run is gone, so that its run is to be taken over. */
@@ -65,9 +67,6 @@ export interface Dispatcher {
   readonly accepting: boolean
 }
 
-/** When the mailbox's notice of room is lost, this is how soon it is looked at again, ms. */
-const roomCheckMs = 1000
-
 export function dispatcher(options: DispatcherOptions): Dispatcher {
   let life: Life | undefined
 
@@ -86,8 +85,8 @@ export function dispatcher(options: DispatcherOptions): Dispatcher {
         close: fromPromise<void, Owned>(async () => life?.close()),
       },
       actions: {
-        grant: (_, { id }) => life?.granted(id),
-        awaitTokens: (_, { ms }) => life?.awaitTokens(ms),
+        grant: (_, { id }) => life?.turns.grant(id),
+        awaitTokens: (_, { ms }) => life?.turns.awaitTokens(ms),
         startRun: assign(({ spawn }, { run }) => {
           const live = life?.runs.get(run)
           if (life === undefined || live === undefined) return {}
@@ -134,36 +133,39 @@ class Life {
   readonly runs = new Map<string, LiveRun>()
   readonly actors = new Map<string, AnyActorRef>()
   readonly runOptions: RunOptions
+  readonly turns: Turns
   accepting = true
   readonly #options: DispatcherOptions
   readonly #self: AnyActorRef
-  readonly #grants = new Map<number, (granted: boolean) => void>()
-  readonly #room = new Map<string, Set<() => void>>()
   readonly #ended = new AbortController()
+  readonly #spool: SpoolRoom
+  readonly #room: MailboxRoom
   #unwatch: (() => Promise<void>) | undefined
-  #offers = 0
   /** Content of the runs that were unfinished when this life began. */
   readonly #leftovers = new Map<string, string>()
-  readonly #spoolWaiters: (() => void)[] = []
-  #spooled = 0
-  #tokens = 0
 
   constructor(options: DispatcherOptions, self: AnyActorRef) {
     this.#options = options
     this.#self = self
+    this.turns = new Turns(self, options.clock, this.#ended.signal)
+    this.#spool = new SpoolRoom(options.spoolMax)
+    this.#room = new MailboxRoom(options.clock, this.#ended.signal)
     this.runOptions = {
       ...options,
-      admit: (tasks, patienceMs) => this.#admit(tasks, patienceMs),
-      release: (tasks) => this.#settle(tasks),
-      roomIn: (mailbox) => this.#roomIn(mailbox),
-      roomInSpool: (tasks, signal) => this.#roomInSpool(tasks, signal),
-      spooled: (tasks) => this.#countSpooled(tasks),
+      admit: (live, tasks, patienceMs) =>
+        this.turns.offer(tasks, patienceMs, () => this.#takeTurn(live, tasks)),
+      release: (live, tasks) => this.#release(live, tasks),
+      roomIn: (mailbox) => this.#room.more(mailbox),
+      takeSpoolRoom: (live, tasks, signal) => this.#takeSpoolRoom(live, tasks, signal),
+      giveSpoolRoom: (live, tasks) => this.#giveSpoolRoom(live, tasks),
     }
   }
 
   async open(): Promise<void> {
     this.#unwatch = await this.#options.accounting.watch((notice) => this.#notice(notice))
+    if (this.#ended.signal.aborted) await this.#unwatch()
     for (const run of await this.#options.accounting.unfinished()) {
+      if (this.#ended.signal.aborted) return
       const progress = await this.#options.accounting.get(run)
       if (progress?.content !== undefined && this.#options.resumesLeftovers) {
         this.#leftovers.set(progress.content, run)
@@ -176,9 +178,12 @@ class Life {
 
   async close(): Promise<void> {
     this.accepting = false
-    this.#ended.abort(new NotAcceptingError('draining', 'this node is stopping', 5000))
-    for (const resolve of this.#grants.values()) resolve(false)
-    for (const waiters of this.#room.values()) for (const resolve of waiters) resolve()
+    const reason = new NotAcceptingError('draining', 'this node is stopping', 5000)
+    this.#ended.abort(reason)
+    // Whoever waits for the end of a source that says nothing would wait for ever.
+    for (const { taken } of this.runs.values()) taken.reject(reason)
+    this.turns.refuseAll()
+    this.#room.wakeAll()
     for (const [run, actor] of this.actors) {
       actor.send({ type: 'stop' })
       this.#self.send({ type: 'run.ended', run })
@@ -206,21 +211,31 @@ class Life {
     })
     const id = opened.progress.run.id
     submission.onOpen?.(id)
-    const live = this.runs.get(id)
-    if (live?.source !== undefined) {
-      // Its first source is still being read here: this one adds nothing.
-      await live.taken.promise
-    } else if (!opened.progress.closed) {
-      const progress = opened.resumed
-        ? ((await accounting.adopt(id, driver)) ?? opened.progress)
-        : opened.progress
-      if (live !== undefined) this.#end(id)
-      await this.#begin(progress, submission.source).taken.promise
-    } else if (live === undefined && opened.progress.spooled > 0) {
-      this.#begin((await accounting.adopt(id, driver)) ?? opened.progress, undefined)
-    }
+    await this.#takeUp(opened, submission.source)
     const progress = (await accounting.get(id)) ?? opened.progress
     return { run: progress.run, resumed: opened.resumed }
+  }
+
+  /** Go on with a run that was opened. Resolves when its source has been taken. */
+  async #takeUp(
+    { progress: opened, resumed }: { progress: RunProgress; resumed: boolean },
+    source: Source,
+  ): Promise<void> {
+    const { accounting, driver } = this.#options
+    const { id } = opened.run
+    const live = this.runs.get(id)
+    // Its first source is still being read here: this one adds nothing.
+    if (live?.source !== undefined) return live.taken.promise
+    if (opened.closed && (live !== undefined || opened.spooled === 0)) return
+    // Before it is asked how far it is: from then on nobody else moves its spool.
+    if (live !== undefined) this.#end(id)
+    const progress = resumed ? ((await accounting.adopt(id, driver)) ?? opened) : opened
+    // Taken up by somebody else, or over, while it was asked.
+    const other = this.runs.get(id)
+    if (other?.source !== undefined) return other.taken.promise
+    if (other !== undefined || progress.run.finishedAt !== undefined) return
+    if (progress.closed) this.#begin(progress, undefined)
+    else await this.#begin(progress, source).taken.promise
   }
 
   async #finishedLeftover({ content, onOpen }: Submission): Promise<Run | undefined> {
@@ -236,12 +251,12 @@ class Life {
   #refuseWhenFull({ tasks }: Submission): void {
     const { runsMax, spoolMax, whenFull } = this.#options
     if (this.runs.size >= runsMax) {
-      const message = `${runsMax} runs are live on this node, and that is its limit; try again later`
+      const message = `${runsMax} runs are live here, and that is the limit; try again later`
       throw new NotAcceptingError('full', message, 5000)
     }
-    const more = Math.max(tasks ?? 1, 1)
-    if (whenFull === 'refuse' && this.#spooled > 0 && this.#spooled + more > spoolMax) {
-      const message = `${this.#spooled} accepted tasks wait for their turn already, of at most ${spoolMax}; try again later`
+    if (whenFull === 'refuse' && !this.#spool.hasRoomFor(Math.max(tasks ?? 1, 1))) {
+      const waiting = `${this.#spool.used} of at most ${spoolMax}`
+      const message = `too many accepted tasks wait for their turn (${waiting}); try again later`
       throw new NotAcceptingError('full', message, 2000)
     }
   }
@@ -260,7 +275,7 @@ class Life {
     }
     live.taken.promise.catch(() => undefined)
     this.runs.set(run.id, live)
-    this.#countSpooled(live.spooled)
+    this.#spool.count(live.spooled)
     this.#settle(live.done - live.dispatched)
     this.#self.send({ type: 'run.opened', run: run.id })
     return live
@@ -281,7 +296,7 @@ class Life {
     const live = this.runs.get(run)
     if (live === undefined) return
     this.runs.delete(run)
-    this.#countSpooled(-live.spooled)
+    this.#spool.count(-live.spooled)
     this.#settle(live.dispatched - live.done)
     this.actors.get(run)?.send({ type: 'run.finished' })
     this.actors.delete(run)
@@ -292,10 +307,10 @@ class Life {
     if (notice === undefined) {
       // Notices may have been lost with the connection: ask for every live run.
       for (const run of this.runs.keys()) void this.#refresh(run)
-      for (const mailbox of this.#room.keys()) this.#wake(mailbox)
+      this.#room.wakeAll()
       return
     }
-    if (notice.mailbox !== undefined) this.#wake(notice.mailbox)
+    if (notice.mailbox !== undefined) this.#room.wake(notice.mailbox)
     this.#progress(notice.run, notice.done, notice.state)
   }
 
@@ -324,73 +339,38 @@ class Life {
     this.#self.send({ type: 'tasks.settled', tasks, at: this.#options.clock.monotonic() })
   }
 
-  #admit(tasks: number, patienceMs?: number): Promise<boolean> {
-    if (this.#ended.signal.aborted) return Promise.resolve(false)
-    this.#offers += 1
-    const id = this.#offers
-    const { promise, resolve } = Promise.withResolvers<boolean>()
-    this.#grants.set(id, resolve)
-    const { clock } = this.#options
-    this.#self.send({ type: 'tasks.offered', offer: { id, tasks }, at: clock.monotonic() })
-    if (patienceMs !== undefined && this.#grants.has(id)) void this.#withdraw(id, patienceMs)
-    return promise
+  /** A run's turn has come: its tasks count as dispatched, if it is still live. */
+  #takeTurn(live: LiveRun, tasks: number): boolean {
+    const isLive = this.#isLive(live)
+    if (isLive) live.dispatched += tasks
+    else this.#settle(tasks)
+    return isLive
   }
 
-  async #withdraw(id: number, patienceMs: number): Promise<void> {
-    await this.#options.clock.wait(patienceMs)
-    const resolve = this.#grants.get(id)
-    if (resolve === undefined) return
-    this.#grants.delete(id)
-    this.#self.send({ type: 'offer.withdrawn', id, at: this.#options.clock.monotonic() })
-    resolve(false)
+  #release(live: LiveRun, tasks: number): void {
+    // A run that ended has given back all its turns.
+    if (!this.#isLive(live)) return
+    live.dispatched -= tasks
+    this.#settle(tasks)
   }
 
-  granted(id: number): void {
-    const resolve = this.#grants.get(id)
-    this.#grants.delete(id)
-    resolve?.(true)
+  /** Not ended, and not begun anew since. */
+  #isLive(live: LiveRun): boolean {
+    return this.runs.get(live.id) === live
   }
 
-  awaitTokens(ms: number): void {
-    if (!Number.isFinite(ms)) return
-    this.#tokens += 1
-    const turn = this.#tokens
-    const { clock } = this.#options
-    void clock.wait(ms, this.#ended.signal).then(() => {
-      if (turn !== this.#tokens || this.#ended.signal.aborted) return
-      this.#self.send({ type: 'tokens.due', at: clock.monotonic() })
-    })
+  async #takeSpoolRoom(live: LiveRun, tasks: number, signal: AbortSignal): Promise<void> {
+    while (!this.#spool.hasRoomFor(tasks)) await this.#spool.fewer(signal)
+    // In the same breath, or two that waited would take the same room.
+    if (!this.#isLive(live)) return
+    live.spooled += tasks
+    this.#spool.count(tasks)
   }
 
-  async #roomIn(mailbox: string): Promise<void> {
-    const waiters = this.#room.get(mailbox) ?? new Set()
-    this.#room.set(mailbox, waiters)
-    const { promise, resolve } = Promise.withResolvers<void>()
-    waiters.add(resolve)
-    await Promise.race([promise, this.#options.clock.wait(roomCheckMs, this.#ended.signal)])
-    waiters.delete(resolve)
-  }
-
-  #countSpooled(tasks: number): void {
-    this.#spooled += tasks
-    if (tasks >= 0) return
-    for (const wake of this.#spoolWaiters.splice(0)) wake()
-  }
-
-  async #roomInSpool(tasks: number, signal: AbortSignal): Promise<void> {
-    // An empty spool takes any piece, or one that is larger than the spool would wait for ever.
-    while (this.#spooled > 0 && this.#spooled + tasks > this.#options.spoolMax) {
-      const { promise, resolve } = Promise.withResolvers<void>()
-      this.#spoolWaiters.push(resolve)
-      signal.addEventListener('abort', () => resolve(), { once: true })
-      await promise
-      signal.throwIfAborted()
-    }
-  }
-
-  #wake(mailbox: string): void {
-    const waiters = this.#room.get(mailbox)
-    this.#room.delete(mailbox)
-    for (const resolve of waiters ?? []) resolve()
+  #giveSpoolRoom(live: LiveRun, tasks: number): void {
+    // A run that ended has given back all its room.
+    if (!this.#isLive(live)) return
+    live.spooled -= tasks
+    this.#spool.count(-tasks)
   }
 }

@@ -66,7 +66,7 @@ export function workMailbox(kind: string, key: string | undefined, partitions: n
   return `work.${kind}~${String(fnv1a(key) % partitions).padStart(2, '0')}`
 }
 
-/** The kind a work mailbox belongs to, and whether it keeps order; undefined for other mailboxes. */
+/** The kind of a work mailbox, and whether it keeps order; undefined for other mailboxes. */
 export function mailboxKind(mailbox: string): { kind: string; ordered: boolean } | undefined {
   const match = /^work\.([^~]+)(~\d\d)?$/.exec(mailbox)
   return match?.[1] === undefined ? undefined : { kind: match[1], ordered: match[2] !== undefined }
@@ -101,10 +101,11 @@ export function envelopeId(
   suffix = '',
 ): string {
   const first = envelope.seqs[0] ?? [0, 0]
+  const scattered = () => fnv1a(JSON.stringify(envelope.seqs)).toString(36)
   const set =
     envelope.seqs.length === 1
       ? `${first[0]}+${first[1]}`
-      : `${first[0]}~${countSeqs(envelope.seqs)}~${fnv1a(JSON.stringify(envelope.seqs)).toString(36)}`
+      : `${first[0]}~${countSeqs(envelope.seqs)}~${scattered()}`
   return `${envelope.run}.${set}.${envelope.attempt}${suffix}`
 }
 
@@ -134,6 +135,7 @@ export interface PackItem extends AcceptedTask {
 
 interface Open {
   envelope: Envelope
+  group: string
   bytes: number
   tasksMax: number
 }
@@ -152,9 +154,13 @@ export function pack(
     const delayMs = item.task.delayMs ?? 0
     // Those that must not run twice travel alone: only they pay for a note before each run.
     const group = `${mailbox}|${item.priority}|${delayMs}|${item.task.delivery ?? ''}`
-    let current = open.get(group)
+    // Where order counts, an envelope ends with the first task that is packed otherwise: what comes
+    // after that one must not join what goes before it.
+    const place = item.task.key === undefined ? group : mailbox
+    let current = open.get(place)
     if (
       current === undefined ||
+      current.group !== group ||
       current.envelope.tasks.length >= current.tasksMax ||
       current.bytes + item.bytes > limits.bytesMax
     ) {
@@ -170,10 +176,11 @@ export function pack(
           seqs: [],
           tasks: [],
         },
+        group,
         bytes: 0,
         tasksMax: Math.max(1, Math.min(limits.tasksMax, limits.tasksOf(item.kind))),
       }
-      open.set(group, current)
+      open.set(place, current)
       packed.push(current.envelope)
     }
     appendSeq(current.envelope.seqs, item.seq)

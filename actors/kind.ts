@@ -53,7 +53,7 @@ export function defineTask<Schema extends z.ZodType>(definition: {
     const value = definition[field]
     if (value !== undefined && !(Number.isInteger(value) && value >= 1)) {
       throw new UsageError(
-        `task kind "${definition.kind}": ${field}: expected a whole number of at least 1, got ${value}`,
+        `kind "${definition.kind}": ${field}: expected a whole number from 1 up, got ${value}`,
       )
     }
   }

@@ -28,16 +28,19 @@ export interface RunOptions {
   depthMax: number
   /** How long a piece of the source waits for its turn before it goes to the spool, ms. */
   patienceMs: number
-  /** A turn for so many tasks; false when it did not come within `patienceMs`. */
-  admit(tasks: number, patienceMs?: number): Promise<boolean>
+  /**
+   * A turn for so many tasks, which count as dispatched from then on; false when it did not come
+   * within `patienceMs`, or the run is no longer live.
+   */
+  admit(live: LiveRun, tasks: number, patienceMs?: number): Promise<boolean>
   /** Gives an unused turn back. */
-  release(tasks: number): void
+  release(live: LiveRun, tasks: number): void
   /** Resolves when the mailbox has got room, or may have. */
   roomIn(mailbox: string): Promise<void>
-  /** Resolves when so many more tasks may be spooled; rejects when the signal aborts. */
-  roomInSpool(tasks: number, signal: AbortSignal): Promise<void>
-  /** Tasks were spooled (or moved, if negative). */
-  spooled(tasks: number): void
+  /** Resolves when so many more tasks may be spooled, and counts them; rejects on abort. */
+  takeSpoolRoom(live: LiveRun, tasks: number, signal: AbortSignal): Promise<void>
+  /** So many tasks are no longer in the spool, or did not get there. */
+  giveSpoolRoom(live: LiveRun, tasks: number): void
 }
 
 /** A live run, shared by its actor and whoever submitted it. */
@@ -47,7 +50,7 @@ export interface LiveRun {
   accepted: number
   /** Tasks in the spool. */
   spooled: number
-  /** Tasks that this node put into mailboxes, or found there. */
+  /** Tasks that had their turn here, or were found in the mailboxes. */
   dispatched: number
   /** Tasks with a final outcome, as last heard. */
   done: number
@@ -103,21 +106,22 @@ async function takeSource(
     const direct = await sendDirectly(options, live, envelopes)
     const spool = envelopes.slice(direct)
     const tasks = spool.reduce((sum, envelope) => sum + countSeqs(envelope.seqs), 0)
-    if (tasks > 0) await options.roomInSpool(tasks, signal)
-    await accounting.commit(live.id, {
-      afterLine: live.lines,
-      lines: piece.lines,
-      accepted: numbered.accepted,
-      rejected: numbered.rejected,
-      spool,
-    })
+    if (tasks > 0) await options.takeSpoolRoom(live, tasks, signal)
+    try {
+      await accounting.commit(live.id, {
+        afterLine: live.lines,
+        lines: piece.lines,
+        accepted: numbered.accepted,
+        rejected: numbered.rejected,
+        spool,
+      })
+    } catch (error) {
+      options.giveSpoolRoom(live, tasks)
+      throw error
+    }
     live.lines = piece.lines
     live.accepted = numbered.accepted
-    if (tasks > 0) {
-      live.spooled += tasks
-      options.spooled(tasks)
-      spoolFilled()
-    }
+    if (tasks > 0) spoolFilled()
   }
   await accounting.close(live.id)
 }
@@ -136,17 +140,44 @@ async function sendDirectly(
   for (const envelope of envelopes) {
     const tasks = countSeqs(envelope.seqs)
     const patienceMs = Math.max(0, until - options.clock.monotonic())
-    if (!(await options.admit(tasks, patienceMs))) break
-    if (!(await options.admission.reserve(envelope.mailbox, live.id, tasks, options.depthMax))) {
-      options.release(tasks)
+    if (!(await options.admit(live, tasks, patienceMs))) break
+    const reserving = () => reserve(options, live, envelope, tasks)
+    if (!(await withTurn(options, live, tasks, reserving))) {
+      options.release(live, tasks)
       break
     }
-    live.dispatched += tasks
-    sends.push(send(options, envelope))
+    const sending = withTurn(options, live, tasks, () => send(options, envelope))
+    // It is waited for below; until then nobody else may take its failure for unheard.
+    sending.catch(() => undefined)
+    sends.push(sending)
     sent += 1
   }
   await Promise.all(sends)
   return sent
+}
+
+/** Does what a turn was given for; where that fails, the turn is given back. */
+async function withTurn<Value>(
+  options: RunOptions,
+  live: LiveRun,
+  tasks: number,
+  act: () => Promise<Value>,
+): Promise<Value> {
+  try {
+    return await act()
+  } catch (error) {
+    options.release(live, tasks)
+    throw error
+  }
+}
+
+function reserve(
+  { admission, depthMax }: RunOptions,
+  live: LiveRun,
+  { mailbox }: Envelope,
+  tasks: number,
+): Promise<boolean> {
+  return admission.reserve(mailbox, live.id, tasks, depthMax)
 }
 
 function send(options: RunOptions, envelope: Envelope): Promise<void> {
@@ -162,19 +193,32 @@ async function moveSpool(options: RunOptions, live: LiveRun, signal: AbortSignal
     if (envelopes.length === 0) return
     for (const envelope of envelopes) {
       const tasks = countSeqs(envelope.seqs)
-      if (!(await options.admit(tasks))) return
-      while (
-        !(await options.admission.reserve(envelope.mailbox, live.id, tasks, options.depthMax))
-      ) {
-        await options.roomIn(envelope.mailbox)
-        signal.throwIfAborted()
-      }
-      signal.throwIfAborted()
-      await send(options, envelope)
-      await options.accounting.dropSpool(live.id, 1, tasks)
-      live.dispatched += tasks
-      live.spooled -= tasks
-      options.spooled(-tasks)
+      if (!(await options.admit(live, tasks))) return
+      const moving = () => moveEnvelope(options, live, envelope, tasks, signal)
+      await withTurn(options, live, tasks, moving)
+      options.giveSpoolRoom(live, tasks)
     }
   }
+}
+
+/**
+ * Aborted, it drops nothing more: somebody else moves this spool from then on, and would lose what
+ * he has not sent yet.
+ */
+async function moveEnvelope(
+  options: RunOptions,
+  live: LiveRun,
+  envelope: Envelope,
+  tasks: number,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!(await reserve(options, live, envelope, tasks))) {
+    await options.roomIn(envelope.mailbox)
+    signal.throwIfAborted()
+  }
+  signal.throwIfAborted()
+  await send(options, envelope)
+  signal.throwIfAborted()
+  await options.accounting.dropSpool(live.id, 1, tasks)
+  signal.throwIfAborted()
 }

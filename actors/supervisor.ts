@@ -3,8 +3,12 @@
  * supervisor, so that an inspector sees the tree that is there.
  */
 import { type AnyActorLogic, type AnyActorRef, assign, stopChild } from 'xstate'
-import { type SupervisorPolicy, supervisorMachine } from '../machines/supervisor.ts'
-import { describeError } from './errors.ts'
+import {
+  isLimitReachable,
+  type SupervisorPolicy,
+  supervisorMachine,
+} from '../machines/supervisor.ts'
+import { describeError, MusterError } from './errors.ts'
 import type { Clock, Log } from './ports.ts'
 
 /** How to bring a child to life. Its snapshots carry the tag `ready` once it can be used. */
@@ -30,9 +34,19 @@ export interface SupervisorOptions {
   log: Log
 }
 
-/** A supervisor as the specification of a child: supervisors nest. */
+/**
+ * A supervisor as the specification of a child: supervisors nest.
+ * @throws MusterError when its back-off is so long that its intensity could never be used up
+ */
 export function supervisor(options: SupervisorOptions): ChildSpec {
-  const { clock, random, log } = options
+  const { clock, random, log, policy } = options
+  if (!isLimitReachable(policy)) {
+    const { intensity, windowMs, backoff } = policy
+    const got = 'more: a child would crash for ever; widen the window or shorten the back-off'
+    const waits = `${intensity} back-offs from ${backoff.baseMs} ms`
+    const message = `expected ${waits} to fit into ${windowMs} ms`
+    throw new MusterError('UNREACHABLE_LIMIT', `supervisor ${options.id}: ${message}, got ${got}`)
+  }
   const named = new Map(options.children.map((child) => [child.id, child]))
 
   const specOf = (id: string, self: AnyActorRef): ChildSpec => {
@@ -101,7 +115,7 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
     logic,
     input: {
       name: options.id,
-      policy: options.policy,
+      policy,
       children: options.children.map((child) => child.id),
     },
   }

@@ -41,7 +41,7 @@ const breathAfterMs = 10
 export function worker(options: WorkerOptions): ChildSpec {
   const { mailbox, kind, ordered } = options
   const slots = new Slots(kind.concurrency)
-  let receiver: Receiver | undefined
+  let opening: Promise<Receiver> | undefined
 
   const handle = (self: AnyActorRef) => async (delivery: Delivery) => {
     const envelope = delivery.body as Envelope
@@ -59,26 +59,31 @@ export function worker(options: WorkerOptions): ChildSpec {
   return {
     logic: workerMachine.provide({
       actors: {
-        open: fromPromise<void, Owned>(async ({ input }) => {
-          const { drain, log } = options
-          const opened = await options.mailboxes.receive(
+        open: fromPromise<void, Owned>(async ({ input, signal }) => {
+          opening = options.mailboxes.receive(
             mailbox,
             { concurrency: kind.concurrency, ordered },
             handle(input.owner),
           )
-          receiver = opened
-          const pause = () => {
-            opened.pause().catch((error: unknown) => {
-              log.warn({ mailbox, ...describeError(error) }, 'a receiver cannot be paused')
-            })
-          }
-          if (drain.aborted) pause()
-          drain.addEventListener('abort', pause, { once: true })
+          const receiver = await opening
+          // Given up meanwhile: nobody else may be left to close it.
+          if (signal.aborted) await receiver.stop(options.graceMs())
+          else pauseWhenDraining(options, receiver)
         }),
-        close: fromPromise<void, Owned>(async () => receiver?.stop(options.graceMs())),
+        close: fromPromise<void, Owned>(async () => (await opening)?.stop(options.graceMs())),
       },
     }),
   }
+}
+
+function pauseWhenDraining({ drain, log, mailbox }: WorkerOptions, receiver: Receiver): void {
+  const pause = () => {
+    receiver.pause().catch((error: unknown) => {
+      log.warn({ mailbox, ...describeError(error) }, 'a receiver cannot be paused')
+    })
+  }
+  if (drain.aborted) pause()
+  drain.addEventListener('abort', pause, { once: true })
 }
 
 async function workOff(
@@ -90,7 +95,7 @@ async function workOff(
   if (envelope.v !== envelopeVersion) {
     throw new MusterError(
       'ENVELOPE_VERSION',
-      `expected an envelope of version ${String(envelopeVersion)}, got ${String(envelope.v)}: a newer node sent it`,
+      `expected version ${String(envelopeVersion)}, got ${String(envelope.v)}: a newer node sent it`,
     )
   }
   const jobs = await jobsOf(options, envelope, delivery)
@@ -98,7 +103,7 @@ async function workOff(
   const careful = delivery.redeliveries > 0 || once
   const endings =
     careful || options.ordered
-      ? await runOneByOne(options, envelope, delivery, jobs, careful)
+      ? await runOneByOne(options, slots, envelope, delivery, jobs, careful)
       : await runTogether(options, slots, envelope, delivery, jobs)
   // Taken away meanwhile: whoever has it now settles it.
   delivery.signal.throwIfAborted()
@@ -191,6 +196,7 @@ async function runTogether(
  */
 async function runOneByOne(
   options: WorkerOptions,
+  slots: Slots,
   envelope: Envelope,
   delivery: Delivery,
   jobs: readonly Job[],
@@ -200,33 +206,69 @@ async function runOneByOne(
   const kills = await countKills(delivery, notes)
   const endings: Ending[] = []
   for (const job of jobs) {
-    if (delivery.signal.aborted) break
-    const killed = kills.get(job.seq) ?? 0
-    if (killed >= options.poisonKills) {
-      const message = `its worker died ${killed + 1} times while it ran; it is not run again`
-      endings.push(deadEnding(options, envelope, job, { code: 'POISON', message }))
+    const known = endedBefore(options, envelope, job, notes, kills)
+    if (known !== undefined) {
+      endings.push(known)
       continue
     }
-    const once = job.task.delivery === 'at-most-once'
-    if (once && notes[`started:${job.seq}`] !== undefined) {
-      const message = 'its worker was lost while it ran, and it must not run twice'
-      endings.push(deadEnding(options, envelope, job, { code: 'AT_MOST_ONCE', message }))
-      continue
+    await slots.take()
+    try {
+      if (delivery.signal.aborted) break
+      endings.push(await runNoted(options, envelope, delivery, job, careful))
+    } finally {
+      slots.give()
     }
-    if (once) await delivery.note({ [`started:${job.seq}`]: '1' })
-    else if (careful) await delivery.note({ running: String(job.seq) })
-    let attempt = envelope.attempt
-    let ending = await runTask(options, envelope, delivery, job, attempt)
-    while (options.ordered && isRetried(options, ending) && !delivery.signal.aborted) {
-      const history = [...ending.history, attemptOf(options, ending)]
-      await options.clock.wait(backoffMs(options.retry, attempt, options.random()), delivery.signal)
-      attempt += 1
-      ending = await runTask(options, envelope, delivery, { ...job, history }, attempt)
-    }
-    endings.push(ending)
   }
   if (careful) await delivery.note({ running: '' })
   return endings
+}
+
+/** The ending of a task that must not be run (again), as far as earlier deliveries noted. */
+function endedBefore(
+  options: WorkerOptions,
+  envelope: Envelope,
+  job: Job,
+  notes: Record<string, string>,
+  kills: Map<number, number>,
+): Ending | undefined {
+  const killed = kills.get(job.seq) ?? 0
+  if (killed >= options.poisonKills) {
+    const message = `its worker died ${killed + 1} times while it ran; it is not run again`
+    return deadEnding(options, envelope, job, { code: 'POISON', message })
+  }
+  if (job.task.delivery !== 'at-most-once') return undefined
+  const ended = notes[`ended:${job.seq}`]
+  if (ended !== undefined) return { ...job, ...(JSON.parse(ended) as Omit<Ending, 'task'>) }
+  if (notes[`started:${job.seq}`] === undefined) return undefined
+  const message = 'its worker was lost while it ran, and it must not run twice'
+  return deadEnding(options, envelope, job, { code: 'AT_MOST_ONCE', message })
+}
+
+/** Runs a task, in order as often as it is retried, and notes what a later delivery must know. */
+async function runNoted(
+  options: WorkerOptions,
+  envelope: Envelope,
+  delivery: Delivery,
+  job: Job,
+  careful: boolean,
+): Promise<Ending> {
+  const once = job.task.delivery === 'at-most-once'
+  if (once) await delivery.note({ [`started:${job.seq}`]: '1' })
+  else if (careful) await delivery.note({ running: String(job.seq) })
+  let attempt = envelope.attempt
+  let ending = await runTask(options, envelope, delivery, job, attempt)
+  while (options.ordered && isRetried(options, ending) && !delivery.signal.aborted) {
+    const history = [...ending.history, attemptOf(options, ending)]
+    await options.clock.wait(backoffMs(options.retry, attempt, options.random()), delivery.signal)
+    attempt += 1
+    ending = await runTask(options, envelope, delivery, { ...job, history }, attempt)
+  }
+  // The envelope is settled as a whole: its worker may be lost while it runs the next task.
+  if (once && !delivery.signal.aborted) {
+    const { task: _, ...rest } = ending
+    await delivery.note({ [`ended:${job.seq}`]: JSON.stringify(rest) })
+  }
+  return ending
 }
 
 /** How often each task was running, and noted, when the worker died; counts the last death. */

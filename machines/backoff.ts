@@ -3,7 +3,7 @@
 export interface BackoffPolicy {
   /** Wait before the first retry, ms. */
   baseMs: number
-  /** No wait is longer than this, ms. */
+  /** Before jitter no wait is longer than this, ms. */
   capMs: number
   /** Share of the wait that is random, 0…1: 0.2 means ±20 %. */
   jitter: number

@@ -1,4 +1,4 @@
-/** A token bucket: float tokens, starts full, refilled by elapsed time, capped at the burst. Pure. */
+/** A token bucket: float tokens, starts full, refilled by elapsed time, at most its burst. */
 
 export interface BucketPolicy {
   /** Tokens a second; 0 never refills. */

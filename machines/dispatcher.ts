@@ -3,7 +3,7 @@
  * holds as many tokens and the tasks in flight stay within their bound; offers are granted in the
  * order in which they came, so that a large run cannot starve a small one.
  */
-import { fromPromise, setup } from 'xstate'
+import { type ErrorActorEvent, fromPromise, setup } from 'xstate'
 import { type Bucket, type BucketPolicy, fullBucket, refill, waitForTokens } from './bucket.ts'
 import { type Owned, ownedBy } from './service.ts'
 
@@ -66,6 +66,9 @@ const machineSetup = setup({
     awaitTokens: (_, _params: { ms: number }) => {
       throw new Error('bind awaitTokens in actors/dispatcher.ts')
     },
+    fail: (_, { error }: { error: unknown }) => {
+      throw error
+    },
   },
 })
 
@@ -108,6 +111,9 @@ const decide = machineSetup.enqueueActions(({ context, event, enqueue }) => {
   enqueue.assign({ offers, inFlight, bucket })
 })
 
+/** The root forgives a run's actor its failure; that must not hide that open or close failed. */
+const failed = { type: 'fail', params: ({ event }: { event: ErrorActorEvent }) => event } as const
+
 export const dispatcherMachine = machineSetup.createMachine({
   id: 'dispatcher',
   context: ({ input }) => ({
@@ -134,7 +140,7 @@ export const dispatcherMachine = machineSetup.createMachine({
   },
   states: {
     starting: {
-      invoke: { src: 'open', input: ownedBy, onDone: 'accepting' },
+      invoke: { src: 'open', input: ownedBy, onDone: 'accepting', onError: { actions: failed } },
       on: { stop: 'stopping' },
     },
     accepting: {
@@ -146,7 +152,9 @@ export const dispatcherMachine = machineSetup.createMachine({
       tags: ['ready'],
       on: { stop: 'stopping' },
     },
-    stopping: { invoke: { src: 'close', input: ownedBy, onDone: 'stopped' } },
+    stopping: {
+      invoke: { src: 'close', input: ownedBy, onDone: 'stopped', onError: { actions: failed } },
+    },
     stopped: { type: 'final' },
   },
 })

@@ -1,7 +1,7 @@
 /**
  * A live run on the node that drives it: takes tasks from its source, if it has one, and moves what
- * had to wait in its spool to the mailboxes. How is bound in actors/run.ts; that the run is complete
- * is decided by the accounting and only heard of here.
+ * had to wait in its spool to the mailboxes. How is bound in actors/run.ts; that the run is
+ * complete is decided by the accounting and only heard of here.
  */
 import { assign, fromPromise, setup, stateIn } from 'xstate'
 import { type Owned, ownedBy } from './service.ts'

@@ -32,6 +32,8 @@ export interface Child {
   streak: number
   lastFailedAt?: number
   lastError?: string
+  /** When its latest restart was due, on the clock of the failures. */
+  dueAt?: number
 }
 
 export interface SupervisorInput {
@@ -79,6 +81,17 @@ export function recentFailures(
   return failures.filter((failure) => at - failure < policy.windowMs)
 }
 
+/**
+ * Whether a child that fails as soon as it is started ever uses up the intensity. With long waits
+ * its failures may leave the window as fast as they come, and it would crash for ever.
+ */
+export function isLimitReachable({ intensity, windowMs, backoff }: SupervisorPolicy): boolean {
+  // Waits only grow, so the first ones lie closest together; jitter may stretch each.
+  let ms = 0
+  for (let retry = 1; retry <= intensity; retry += 1) ms += backoffMs(backoff, retry, 1)
+  return ms < windowMs
+}
+
 const withChild = (
   children: readonly Child[],
   id: string,
@@ -114,7 +127,7 @@ const machineSetup = setup({
     removeChild: (_, _params: { id: string; incarnation: number }) => {
       throw new Error('bind removeChild in actors/supervisor.ts')
     },
-    /** Turn the word that a child is late, or ended unasked, into a failure with time and chance. */
+    /** Make the word that a child is late, or ended unasked, a failure with time and chance. */
     failChild: () => {
       throw new Error('bind failChild in actors/supervisor.ts')
     },
@@ -127,10 +140,20 @@ const machineSetup = setup({
     },
   },
   guards: {
+    /** The word is of the child's present life, and that is not over: each life ends once. */
     isCurrent: ({ context, event }) =>
       'incarnation' in event &&
       context.children.some(
-        (child) => child.id === event.id && child.incarnation === event.incarnation,
+        (child) =>
+          child.id === event.id && child.incarnation === event.incarnation && isAlive(child),
+      ),
+    isDue: ({ context, event }) =>
+      event.type === 'child.due' &&
+      context.children.some(
+        (child) =>
+          child.id === event.id &&
+          child.incarnation === event.incarnation &&
+          child.status === 'backingOff',
       ),
     allReady: ({ context }) => context.children.every((child) => child.status === 'ready'),
     hasBudget: ({ context, event }) =>
@@ -151,6 +174,7 @@ const begin = (id: string, child: Child | undefined, policy: SupervisorPolicy) =
 }
 
 const startNext = machineSetup.enqueueActions(({ context, enqueue }) => {
+  if (context.children.some((child) => child.status === 'starting')) return
   const next = context.children.find((child) => child.status === 'waiting')
   if (next === undefined) return
   const { incarnation, late, delay, timer } = begin(next.id, next, context.policy)
@@ -191,7 +215,8 @@ const restartLater = machineSetup.enqueueActions(({ context, event, enqueue }) =
   if (event.type !== 'child.failed') return
   const { id, incarnation, at, message } = event
   const child = context.children.find((other) => other.id === id)
-  const stable = at - (child?.lastFailedAt ?? at) >= context.policy.stableMs
+  // Counted from its restart: a long back-off is no health.
+  const stable = at - (child?.dueAt ?? at) >= context.policy.stableMs
   const streak = stable ? 1 : (child?.streak ?? 0) + 1
   const restartInMs = backoffMs(context.policy.backoff, streak, event.random)
   enqueue.cancel(`late:${id}`)
@@ -204,6 +229,7 @@ const restartLater = machineSetup.enqueueActions(({ context, event, enqueue }) =
       streak,
       lastFailedAt: at,
       lastError: message,
+      dueAt: at + restartInMs,
     })),
   })
   enqueue({ type: 'reportFailure', params: { id, message, restartInMs } })
@@ -299,7 +325,7 @@ export const supervisorMachine = machineSetup.createMachine({
           { guard: and(['isCurrent', 'hasBudget']), actions: restartLater },
           { guard: 'isCurrent', actions: giveUp, target: 'stopping' },
         ],
-        'child.due': { guard: 'isCurrent', actions: restartNow },
+        'child.due': { guard: 'isDue', actions: restartNow },
         'child.late': { guard: 'isCurrent', actions: 'failChild' },
         'child.ended': { guard: 'isCurrent', actions: 'failChild' },
         stop: 'stopping',

@@ -15,7 +15,7 @@ export type { ResultLine } from '../actors/result.ts'
 export { connect, type Muster, type RunHandle, type TaskLine } from './client.ts'
 export type { MusterNode } from './node.ts'
 
-/** The sections of the configuration file, each of which may be left out, and what is no setting. */
+/** The sections of the configuration file, none of them needed, and what is no setting. */
 export type CreateNodeOptions = (typeof configSchema)['_input'] & {
   /** Default: `./.muster`. */
   dataDir?: string

@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { NotFoundError, UsageError } from '../actors/errors.ts'
+import { describeError, NotFoundError, UsageError } from '../actors/errors.ts'
 import { execInput } from '../actors/exec-input.ts'
 import { checkKindName, isTaskDefinition, type Kind, type TaskDefinition } from '../actors/kind.ts'
 import type { Log } from '../actors/ports.ts'
@@ -79,8 +79,7 @@ export async function readTasksFile(file: string): Promise<TaskDefinition[]> {
   try {
     module = (await import(pathToFileURL(path).href)) as Record<string, unknown>
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
-    throw new UsageError(`the task file ${file} cannot be loaded: ${reason}`)
+    throw new UsageError(`the task file ${file} cannot be loaded: ${loadProblem(error)}`)
   }
   const definitions = Object.values(module).flat().filter(isTaskDefinition)
   if (definitions.length === 0) {
@@ -89,6 +88,16 @@ export async function readTasksFile(file: string): Promise<TaskDefinition[]> {
     )
   }
   return [...new Set(definitions)]
+}
+
+/** Of several errors the first, with its place where Bun tells it. */
+function loadProblem(error: unknown): string {
+  const first: unknown = error instanceof AggregateError ? (error.errors[0] ?? error) : error
+  if (!(first instanceof BuildMessage) || first.position === null) {
+    return describeError(first).message
+  }
+  const { file, line, column } = first.position
+  return `${file}:${line}:${column}: ${first.message}`
 }
 
 let provided: Promise<void> | undefined

@@ -2,18 +2,11 @@
  * A node: one process holding one supervision tree. This file puts it together and knows the order
  * of things; what they do is elsewhere.
  */
-import { mkdirSync, readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
 import { type AnyActorRef, createActor } from 'xstate'
 import { collector } from '../actors/collector.ts'
 import { type Dispatcher, dispatcher } from '../actors/dispatcher.ts'
-import {
-  DataDirectoryError,
-  describeError,
-  UnavailableError,
-  UsageError,
-} from '../actors/errors.ts'
+import { UnavailableError } from '../actors/errors.ts'
 import type { Kind, TaskDefinition } from '../actors/kind.ts'
 import { Paces } from '../actors/paces.ts'
 import type { AuditLog, Log, Results } from '../actors/ports.ts'
@@ -23,16 +16,17 @@ import { workersSupervisor } from '../actors/workers.ts'
 import type { Config } from '../config/schema.ts'
 import type { SupervisorPolicy } from '../machines/supervisor.ts'
 import { systemClock } from './clock.ts'
+import { makeDataDirectory } from './data-directory.ts'
+import { driverName, isDriverGone } from './driver.ts'
 import { httpApp } from './http/app.ts'
 import { RunFeed } from './http/feed.ts'
 import { type HttpServer, httpServer } from './http/server.ts'
+import { readToken } from './http/token.ts'
 import { kindsOf, readTasksFile } from './kinds.ts'
-import { auditFiles } from './log/audit.ts'
 import { pinoLog } from './log/pino.ts'
-import { memoryResults } from './memory/results.ts'
-import { chooseNodeId, isAlive, removeNodeFile, writeNodeFile } from './node-file.ts'
+import { chooseNodeId, removeNodeFile, writeNodeFile } from './node-file.ts'
 import { newRunId } from './run-id.ts'
-import { sqliteResults } from './store/sqlite.ts'
+import { fileStores, memoryStores } from './stores.ts'
 import { memoryWorld, redisWorld, type World } from './world.ts'
 
 export type Role = 'dispatcher' | 'worker' | 'collector'
@@ -57,6 +51,11 @@ export interface MusterNode {
   readonly id: string
   /** Where it listens, once started with `listen`. */
   readonly url: string | undefined
+  /**
+   * Resolves when everything is up; again while it is, does nothing.
+   * @throws UnavailableError, DataDirectoryError, UsageError or NotFoundError when it cannot come
+   * up, or is stopped meanwhile or before
+   */
   start(): Promise<void>
   /** Drains: waits at most `graceMs` for the tasks at hand, then hands the rest back. */
   stop(graceMs?: number): Promise<void>
@@ -105,6 +104,9 @@ class Node implements MusterNode {
   #tree: AnyActorRef | undefined
   #server: HttpServer | undefined
   #app: ReturnType<typeof httpApp> | undefined
+  #starting: Promise<void> | undefined
+  /** What the tree stands on: there, or failed. */
+  #opened: Promise<void> = Promise.resolve()
   #stopping: Promise<void> | undefined
 
   constructor(options: NodeOptions) {
@@ -129,7 +131,24 @@ class Node implements MusterNode {
     return this.#app.fetch(request)
   }
 
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    this.#starting ??= this.#start()
+    return this.#starting
+  }
+
+  async #start(): Promise<void> {
+    this.#refuseWhenStopping()
+    const opened = this.#open()
+    this.#opened = opened.then(
+      () => undefined,
+      () => undefined,
+    )
+    const { kinds, results, audit, token } = await opened
+    this.#refuseWhenStopping()
+    await this.#startTree(kinds, results, audit, token)
+  }
+
+  async #open() {
     const { config, dataDir, ephemeral, listen, tasksFiles, tasks } = this.#options
     const token = readToken(config.http.tokenFile)
     if (ephemeral !== true) makeDataDirectory(dataDir)
@@ -137,10 +156,16 @@ class Node implements MusterNode {
     const fromFiles = await Promise.all((tasksFiles ?? []).map(readTasksFile))
     const definitions = [...(tasks ?? []), ...fromFiles.flat()]
     const kinds = kindsOf(definitions, config.worker, this.#log)
-    const { results, audit } = this.#openStores()
+    const stores = ephemeral === true ? memoryStores() : fileStores(config, dataDir, this.#log)
+    this.#undo.push(() => stores.close())
     this.#world = await this.#openWorld()
     this.#undo.push(() => this.#world?.close())
-    await this.#startTree(kinds, results, audit, token)
+    return { kinds, ...stores, token }
+  }
+
+  #refuseWhenStopping(): void {
+    if (this.#stopping === undefined) return
+    throw new UnavailableError(`node ${this.#id} was stopped; make a new one`, { code: 'STOPPED' })
   }
 
   stop(graceMs = drainMs): Promise<void> {
@@ -152,6 +177,8 @@ class Node implements MusterNode {
   async #stop(exitCode: number): Promise<void> {
     this.#dispatcher?.closeIntake()
     this.#drain.abort()
+    // What is still coming up would outlive us.
+    await this.#opened
     const tree = this.#tree
     if (tree !== undefined && tree.getSnapshot().status === 'active') {
       const ended = Promise.withResolvers<void>()
@@ -161,30 +188,6 @@ class Node implements MusterNode {
     }
     for (const undo of this.#undo.reverse()) await undo()
     this.#exit.resolve(exitCode)
-  }
-
-  #openStores(): { results: Results; audit: AuditLog } {
-    const { config, dataDir, ephemeral } = this.#options
-    if (ephemeral === true) {
-      return { results: memoryResults(), audit: { append: () => Promise.resolve() } }
-    }
-    const { durability } = config.redis
-    const results = sqliteResults(join(dataDir, 'results.sqlite'), {
-      durability,
-      syncMs: config.log.flushMs,
-      log: this.#log,
-    })
-    this.#undo.push(() => results.close())
-    const audit = auditFiles({
-      directory: join(dataDir, 'audit'),
-      durability,
-      fileBytesMax: config.log.fileBytesMax,
-      filesMax: config.log.filesMax,
-      flushMs: config.log.flushMs,
-      log: this.#log,
-    })
-    this.#undo.push(() => audit.close())
-    return { results, audit }
   }
 
   #openWorld(): Promise<World> | World {
@@ -227,6 +230,10 @@ class Node implements MusterNode {
         ready.reject(rootCause(error))
         this.#log.error({ error: String(error) }, 'this node cannot go on')
         this.#stopping ??= this.#stop(70)
+      },
+      complete: () => {
+        const message = `node ${this.#id} was stopped while it started`
+        ready.reject(new UnavailableError(message, { code: 'STOPPED' }))
       },
     })
     actor.start()
@@ -347,56 +354,22 @@ class Node implements MusterNode {
           handle: (request) => app.fetch(request),
         })
         const { url } = this.#server
-        writeNodeFile(dataDir, {
-          id: this.#id,
-          pid: process.pid,
-          url,
-          startedAt: systemClock.now(),
-        })
+        try {
+          const startedAt = systemClock.now()
+          writeNodeFile(dataDir, { id: this.#id, pid: process.pid, url, startedAt })
+        } catch (error) {
+          await this.#server.stop()
+          throw error
+        }
         this.#say(
           `node ${this.#id} listens on ${url}, data in ${dataDir}, Redis at ${world.address}`,
         )
       },
       close: async () => {
-        removeNodeFile(dataDir, this.#id)
+        if (listen === true) removeNodeFile(dataDir, this.#id)
         await feed.close()
         await this.#server?.stop()
       },
     })
   }
-}
-
-function makeDataDirectory(dataDir: string): void {
-  try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
-  } catch (error) {
-    throw new DataDirectoryError(
-      `cannot make the data directory ${dataDir}: ${describeError(error).message}; ` +
-        'choose another one with --data',
-      { cause: error },
-    )
-  }
-}
-
-function readToken(file: string | undefined): string | undefined {
-  if (file === undefined) return undefined
-  let token: string
-  try {
-    token = readFileSync(file, 'utf8').trim()
-  } catch (error) {
-    throw new UsageError(`http.tokenFile: cannot read ${file}: ${describeError(error).message}`)
-  }
-  if (token === '') throw new UsageError(`http.tokenFile: ${file} is empty; write a token into it`)
-  return token
-}
-
-/** Who drives a run: this process on this host. */
-function driverName(): string {
-  return `${hostname()}/${process.pid}`
-}
-
-/** Of other hosts nothing is known here. */
-function isDriverGone(driver: string): boolean {
-  const [host, pid] = driver.split('/')
-  return host === hostname() && !isAlive(Number(pid))
 }

@@ -1,4 +1,4 @@
-/** Ids of runs: `r-`, nine digits of time and five of chance, base 36, so that they sort by time. */
+/** Ids of runs: `r-`, nine digits of time, five of chance, base 36: they sort by time. */
 
 const digits = '0123456789abcdefghijklmnopqrstuvwxyz'
 

@@ -4,6 +4,9 @@ import type { TaskContext, TaskDefinition } from '../../actors/kind.ts'
 import type { ExecuteContext, Execution, Executor, Log } from '../../actors/ports.ts'
 import type { Task } from '../../actors/task.ts'
 
+/** A timer set for longer fires at once. */
+const timerMsMax = 2 ** 31 - 1
+
 export interface HandlerLimits {
   timeoutMs: number
   outputBytesMax: number
@@ -16,8 +19,14 @@ export function handlerExecutor(definition: TaskDefinition, limits: HandlerLimit
     async stop() {},
     run(task, context) {
       const handlerContext = new HandlerContext(context, limits.log)
+      let input: unknown
       try {
-        const input = definition.input.parse(task.input ?? {})
+        input = definition.input.parse(task.input === undefined ? {} : task.input)
+      } catch (error) {
+        const message = `the input does not fit its kind here: ${errorOf(error).message}`
+        return { outcome: 'failed', error: { code: 'INPUT', message }, stage: 'terminal' }
+      }
+      try {
         const output = definition.run(input, handlerContext)
         if (isThenable(output)) return waitFor(output, definition, task, handlerContext, limits)
         return finished(output, limits.outputBytesMax)
@@ -62,7 +71,8 @@ async function waitFor(
   context: HandlerContext,
   limits: HandlerLimits,
 ): Promise<Execution> {
-  const limitMs = task.timeoutMs ?? definition.timeoutMs ?? limits.timeoutMs
+  const wantedMs = task.timeoutMs ?? definition.timeoutMs ?? limits.timeoutMs
+  const limitMs = Math.min(wantedMs, timerMsMax)
   const end = Promise.withResolvers<Execution>()
   const stop = (execution: Execution) => {
     end.resolve(execution)
@@ -78,7 +88,7 @@ async function waitFor(
   }
   if (context.outer.aborted) onAbort()
   context.outer.addEventListener('abort', onAbort, { once: true })
-  output.then(
+  Promise.resolve(output).then(
     (value) => end.resolve(finished(value, limits.outputBytesMax)),
     (error: unknown) => end.resolve(threw(error)),
   )
@@ -89,7 +99,8 @@ async function waitFor(
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && 'then' in value
+  if (typeof value !== 'object' || value === null || !('then' in value)) return false
+  return typeof value.then === 'function'
 }
 
 /** An output has to travel and be stored as JSON: what cannot is a fault of the handler. */
@@ -102,11 +113,13 @@ function finished(output: unknown, outputBytesMax: number): Execution {
   try {
     text = typeof output === 'string' ? output : JSON.stringify(output)
   } catch (error) {
-    return unfit(`its output is not JSON: ${describeError(error).message}`)
+    return unfit(`its output is not JSON: ${errorOf(error).message}`)
   }
   if (text === undefined) return unfit(`its output is not JSON: a ${typeof output}`)
-  if (text.length > outputBytesMax) {
-    return unfit(`its output has ${text.length} bytes; at most ${outputBytesMax} are kept`)
+  // A character of a string takes up to three bytes.
+  const bytes = text.length * 3 > outputBytesMax ? Buffer.byteLength(text) : 0
+  if (bytes > outputBytesMax) {
+    return unfit(`its output has ${bytes} bytes; at most ${outputBytesMax} are kept`)
   }
   return { outcome: 'ok', output }
 }
@@ -116,11 +129,16 @@ function unfit(message: string): Execution {
 }
 
 function threw(error: unknown): Execution {
-  if (error instanceof Error && (error.name === 'ZodError' || error.name === '$ZodError')) {
-    const message = `the input does not fit its kind here: ${error.message}`
-    return { outcome: 'failed', error: { code: 'INPUT', message }, stage: 'terminal' }
-  }
   // By name, not by class: a handler may throw the TerminalError of another copy of the library.
   const terminal = error instanceof Error && error.name === 'TerminalError'
-  return { outcome: 'failed', error: describeError(error), stage: terminal ? 'terminal' : 'run' }
+  return { outcome: 'failed', error: errorOf(error), stage: terminal ? 'terminal' : 'run' }
+}
+
+/** A handler may throw what cannot even be put into words. */
+function errorOf(error: unknown): { code: string; message: string } {
+  try {
+    return describeError(error)
+  } catch {
+    return { code: 'Error', message: 'threw something that has no text' }
+  }
 }

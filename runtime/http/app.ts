@@ -1,5 +1,6 @@
 /** All routes of a node. */
 import { Hono } from 'hono'
+import { describeError } from '../../actors/errors.ts'
 import { problem, problemOf } from './problem.ts'
 import { type RunRoutesOptions, runRoutes } from './runs.ts'
 
@@ -19,12 +20,21 @@ export function httpApp(options: AppOptions): Hono {
     )
   })
   app.route('/', runRoutes(options))
-  app.notFound((context) =>
-    problem(404, 'NO_ROUTE', `there is nothing at ${context.req.method} ${context.req.path}`),
-  )
+  app.notFound(({ req: { method, path } }) => {
+    const allowed = ['GET', 'POST'].filter((other) => app.router.match(other, path)[0].length > 0)
+    if (allowed.length === 0) return problem(404, 'NO_ROUTE', `there is nothing at ${path}`)
+    const headers = { allow: [...allowed, 'OPTIONS'].join(', ') }
+    if (method === 'OPTIONS') return new Response(null, { status: 204, headers })
+    const detail = `expected ${allowed.join(' or ')} at ${path}, got ${method}`
+    return problem(405, 'METHOD', detail, headers)
+  })
   app.onError((error) => {
     const response = problemOf(error)
-    if (response.status === 500) options.log.error({ error: error.stack }, 'a request failed')
+    // Whoever has gone in the middle of a request hears no answer, and is no news.
+    if (response.status === 500 && error.name !== 'AbortError') {
+      const fields = { ...describeError(error), stack: error.stack }
+      options.log.error(fields, 'a request failed')
+    }
     return response
   })
   return app

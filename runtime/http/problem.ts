@@ -13,6 +13,7 @@ const titles: Record<number, string> = {
   401: 'Token missing',
   403: 'Forbidden',
   404: 'Not found',
+  405: 'Method not allowed',
   409: 'Conflict',
   413: 'Too large',
   415: 'Unsupported media type',

@@ -7,6 +7,7 @@ import type { Accounting, Clock, Log, Results, Run } from '../../actors/ports.ts
 import type { Rejection } from '../../actors/task.ts'
 import { isOutcome, type Outcome, outcomes } from '../../machines/outcome.ts'
 import { listSource, ndjsonSource } from '../intake.ts'
+import { describeValue } from '../rejection.ts'
 import { isFinished, type RunFeed } from './feed.ts'
 import { problem } from './problem.ts'
 
@@ -94,8 +95,8 @@ export function runRoutes(options: RunRoutesOptions): Hono {
     }
     const limit = pageLimit(limitText)
     const rows = await results.query(run.id, {
-      outcomes: wanted,
       limit,
+      ...(wanted === undefined ? {} : { outcomes: wanted }),
       ...(after === undefined ? {} : { after }),
     })
     const next = rows.length === limit ? rows.at(-1)?.seq : undefined
@@ -129,30 +130,33 @@ async function readJson(request: Request, options: RunRoutesOptions): Promise<Re
   for await (const part of request.body ?? new Blob([]).stream()) {
     bytes += part.length
     if (bytes > jsonBytesMax) {
-      const detail = `expected a JSON body of at most ${jsonBytesMax} bytes; send ${ndjson} for more`
+      const detail = `expected at most ${jsonBytesMax} bytes of JSON; send ${ndjson} for more`
       return problem(413, 'TOO_LARGE', detail)
     }
     parts.push(part)
   }
   let body: unknown
   try {
-    body = JSON.parse(Buffer.concat(parts).toString('utf8'))
+    body = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(parts)))
   } catch (error) {
-    return problem(400, 'BROKEN_JSON', `expected {"tasks": […]}: ${describeError(error).message}`)
+    const got = error instanceof SyntaxError ? `broken JSON (${error.message})` : 'no UTF-8'
+    return problem(400, 'BROKEN_JSON', `expected {"tasks": […]}, got ${got}`)
   }
   const tasks =
     typeof body === 'object' && body !== null && 'tasks' in body ? body.tasks : undefined
   if (!Array.isArray(tasks)) {
-    return problem(400, 'BAD_BODY', 'tasks: expected an array of tasks')
+    const got = body === null || typeof body !== 'object' ? body : tasks
+    return problem(400, 'BAD_BODY', `tasks: expected an array of tasks, got ${describeValue(got)}`)
   }
   const fields = new Set(['tasks', 'reason'])
   const unknownField = Object.keys(body as object).find((field) => !fields.has(field))
   if (unknownField !== undefined) {
-    return problem(400, 'BAD_BODY', `${unknownField}: expected only tasks and reason`)
+    const detail = `${unknownField}: expected only tasks and reason, got "${unknownField}"`
+    return problem(400, 'BAD_BODY', detail)
   }
   const reason = (body as { reason?: unknown }).reason
   if (reason !== undefined && typeof reason !== 'string') {
-    return problem(400, 'BAD_BODY', 'reason: expected a string')
+    return problem(400, 'BAD_BODY', `reason: expected a string, got ${describeValue(reason)}`)
   }
   return {
     source: listSource(tasks, options.kinds),
@@ -228,6 +232,8 @@ async function submit(options: RunRoutesOptions, body: ReadBody): Promise<Respon
       ...(resumed ? { resumed } : {}),
     }),
   )
+  // Where it is refused before it is opened, that is thrown below, and nobody asks for the answer.
+  answer.catch(() => undefined)
   const run = await Promise.race([opened.promise, submitted.then(({ run: { id } }) => id)])
   const early = clock.wait(earlyAnswerMs).then(() => undefined)
   const text = await Promise.race([answer, early])
@@ -252,15 +258,15 @@ async function submit(options: RunRoutesOptions, body: ReadBody): Promise<Respon
 async function* resultLines(
   results: Results,
   run: string,
-  wanted: readonly Outcome[],
+  wanted: readonly Outcome[] | undefined,
   start: number | undefined,
   limit: number,
 ): AsyncGenerator<string> {
   let after = start
   for (let left = limit; left > 0; ) {
     const rows = await results.query(run, {
-      outcomes: wanted,
       limit: Math.min(left, streamRows),
+      ...(wanted === undefined ? {} : { outcomes: wanted }),
       ...(after === undefined ? {} : { after }),
     })
     const last = rows.at(-1)
@@ -282,21 +288,26 @@ async function* events(feed: RunFeed, run: string, signal: AbortSignal): AsyncGe
 /** A response that pulls its text, and stops its source when nobody reads any more. */
 function streamOf(source: AsyncGenerator<string>, type: string): Response {
   const encoder = new TextEncoder()
-  const stream = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      const { done, value } = await source.next()
-      if (done === true) controller.close()
-      else controller.enqueue(encoder.encode(value))
+  const stream = new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const { done, value } = await source.next()
+        if (done === true) controller.close()
+        else controller.enqueue(encoder.encode(value))
+      },
+      async cancel() {
+        await source.return(undefined)
+      },
     },
-    async cancel() {
-      await source.return(undefined)
-    },
-  })
+    // Not a step before somebody reads: to HEAD there is no reader.
+    { highWaterMark: 0 },
+  )
   return new Response(stream, { headers: { 'content-type': type, 'cache-control': 'no-store' } })
 }
 
-function readOutcomes(text: string | undefined): Outcome[] {
-  if (text === undefined || text === '') return []
+/** Undefined when all are wanted. */
+function readOutcomes(text: string | undefined): Outcome[] | undefined {
+  if (text === undefined || text === '') return undefined
   return text.split(',').map((word) => {
     if (isOutcome(word)) return word
     throw new UsageError(`outcome: expected one of ${outcomes.join(', ')}, got "${word}"`)

@@ -22,7 +22,7 @@ export function httpServer(options: HttpServerOptions): HttpServer {
   const { host, port, token, handle } = options
   if (token === undefined && !isLoopback(host)) {
     throw new UsageError(
-      `http.host: ${host} is not a loopback address, and whoever reaches it could run commands here; ` +
+      `http.host: ${host} is not a loopback address, and whoever reaches it could run commands; ` +
         'set a token with --token-file FILE, or listen on 127.0.0.1',
     )
   }
@@ -36,9 +36,8 @@ export function httpServer(options: HttpServerOptions): HttpServer {
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       fetch: (request) => refuse(request) ?? handle(request),
     })
-    const name = host.includes(':') ? `[${host}]` : host
     return {
-      url: `http://${name === '0.0.0.0' ? '127.0.0.1' : name === '[::]' ? '[::1]' : name}:${server.port}`,
+      url: `http://${reachable(host)}:${server.port}`,
       stop: () => server.stop(true),
     }
   } catch (error) {
@@ -48,6 +47,13 @@ export function httpServer(options: HttpServerOptions): HttpServer {
       { cause: error, code: 'PORT_TAKEN' },
     )
   }
+}
+
+/** A name under which an address that is listened on can be reached from this machine. */
+function reachable(host: string): string {
+  if (host === '0.0.0.0') return '127.0.0.1'
+  if (host === '::') return '[::1]'
+  return host.includes(':') ? `[${host}]` : host
 }
 
 function isLoopback(host: string): boolean {

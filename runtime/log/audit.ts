@@ -9,6 +9,7 @@ import {
   ftruncateSync,
   mkdirSync,
   openSync,
+  readSync,
   renameSync,
   rmSync,
   statSync,
@@ -28,6 +29,8 @@ export interface AuditFilesOptions {
   log: Log
 }
 
+const newline = 10
+
 /** @throws DataDirectoryError when the directory or the file cannot be made */
 export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): void } {
   const { directory, durability, fileBytesMax, filesMax, flushMs, log } = options
@@ -37,7 +40,7 @@ export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): vo
   const open = (): number => {
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 })
-      return openSync(file, 'a', 0o600)
+      return openSync(file, 'a+', 0o600)
     } catch (error) {
       throw new DataDirectoryError(
         `cannot write the audit log ${file}: ${describeError(error).message}; ` +
@@ -62,7 +65,6 @@ export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): vo
 
   const rotate = () => {
     sync()
-    closeSync(descriptor)
     // Another process of this data directory may have rotated it already.
     if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) >= fileBytesMax) {
       rmSync(rotated(filesMax), { force: true })
@@ -73,7 +75,24 @@ export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): vo
       }
       renameSync(file, rotated(1))
     }
-    descriptor = open()
+    const next = open()
+    // Not before there is another: the number of a closed one soon belongs to some other file.
+    closeSync(descriptor)
+    descriptor = next
+  }
+
+  /** Whether the last line is whole; a writer that was killed leaves half of one. */
+  const endsWhole = (size: number): boolean => {
+    const last = Buffer.alloc(1)
+    return size === 0 || readSync(descriptor, last, 0, 1, size - 1) === 0 || last[0] === newline
+  }
+
+  /** A full disk must not leave half a line; the message comes back and is written whole. */
+  const takeBack = (before: number, written: number) => {
+    // Others may have written behind it meanwhile: then half a line stays.
+    if (written > 0 && fstatSync(descriptor).size === before + written) {
+      ftruncateSync(descriptor, before)
+    }
   }
 
   return {
@@ -83,14 +102,12 @@ export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): vo
         rotate()
         return this.append(lines)
       }
+      const bytes = Buffer.from(endsWhole(before) ? lines : `\n${lines}`)
+      let written = 0
       try {
-        const bytes = Buffer.from(lines)
-        for (let offset = 0; offset < bytes.length; ) {
-          offset += writeSync(descriptor, bytes, offset)
-        }
+        while (written < bytes.length) written += writeSync(descriptor, bytes, written)
       } catch (error) {
-        // A full disk must not leave half a line; the message comes back and is written whole.
-        ftruncateSync(descriptor, before)
+        takeBack(before, written)
         throw error
       }
       if (durability === 'always') fsyncSync(descriptor)

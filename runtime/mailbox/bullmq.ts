@@ -222,8 +222,11 @@ async function bullReceiver(parts: ReceiverParts): Promise<Receiver> {
 
   const process = async (job: Job, token?: string) => {
     const id = job.id ?? ''
-    // BullMQ was already waiting for a message when it was told to take no more.
-    if (!open) return giveBack(job, token, false)
+    if (!open) {
+      // BullMQ was already waiting for a message when it was told to take no more.
+      await giveBack(job, token, false)
+      return
+    }
     const abort = new AbortController()
     const ended = Promise.withResolvers<void>()
     const hand = { abort, ended: ended.promise }
@@ -258,12 +261,13 @@ async function bullReceiver(parts: ReceiverParts): Promise<Receiver> {
     // whole envelope for one poisonous task.
     maxStalledCount: 1_000_000,
   })
-  const onTrouble = (error: Error) => log.warn({ mailbox, error: error.message }, 'receiver trouble')
+  const onTrouble = (error: Error) =>
+    log.warn({ mailbox, error: error.message }, 'receiver trouble')
   worker.on('error', onTrouble)
   // Not before: a message that comes back for lack of an acknowledgement needs its notes.
   worker.on('completed', ({ id = '' }) => {
     if (!noted.delete(id)) return
-    redis.unlink(keys.notes(id)).catch(onTrouble)
+    redis.unlink(keys.notes(mailbox, id)).catch(onTrouble)
   })
   worker.on('failed', (job, error) => {
     log.error({ mailbox, id: job?.id, error: error.message }, 'a message was parked as failed')
@@ -285,9 +289,10 @@ async function bullReceiver(parts: ReceiverParts): Promise<Receiver> {
     const ends = Promise.all([...atHand.values()].map(({ ended }) => ended))
     await atMost(graceMs, ends)
     for (const { abort } of atHand.values()) abort.abort(new Error('the receiver is stopping'))
-    await atMost(closeMs, worker.close())
+    // What cannot be given back now is not worth waiting for: it comes back as stalled.
+    await atMost(closeMs, worker.close(redis.status !== 'ready'))
     // A call to look for messages may have reached us and found nobody.
-    await atMost(closeMs, wakeOthers()).catch(onTrouble)
+    if (redis.status === 'ready') await atMost(closeMs, wakeOthers()).catch(onTrouble)
     forget()
   }
 
@@ -322,7 +327,7 @@ function aborted(signal: AbortSignal): Promise<never> {
 }
 
 async function countUndelivered(redis: Redis, job: Job): Promise<void> {
-  const notes = keys.notes(job.id ?? '')
+  const notes = keys.notes(job.queueName, job.id ?? '')
   await redis.multi().hincrby(notes, undeliveredField, 1).pexpire(notes, notesKeepMs).exec()
 }
 
@@ -333,14 +338,14 @@ async function deliveryOf(
   onNoted: () => void,
 ): Promise<Delivery> {
   const id = job.id ?? ''
-  const notes = keys.notes(id)
+  const notes = keys.notes(job.queueName, id)
   const before = Math.max(0, job.attemptsStarted - 1)
   if (before > 0) onNoted()
   const undelivered = before > 0 ? await redis.hget(notes, undeliveredField) : 0
   return {
     id,
     body: job.data,
-    redeliveries: before - Number(undelivered),
+    redeliveries: Math.max(0, before - Number(undelivered)),
     signal,
     async notes() {
       const { [undeliveredField]: _, ...found } = await redis.hgetall(notes)

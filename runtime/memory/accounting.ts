@@ -148,8 +148,8 @@ export function memoryAccounting(now: () => number): {
       for (const [id, seq] of ids) ledger.ids.set(id, seq)
     },
     async seqsOf(run, ids) {
-      const ledger = found(run)
-      return ids.map((id) => ledger.ids.get(id))
+      const ledger = ledgers.get(run)
+      return ids.map((id) => ledger?.ids.get(id))
     },
     async commit(run, chunk) {
       const ledger = found(run)
@@ -178,7 +178,7 @@ export function memoryAccounting(now: () => number): {
       return progressOf(ledger)
     },
     async peekSpool(run, count) {
-      return found(run).spool.slice(0, count)
+      return ledgers.get(run)?.spool.slice(0, count) ?? []
     },
     async dropSpool(run, envelopes, tasks) {
       const ledger = found(run)

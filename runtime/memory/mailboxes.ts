@@ -3,14 +3,16 @@ import type {
   Delivery,
   Handle,
   Mailboxes,
-  Message,
   Priority,
   ReceiveOptions,
   Receiver,
 } from '../../actors/ports.ts'
 
 interface Held {
-  message: Message
+  id: string
+  priority: Priority
+  /** As JSON: neither the sender nor an earlier receiver holds what the next receiver gets. */
+  body: string
   deliveries: number
   notes: Record<string, string>
 }
@@ -25,6 +27,9 @@ interface Box {
   ordered: boolean
 }
 
+/** The longest time a timer can wait. */
+const timerMaxMs = 2 ** 31 - 1
+
 const rank: Record<Priority, number> = { critical: 1, high: 2, normal: 3, low: 4 }
 
 export interface MemoryMailboxesOptions {
@@ -36,6 +41,8 @@ export function memoryMailboxes({
   giveBackAfterMs = 1000,
 }: MemoryMailboxesOptions = {}): Mailboxes {
   const boxes = new Map<string, Box>()
+  /** Those that somebody sent to. */
+  const names = new Set<string>()
   const listeners = new Set<(mailbox: string) => void>()
   const receivers = new Set<Receiver>()
 
@@ -51,18 +58,34 @@ export function memoryMailboxes({
       ordered: false,
     }
     boxes.set(mailbox, box)
-    for (const listener of listeners) listener(mailbox)
     return box
+  }
+
+  const announce = (mailbox: string) => {
+    if (names.has(mailbox)) return
+    names.add(mailbox)
+    for (const listener of listeners) listener(mailbox)
   }
 
   const wake = (box: Box) => {
     for (const receiver of box.receivers) receiver.offer()
   }
 
-  const enqueue = (box: Box, held: Held) => {
-    const index = box.waiting.findLastIndex(
-      (other) => rank[other.message.priority] <= rank[held.message.priority],
+  const enqueueAt = (box: Box, held: Held, time: number) => {
+    const waitMs = Math.max(0, time - Date.now())
+    const timer = setTimeout(
+      () => {
+        box.delayed.delete(held)
+        if (waitMs > timerMaxMs) enqueueAt(box, held, time)
+        else enqueue(box, held)
+      },
+      Math.min(waitMs, timerMaxMs),
     )
+    box.delayed.set(held, timer)
+  }
+
+  const enqueue = (box: Box, held: Held) => {
+    const index = box.waiting.findLastIndex((other) => rank[other.priority] <= rank[held.priority])
     box.waiting.splice(index + 1, 0, held)
     wake(box)
   }
@@ -71,24 +94,20 @@ export function memoryMailboxes({
     async send(messages) {
       for (const message of messages) {
         const box = boxOf(message.mailbox)
+        announce(message.mailbox)
         if (box.ids.has(message.id)) continue
         box.ids.add(message.id)
-        // What a receiver gets must not be an object that its sender still holds.
-        const held = { message: structuredClone(message), deliveries: 0, notes: {} }
-        if (message.delayMs === 0) enqueue(box, held)
-        else {
-          const timer = setTimeout(() => {
-            box.delayed.delete(held)
-            enqueue(box, held)
-          }, message.delayMs)
-          box.delayed.set(held, timer)
-        }
+        const { id, priority, delayMs } = message
+        const body = JSON.stringify(message.body)
+        const held = { id, priority, body, deliveries: 0, notes: {} }
+        if (delayMs === 0) enqueue(box, held)
+        else enqueueAt(box, held, Date.now() + delayMs)
       }
     },
 
     async receive(mailbox, options, handle) {
       const box = boxOf(mailbox)
-      const receiver = memoryReceiver(box, options, handle, () => wake(box))
+      const receiver = memoryReceiver(box, { ...options, giveBackAfterMs, handle }, () => wake(box))
       receivers.add(receiver)
       return receiver
     },
@@ -102,7 +121,7 @@ export function memoryMailboxes({
       }
     },
 
-    names: async () => [...boxes.keys()],
+    names: async () => [...names],
 
     async onNew(listener) {
       listeners.add(listener)
@@ -121,8 +140,7 @@ export function memoryMailboxes({
 
 function memoryReceiver(
   box: Box,
-  options: ReceiveOptions,
-  handle: Handle,
+  options: ReceiveOptions & { handle: Handle; giveBackAfterMs: number },
   wake: () => void,
 ): Receiver {
   box.ordered ||= options.ordered
@@ -139,11 +157,14 @@ function memoryReceiver(
     })
     held.deliveries += 1
     try {
-      await Promise.race([handle(deliveryOf(held, abort.signal)), taken])
-      box.ids.delete(held.message.id)
+      await Promise.race([options.handle(deliveryOf(held, abort.signal)), taken])
+      box.ids.delete(held.id)
     } catch {
-      // Not acknowledged, whatever the reason: it is delivered again, before all others.
-      box.waiting.unshift(held)
+      // What failed at once would fail at once again, and nobody else would get a turn.
+      if (!abort.signal.aborted) await pause(options.giveBackAfterMs, abort.signal)
+      // Not acknowledged, whatever the reason: it is delivered again, the first of its priority.
+      const index = box.waiting.findIndex((other) => rank[other.priority] >= rank[held.priority])
+      box.waiting.splice(index < 0 ? box.waiting.length : index, 0, held)
     }
     box.active.delete(held)
     atHand.delete(held)
@@ -187,10 +208,19 @@ function memoryReceiver(
   }
 }
 
+/** Wait, but not longer than until the signal aborts. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, ms)
+  signal.addEventListener('abort', () => resolve(), { once: true })
+  await promise
+  clearTimeout(timer)
+}
+
 function deliveryOf(held: Held, signal: AbortSignal): Delivery {
   return {
-    id: held.message.id,
-    body: held.message.body,
+    id: held.id,
+    body: JSON.parse(held.body) as unknown,
     redeliveries: held.deliveries - 1,
     signal,
     notes: async () => ({ ...held.notes }),

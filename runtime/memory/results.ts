@@ -6,16 +6,18 @@ export function memoryResults(): Results {
   const runs = new Map<string, Map<number, ResultRow>>()
   return {
     async put(rows) {
+      const bad = rows.find(({ seq }) => !Number.isInteger(seq))
+      if (bad !== undefined) throw new TypeError(`expected a whole number as seq, got ${bad.seq}`)
       for (const row of rows) {
         const run = runs.get(row.run) ?? new Map<number, ResultRow>()
         runs.set(row.run, run)
-        if (!run.has(row.seq)) run.set(row.seq, row)
+        if (!run.has(row.seq)) run.set(row.seq, { ...row })
       }
     },
     async query(run, { outcomes, after, limit }) {
       return [...(runs.get(run)?.values() ?? [])]
         .filter((row) => row.seq > (after ?? -1))
-        .filter((row) => outcomes === undefined || outcomes.includes(row.outcome))
+        .filter((row) => (outcomes?.length ?? 0) === 0 || outcomes?.includes(row.outcome) === true)
         .sort((a, b) => a.seq - b.seq)
         .slice(0, limit)
         .map(({ seq, line }) => ({ seq, line }))

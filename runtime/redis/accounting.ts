@@ -1,4 +1,5 @@
 /** The accounting port on Redis: run records, outcome maps and spools, changed by Lua alone. */
+import { randomUUID } from 'node:crypto'
 import type { Redis } from 'ioredis'
 import { countSeqs, type Envelope, eachSeq } from '../../actors/envelope.ts'
 import { ConflictError, NotFoundError } from '../../actors/errors.ts'
@@ -26,6 +27,7 @@ const scripts = {
   commit: new Script('commit'),
   settle: new Script('settle'),
   finish: new Script('finish'),
+  drop: new Script('drop'),
 }
 
 export interface RedisAccountingOptions {
@@ -51,13 +53,12 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     )
   }
 
-  const finish = async (run: string, sourceEnded: boolean, ids: readonly string[]) => {
-    await scripts.finish.call(
+  const finish = (run: string, sourceEnded: boolean, ids: readonly string[]) =>
+    scripts.finish.call(
       redis,
       [keys.run(run), keys.map(run), `${keys.run(run)}:storing`],
       [base, keys.notices, run, now(), sourceEnded ? '1' : '0', mapKeepMs, ...ids],
     )
-  }
 
   const settleOne = async (settlement: Settlement): Promise<Settled> => {
     const { counts, ranges } = mapBytes(settlement)
@@ -136,11 +137,13 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
           chunk.accepted,
           chunk.rejected.length,
           spooledTasks,
+          randomUUID(),
           kept.length,
           ...kept.map((rejection) => JSON.stringify(rejection)),
           ...chunk.spool.map((envelope) => JSON.stringify(envelope)),
         ],
       )
+      if (done === -1) throw noRun(run)
       if (done !== 1) {
         throw new ConflictError(
           `run ${run} no longer stands at line ${chunk.afterLine}: another source is feeding it`,
@@ -149,7 +152,9 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
       }
     },
 
-    close: (run) => finish(run, true, []),
+    async close(run) {
+      if ((await finish(run, true, [])) === null) throw noRun(run)
+    },
 
     async adopt(run, driver) {
       if ((await redis.exists(keys.run(run))) === 0) return undefined
@@ -163,11 +168,9 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     },
 
     async dropSpool(run, envelopes, tasks) {
-      await redis
-        .multi()
-        .ltrim(keys.spool(run), envelopes, -1)
-        .hincrby(keys.run(run), 'spooled', -tasks)
-        .exec()
+      const spool = [keys.run(run), keys.spool(run)]
+      const done = await scripts.drop.call(redis, spool, [envelopes, tasks, randomUUID()])
+      if (done === -1) throw noRun(run)
     },
 
     settle: (settlements) => Promise.all(settlements.map(settleOne)),
@@ -215,8 +218,16 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
       const onMessage = (channel: string, message: string) => {
         if (channel === keys.notices) listener(readNotice(message))
       }
-      // ioredis subscribes again by itself; what was published meanwhile is lost to us.
-      const onReady = () => listener(undefined)
+      // ioredis subscribes again by itself; what was published until then is lost to us. Asking
+      // again is how to know when that was.
+      const onReady = () => {
+        subscriber.subscribe(keys.notices).then(
+          () => listener(undefined),
+          () => {
+            // Lost again: then there is another ready to come.
+          },
+        )
+      }
       subscriber.on('message', onMessage)
       await subscriber.subscribe(keys.notices)
       subscriber.on('ready', onReady)
@@ -226,6 +237,10 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
       }
     },
   }
+}
+
+function noRun(run: string): NotFoundError {
+  return new NotFoundError(`there is no run ${run}`)
 }
 
 function readProgress(record: Record<string, string>, rejected: Rejection[]): RunProgress {

@@ -158,7 +158,8 @@ export function parseRedisUrl(url: string): RedisTarget {
   } catch (error) {
     throw new UsageError(
       'The Redis URL must be redis://[user:password@]host[:port][/db], rediss://…, ' +
-        'unix:///path/to.sock[?db=N&password=…], redis-sentinel://host:port,…/name or redis-cluster://host:port,…; ' +
+        'unix:///path/to.sock[?db=N&password=…], redis-sentinel://host:port,…/name or ' +
+        'redis-cluster://host:port,…; ' +
         `got ${hidePassword(url)} (${describeError(error).message}).`,
       'REDIS_URL',
     )

@@ -32,7 +32,7 @@ export const keys = {
   /** Set of mailbox names. */
   mailboxes: `${base}:mailboxes`,
   /** Hash: what a worker noted about a message before it ran it. */
-  notes: (id: string) => `${base}:notes:${id}`,
+  notes: (mailbox: string, id: string) => `${base}:notes:${mailbox}:${id}`,
   /** Channel: notices about runs. */
   notices: `${base}:notices`,
   /** Channel: names of new mailboxes. */

@@ -6,6 +6,9 @@ import type { Attempt, Log, ResultQuery, ResultRow, Results } from '../../actors
 import type { ResultLine } from '../../actors/result.ts'
 import { outcomeCode } from '../../machines/outcome.ts'
 
+/** Of the schema; it stands in the file. */
+const version = 1
+
 const schema = `
   create table if not exists run (no integer primary key, id text not null unique) strict;
   create table if not exists result (
@@ -16,7 +19,7 @@ const schema = `
     attempts text,
     primary key (run_no, seq)
   ) strict, without rowid;
-  pragma user_version = 1;
+  pragma user_version = ${version};
 `
 
 export interface SqliteOptions {
@@ -84,7 +87,8 @@ export function sqliteResults(
     async put(rows) {
       try {
         putAll.immediate(rows)
-        if (options.durability === 'everysec') syncTimer ??= setTimeout(sync, options.syncMs)
+        if (options.durability === 'everysec' && file !== ':memory:')
+          syncTimer ??= setTimeout(sync, options.syncMs)
       } catch (error) {
         // A transaction that was rolled back may have numbered a run that is not there now.
         numbers.clear()
@@ -129,10 +133,16 @@ export function sqliteResults(
 function open(file: string, { durability }: SqliteOptions): Database {
   try {
     const database = new Database(file, { create: true })
+    // First of all: making the file takes turns, too.
+    database.run('pragma busy_timeout = 10000')
     database.run('pragma journal_mode = wal')
     // A killed process loses nothing either way; this is about the loss of power.
     database.run(`pragma synchronous = ${durability === 'always' ? 'full' : 'normal'}`)
-    database.run('pragma busy_timeout = 10000')
+    const found = database.query<{ user_version: number }, []>('pragma user_version').get()
+    if ((found?.user_version ?? 0) > version) {
+      database.close()
+      throw new Error(`expected version ${version} of it, got version ${found?.user_version}`)
+    }
     database.run(schema)
     return database
   } catch (error) {

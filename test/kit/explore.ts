@@ -6,9 +6,14 @@
 import type { ActorLogic, AnyMachineSnapshot, AnyStateMachine, EventObject } from 'xstate'
 import { getAdjacencyMap } from 'xstate/graph'
 
+/** An event with whatever it carries. */
+export interface ExploredEvent extends EventObject {
+  [field: string]: unknown
+}
+
 export interface ExploreOptions {
   input?: unknown
-  events: readonly EventObject[]
+  events: readonly ExploredEvent[]
   /** What makes two snapshots one; by default their state value and context. */
   keyOf?: (snapshot: AnyMachineSnapshot) => string
   /** Snapshots beyond this are not looked behind: it keeps contexts that count finite. */
@@ -50,19 +55,18 @@ export function explore(machine: AnyStateMachine, options: ExploreOptions): Expl
   const nodes = Object.values(map)
   const snapshots = nodes.map(({ state }) => state)
   const steps = nodes.flatMap(({ state, transitions }) =>
-    Object.values(transitions).map(
-      (edge: { event: EventObject; state: AnyMachineSnapshot }): Step => ({
-        event: edge.event,
-        from: state,
-        to: edge.state,
-      }),
+    Object.values<Edge>(transitions).map(
+      (edge): Step => ({ event: edge.event, from: state, to: edge.state }),
     ),
   )
   const stateNodes = nodesOf(machine.root)
   return {
     snapshots,
     steps,
-    declared: stateNodes.map(nameOf).filter((name) => name !== '').toSorted(),
+    declared: stateNodes
+      .map(nameOf)
+      .filter((name) => name !== '')
+      .toSorted(),
     reached: unique(snapshots.flatMap(({ value }) => pathsOf(value))),
     declaredTransitions: unique(
       stateNodes.flatMap((node) =>
@@ -76,9 +80,12 @@ export function explore(machine: AnyStateMachine, options: ExploreOptions): Expl
           .map((taken) => `${nameOf(taken.source)} ${taken.eventType}`),
       ),
     ),
-    deadEnds: (isEnd) => deadEnds(snapshots, steps, keyOf, (snapshot) => {
-      return isOver(snapshot) || options.isBeyond?.(snapshot) === true || isEnd?.(snapshot) === true
-    }),
+    deadEnds: (isEnd) =>
+      deadEnds(snapshots, steps, keyOf, (snapshot) => {
+        return (
+          isOver(snapshot) || options.isBeyond?.(snapshot) === true || isEnd?.(snapshot) === true
+        )
+      }),
   }
 }
 
@@ -97,10 +104,15 @@ function deadEnds(
   return snapshots.map(keyOf).filter((key) => !leads.has(key))
 }
 
+interface Edge {
+  event: EventObject
+  state: AnyMachineSnapshot
+}
+
 type Node = AnyStateMachine['root']
 
 function nodesOf(node: Node): Node[] {
-  return [node, ...Object.values(node.states).flatMap((child) => nodesOf(child as Node))]
+  return [node, ...Object.values(node.states).flatMap((child) => nodesOf(child))]
 }
 
 function nameOf(node: { path: string[] }): string {
@@ -110,10 +122,9 @@ function nameOf(node: { path: string[] }): string {
 /** Every state that a state value says is active: `{ a: { b: 'c' } }` is in a, a.b and a.b.c. */
 function pathsOf(value: AnyMachineSnapshot['value']): string[] {
   if (typeof value === 'string') return [value]
-  return Object.entries(value).flatMap(([name, inner]) => [
-    name,
-    ...(inner === undefined ? [] : pathsOf(inner).map((path) => `${name}.${path}`)),
-  ])
+  return Object.entries(value).flatMap(([name, inner]) =>
+    [name].concat(inner === undefined ? [] : pathsOf(inner).map((path) => `${name}.${path}`)),
+  )
 }
 
 function unique(names: readonly string[]): string[] {

@@ -33,7 +33,8 @@ describe('collector machine, explored', () => {
 
   test('while anything waits, a batch is being collected', () => {
     for (const { value, context } of exploration.snapshots) {
-      if (typeof value === 'string' || value['batch'] === 'ended' || context['waiting'] < 0) continue
+      if (typeof value === 'string' || value['batch'] === 'ended' || context['waiting'] < 0)
+        continue
       expect(value['batch']).toBe(context['waiting'] > 0 ? 'collecting' : 'idle')
     }
   })

@@ -4,6 +4,7 @@ import { createActor, fromPromise } from 'xstate'
 import type { BucketPolicy } from '../../machines/bucket.ts'
 import { dispatcherMachine } from '../../machines/dispatcher.ts'
 import type { Owned } from '../../machines/service.ts'
+import { eventually } from '../kit/eventually.ts'
 import { explore } from '../kit/explore.ts'
 
 const policy = { rate: 1000, burst: 100 }
@@ -22,6 +23,8 @@ const exploration = explore(dispatcherMachine, {
     { type: 'xstate.error.actor.r-1' },
     { type: 'xstate.done.actor.0.dispatcher.starting' },
     { type: 'xstate.done.actor.0.dispatcher.stopping' },
+    { type: 'xstate.error.actor.0.dispatcher.starting' },
+    { type: 'xstate.error.actor.0.dispatcher.stopping' },
   ],
   keyOf: ({ value }) => JSON.stringify(value),
 })
@@ -87,6 +90,21 @@ function begin(bucket: BucketPolicy, inFlightMax: number) {
     now: () => at,
   }
 }
+
+test('a dispatcher that cannot be opened or closed fails with the reason', async () => {
+  const reason = new Error('Redis is away')
+  const refuse = fromPromise<void, Owned>(() => Promise.reject(reason))
+  const open = fromPromise<void, Owned>(async () => {})
+  for (const actors of [{ open: refuse }, { open, close: refuse }]) {
+    const errors: unknown[] = []
+    const input = { bucket: policy, inFlightMax: 10, at: 0 }
+    const actor = createActor(dispatcherMachine.provide({ actors }), { input })
+    actor.subscribe({ error: (error) => errors.push(error) })
+    actor.start()
+    if ('close' in actors) actor.send({ type: 'stop' })
+    await eventually(() => expect(errors).toEqual([reason]))
+  }
+})
 
 const ids = (granted: readonly { id: number }[]) => granted.map(({ id }) => id)
 

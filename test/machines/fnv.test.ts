@@ -20,7 +20,7 @@ test('any text gives a whole number of 32 bits, always the same', () => {
 })
 
 test('keys spread over sixteen partitions', () => {
-  const counts = new Array<number>(16).fill(0)
+  const counts = Array.from({ length: 16 }, () => 0)
   for (let key = 0; key < 16_000; key += 1) {
     const partition = fnv1a(`host-${key}`) % 16
     counts[partition] = (counts[partition] ?? 0) + 1

@@ -20,7 +20,8 @@ test('a number gives its outcome back, and 0 and what is beyond give none', () =
 
 test('an outcome is one of the seven words', () => {
   expect(outcomes.every(isOutcome)).toBe(true)
-  for (const word of ['', 'OK', 'pending', 'length', 'toString']) expect(isOutcome(word)).toBe(false)
+  for (const word of ['', 'OK', 'pending', 'length', 'toString'])
+    expect(isOutcome(word)).toBe(false)
 })
 
 test('counts begin at nothing, with a place for each outcome and for what is pending', () => {

@@ -21,7 +21,11 @@ const cases: readonly Case[] = [
   ['the fifth attempt of a handler', { ...handler, attempt: 5 }, true],
   ['the sixth attempt of a handler', { ...handler, attempt: 6 }, false],
   ['a handler with attempts: 1', { ...handler, attempts: 1 }, false],
-  ['the sixth attempt of a handler with attempts: 7', { ...handler, attempt: 6, attempts: 7 }, true],
+  [
+    'the sixth attempt of a handler with attempts: 7',
+    { ...handler, attempt: 6, attempts: 7 },
+    true,
+  ],
   ['a TerminalError', { ...handler, stage: 'terminal' }, false],
   ['a TerminalError with attempts', { ...handler, stage: 'terminal', attempts: 9 }, false],
   [

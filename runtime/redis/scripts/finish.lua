@@ -7,7 +7,7 @@
 local base, id = ARGV[1], ARGV[3]
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state then return false end
-if #ARGV > 6 then redis.call('SREM', KEYS[3], unpack(ARGV, 7)) end
+for i = 7, #ARGV do redis.call('SREM', KEYS[3], ARGV[i]) end
 local before = state
 if ARGV[5] == '1' then
   redis.call('HSET', KEYS[1], 'closed', '1')

@@ -1,0 +1,73 @@
+/** Turns: what is offered to the dispatcher's machine, and who waits for its answer. */
+import type { AnyActorRef } from 'xstate'
+import type { Clock } from './ports.ts'
+
+interface Offered {
+  /** The turn has come: says at once whether it is still wanted. */
+  take(): boolean
+  resolve(granted: boolean): void
+}
+
+export class Turns {
+  readonly #dispatcher: AnyActorRef
+  readonly #clock: Clock
+  readonly #ended: AbortSignal
+  readonly #offered = new Map<number, Offered>()
+  #offers = 0
+  #tokens = 0
+
+  /** @param ended aborts when no more turns are given */
+  constructor(dispatcher: AnyActorRef, clock: Clock, ended: AbortSignal) {
+    this.#dispatcher = dispatcher
+    this.#clock = clock
+    this.#ended = ended
+  }
+
+  /**
+   * Resolves with what `take` says when the turn for so many tasks has come; with false when it
+   * does not come within `patienceMs`, or not at all.
+   */
+  offer(tasks: number, patienceMs: number | undefined, take: () => boolean): Promise<boolean> {
+    if (this.#ended.aborted) return Promise.resolve(false)
+    this.#offers += 1
+    const id = this.#offers
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    this.#offered.set(id, { take, resolve })
+    const at = this.#clock.monotonic()
+    this.#dispatcher.send({ type: 'tasks.offered', offer: { id, tasks }, at })
+    if (patienceMs !== undefined && this.#offered.has(id)) void this.#withdraw(id, patienceMs)
+    return promise
+  }
+
+  /** The machine says that the offer may go out. */
+  grant(id: number): void {
+    const offered = this.#offered.get(id)
+    this.#offered.delete(id)
+    offered?.resolve(offered.take())
+  }
+
+  /** Nobody's turn comes any more. */
+  refuseAll(): void {
+    for (const { resolve } of this.#offered.values()) resolve(false)
+  }
+
+  /** Tell the machine when so many ms have passed; a later call replaces an earlier one. */
+  awaitTokens(ms: number): void {
+    if (!Number.isFinite(ms)) return
+    this.#tokens += 1
+    const turn = this.#tokens
+    void this.#clock.wait(ms, this.#ended).then(() => {
+      if (turn !== this.#tokens || this.#ended.aborted) return
+      this.#dispatcher.send({ type: 'tokens.due', at: this.#clock.monotonic() })
+    })
+  }
+
+  async #withdraw(id: number, patienceMs: number): Promise<void> {
+    await this.#clock.wait(patienceMs)
+    const offered = this.#offered.get(id)
+    if (offered === undefined) return
+    this.#offered.delete(id)
+    this.#dispatcher.send({ type: 'offer.withdrawn', id, at: this.#clock.monotonic() })
+    offered.resolve(false)
+  }
+}

@@ -1,0 +1,441 @@
+import { afterEach, describe, expect, test } from 'bun:test'
+import type { Envelope, ResultsEnvelope } from '../../actors/envelope.ts'
+import { workMailbox } from '../../actors/envelope.ts'
+import type { Kind } from '../../actors/kind.ts'
+import { Paces } from '../../actors/paces.ts'
+import type { Execution } from '../../actors/ports.ts'
+import { type WorkerOptions, worker } from '../../actors/worker.ts'
+import { systemClock } from '../../runtime/clock.ts'
+import { testClock } from '../kit/clock.ts'
+import { eventually } from '../kit/eventually.ts'
+import {
+  type Begun,
+  dispatch,
+  failed,
+  kindOf,
+  memoryWorld,
+  ok,
+  packLimits,
+  taskOf,
+  type World,
+} from './world.ts'
+
+const worlds: World[] = []
+afterEach(async () => {
+  await Promise.all(worlds.splice(0).map((world) => world.close()))
+})
+
+function makeWorld(clock = systemClock): World {
+  const world = memoryWorld(clock)
+  worlds.push(world)
+  return world
+}
+
+function beginWorker(world: World, kind: Kind, over: Partial<WorkerOptions> = {}): Begun {
+  return world.begin(
+    worker({
+      ...world,
+      mailbox: 'work.job',
+      kind,
+      ordered: false,
+      node: 'n-1',
+      retry: { baseMs: 1, capMs: 4, jitter: 0 },
+      random: () => 0.5,
+      poisonKills: 2,
+      drain: new AbortController().signal,
+      graceMs: () => 1000,
+      ...over,
+    }),
+  )
+}
+
+const jobs = (count: number, task = {}) => Array.from({ length: count }, () => taskOf('job', task))
+
+/** The results by seq, once there are so many: outcome code, attempt, and the result itself. */
+function resultsOf(bodies: readonly ResultsEnvelope[], count: number) {
+  return eventually(() => {
+    const results = bodies.flatMap((body) =>
+      body.seqs
+        .flatMap(([first, length]) => Array.from({ length }, (_, index) => first + index))
+        .map((seq, index) => ({
+          seq,
+          code: Number(body.outcomes[index]),
+          ...body.results[index],
+          attempt: body.results[index]?.attempt ?? body.attempt,
+        })),
+    )
+    expect(results.length).toBeGreaterThanOrEqual(count)
+    return results.toSorted((a, b) => a.seq - b.seq)
+  })
+}
+
+/** Everything a worker had is settled: nothing is in its mailbox any more. */
+function isEmpty(world: World, mailbox = 'work.job') {
+  return eventually(async () => {
+    expect(await world.mailboxes.depth(mailbox)).toEqual({ waiting: 0, active: 0, delayed: 0 })
+  })
+}
+
+describe('a worker', () => {
+  test('reports each outcome with its output and its error', async () => {
+    const clock = testClock()
+    const world = makeWorld(clock)
+    const bodies = await world.settled()
+    const timeout: Execution = {
+      outcome: 'timeout',
+      error: { code: 'TIMEOUT', message: 'too slow' },
+      stage: 'run',
+    }
+    const script = [{ ...ok, output: { bytes: 3 } }, failed, timeout]
+    const kind = kindOf('job', (_, { seq }) => script[seq] ?? ok, { attempts: 1 })
+    await dispatch(world, 'r-1', [...jobs(3), ...jobs(1, { deadlineMs: 50 }), ...jobs(1)])
+    clock.advance(51)
+    beginWorker(world, kind)
+    const results = await resultsOf(bodies, 5)
+    expect(results.map(({ code }) => code)).toEqual([1, 2, 3, 5, 1])
+    expect(results[0]).toMatchObject({ output: { bytes: 3 }, attempt: 1, queueMs: 51 })
+    expect(results[1]?.error).toEqual({ code: 'BOOM', message: 'boom' })
+    expect(results[2]?.error?.code).toBe('TIMEOUT')
+    expect(results[3]?.error?.code).toBe('EXPIRED')
+    await isEmpty(world)
+  })
+
+  test('a task that is in time for its deadline is run', async () => {
+    const clock = testClock()
+    const world = makeWorld(clock)
+    const bodies = await world.settled()
+    await dispatch(world, 'r-1', jobs(1, { deadlineMs: 50, delayMs: 0 }))
+    clock.advance(50)
+    beginWorker(
+      world,
+      kindOf('job', () => ok),
+    )
+    expect((await resultsOf(bodies, 1)).map(({ code }) => code)).toEqual([1])
+  })
+
+  test('tries only what failed again, one attempt higher and with its history', async () => {
+    const world = makeWorld()
+    const bodies = await world.settled()
+    const runs: string[] = []
+    const kind = kindOf('job', async (_, { seq, attempt }) => {
+      runs.push(`${seq}#${attempt}`)
+      return seq === 1 && attempt < 3 ? failed : ok
+    })
+    await dispatch(world, 'r-1', jobs(3))
+    beginWorker(world, kind)
+    const results = await resultsOf(bodies, 3)
+    expect(runs.toSorted()).toEqual(['0#1', '1#1', '1#2', '1#3', '2#1'])
+    expect(results.map(({ code, attempt }) => [code, attempt])).toEqual([
+      [1, 1],
+      [1, 3],
+      [1, 1],
+    ])
+    expect(results[1]?.attempts?.map(({ attempt, error }) => [attempt, error.code])).toEqual([
+      [1, 'BOOM'],
+      [2, 'BOOM'],
+    ])
+    expect(results[0]).not.toHaveProperty('attempts')
+    await isEmpty(world)
+  })
+
+  test('gives up after the last attempt, with the outcome of that one', async () => {
+    const world = makeWorld()
+    const bodies = await world.settled()
+    const kind = kindOf('job', (_, { attempt }) =>
+      attempt < 3 ? failed : { ...failed, outcome: 'timeout' },
+    )
+    await dispatch(world, 'r-1', jobs(1, { attempts: 3 }))
+    beginWorker(world, kind)
+    const [result] = await resultsOf(bodies, 1)
+    expect([result?.code, result?.attempt, result?.attempts?.length]).toEqual([3, 3, 2])
+  })
+
+  test('sends the results before it acknowledges the envelope', async () => {
+    const world = makeWorld()
+    const bodies = await world.settled()
+    const gate = Promise.withResolvers<void>()
+    const asked = Promise.withResolvers<void>()
+    await dispatch(world, 'r-1', jobs(2))
+    const mailboxes = {
+      ...world.mailboxes,
+      async send(...args: Parameters<typeof world.mailboxes.send>) {
+        asked.resolve()
+        await gate.promise
+        await world.mailboxes.send(...args)
+      },
+    }
+    beginWorker(
+      world,
+      kindOf('job', () => ok),
+      { mailboxes },
+    )
+    await asked.promise
+    expect((await world.mailboxes.depth('work.job')).active).toBe(1)
+    gate.resolve()
+    await resultsOf(bodies, 2)
+    await isEmpty(world)
+  })
+
+  test('an envelope that cannot be settled comes back and is run again', async () => {
+    const world = makeWorld()
+    const bodies = await world.settled()
+    let refusals = 2
+    const mailboxes = {
+      ...world.mailboxes,
+      async send(...args: Parameters<typeof world.mailboxes.send>) {
+        refusals -= 1
+        if (refusals >= 0) throw new Error('Redis is away')
+        await world.mailboxes.send(...args)
+      },
+    }
+    let runs = 0
+    const kind = kindOf('job', () => {
+      runs += 1
+      return ok
+    })
+    await dispatch(world, 'r-1', jobs(2))
+    const life = beginWorker(world, kind, { mailboxes })
+    const results = await resultsOf(bodies, 2)
+    expect([results.map(({ code }) => code), runs]).toEqual([[1, 1], 6])
+    await isEmpty(world)
+    const { context } = life.actor.getSnapshot()
+    expect(context).toEqual({ envelopes: 0, tasks: 0, settled: 2, returned: 4 })
+  })
+
+  test('that its pace cannot be published is no reason to run an envelope again', async () => {
+    const world = makeWorld()
+    const bodies = await world.settled()
+    const recordPaces = () => Promise.reject(new Error('Redis is away'))
+    const paces = new Paces({ ...world.admission, recordPaces }, world.clock)
+    await dispatch(world, 'r-1', jobs(1))
+    const life = beginWorker(
+      world,
+      kindOf('job', () => ok),
+      { paces },
+    )
+    await resultsOf(bodies, 1)
+    await isEmpty(world)
+    expect(life.actor.getSnapshot().context).toMatchObject({ settled: 1, returned: 0 })
+    expect(world.logged.map(({ message }) => message)).toEqual([
+      'cannot publish the pace of a kind',
+    ])
+  })
+
+  test('a redelivered envelope skips what has an outcome', async () => {
+    const world = makeWorld()
+    const bodies = await world.settled()
+    const runs: number[] = []
+    const kind = kindOf('job', async (_, { seq }) => {
+      runs.push(seq)
+      if (runs.length > 3) return ok
+      return new Promise<Execution>(() => {})
+    })
+    await dispatch(world, 'r-1', jobs(3))
+    beginWorker(world, kind)
+    await eventually(() => expect(runs).toEqual([0, 1, 2]))
+    await world.accounting.settle([
+      { run: 'r-1', id: 'x', mailbox: 'work.job', seqs: [[1, 1]], outcomes: ['ok'] },
+    ])
+    await world.kill()
+    beginWorker(world, kind)
+    const results = await resultsOf(bodies, 2)
+    expect(results.map(({ seq }) => seq)).toEqual([0, 2])
+    expect(runs.slice(3)).toEqual([0, 2])
+  })
+
+  test('an envelope that is taken away settles nothing', async () => {
+    const world = makeWorld()
+    const bodies = await world.settled()
+    const ends: PromiseWithResolvers<Execution>[] = []
+    const kind = kindOf('job', () => {
+      const end = Promise.withResolvers<Execution>()
+      ends.push(end)
+      return end.promise
+    })
+    await dispatch(world, 'r-1', jobs(2))
+    const life = beginWorker(world, kind)
+    await eventually(() => expect(ends).toHaveLength(2))
+    await world.kill()
+    ends[0]?.resolve(ok)
+    ends[1]?.resolve(failed)
+    await eventually(() => {
+      expect(life.actor.getSnapshot().context).toMatchObject({ settled: 0, returned: 2 })
+    })
+    expect(bodies).toEqual([])
+    const depth = await world.mailboxes.depth('work.job')
+    expect(depth).toEqual({ waiting: 1, active: 0, delayed: 0 })
+  })
+
+  test('never runs more tasks at a time than it has slots, however they came', async () => {
+    const world = makeWorld()
+    const bodies = await world.settled()
+    let running = 0
+    let most = 0
+    const kind = kindOf(
+      'job',
+      async () => {
+        running += 1
+        most = Math.max(most, running)
+        await systemClock.breathe()
+        running -= 1
+        return ok
+      },
+      { concurrency: 3 },
+    )
+    const once = jobs(12, { delivery: 'at-most-once' })
+    await dispatch(world, 'r-1', [...jobs(12), ...once], { ...packLimits, tasksOf: () => 3 })
+    beginWorker(world, kind)
+    const results = await resultsOf(bodies, 24)
+    expect(results.every(({ code }) => code === 1)).toBe(true)
+    expect(most).toBe(3)
+  })
+
+  test('an envelope of a version that it does not know is not touched', async () => {
+    const world = makeWorld()
+    let runs = 0
+    const kind = kindOf('job', () => {
+      runs += 1
+      return ok
+    })
+    const body = { v: 2 as 1, run: 'r-1', seqs: [[0, 1]], tasks: [{}] } as unknown as Envelope
+    const message = { mailbox: 'work.job', id: 'x', priority: 'normal', delayMs: 0, body } as const
+    await world.mailboxes.send([message])
+    const life = beginWorker(world, kind)
+    await eventually(() => {
+      expect(life.actor.getSnapshot().context.returned).toBeGreaterThan(1)
+    })
+    expect(runs).toBe(0)
+  })
+
+  test('stopped while it opens its mailbox, it receives nothing later', async () => {
+    const world = makeWorld()
+    const gate = Promise.withResolvers<void>()
+    const mailboxes = {
+      ...world.mailboxes,
+      async receive(...args: Parameters<typeof world.mailboxes.receive>) {
+        await gate.promise
+        return world.mailboxes.receive(...args)
+      },
+    }
+    let runs = 0
+    const kind = kindOf('job', () => {
+      runs += 1
+      return ok
+    })
+    const life = beginWorker(world, kind, { mailboxes })
+    life.actor.send({ type: 'stop' })
+    gate.resolve()
+    await life.stop()
+    await dispatch(world, 'r-1', jobs(1))
+    await systemClock.breathe()
+    expect([runs, (await world.mailboxes.depth('work.job')).waiting]).toEqual([0, 1])
+  })
+})
+
+describe('a task that takes its worker down', () => {
+  /** Kills the worker at hand each time the task with this seq has begun. */
+  async function killWhile(world: World, kind: Kind, begun: () => number, times: number) {
+    for (let kill = 1; kill <= times; kill += 1) {
+      beginWorker(world, kind)
+      await eventually(() => expect(begun()).toBe(kill))
+      await world.kill()
+    }
+    beginWorker(world, kind)
+  }
+
+  const killer = (seqOfKiller: number) => {
+    const runs = new Map<number, number>()
+    const kind = kindOf('job', async (_, { seq }) => {
+      runs.set(seq, (runs.get(seq) ?? 0) + 1)
+      return seq === seqOfKiller ? new Promise<Execution>(() => {}) : ok
+    })
+    return { kind, runs, begun: () => runs.get(seqOfKiller) ?? 0 }
+  }
+
+  test('ends as dead when it did so too often, and its neighbours complete', async () => {
+    const world = makeWorld()
+    const bodies = await world.settled()
+    const { kind, runs, begun } = killer(1)
+    await dispatch(world, 'r-1', jobs(4))
+    // The first time nobody knows which task it was.
+    await killWhile(world, kind, begun, 3)
+    const results = await resultsOf(bodies, 4)
+    expect(results.map(({ code }) => code)).toEqual([1, 6, 1, 1])
+    expect(results[1]?.error?.code).toBe('POISON')
+    expect(runs.get(1)).toBe(3)
+    await isEmpty(world)
+  })
+
+  test('is not blamed for what another task did', async () => {
+    const world = makeWorld()
+    const bodies = await world.settled()
+    const { kind, runs, begun } = killer(2)
+    await dispatch(world, 'r-1', jobs(3))
+    await killWhile(world, kind, begun, 3)
+    const results = await resultsOf(bodies, 3)
+    expect(results.map(({ code }) => code)).toEqual([1, 1, 6])
+    // Its neighbours ran again each time, and nothing came of it.
+    expect([runs.get(0), runs.get(1)]).toEqual([4, 4])
+  })
+
+  test('at most once, is never run again, and the others of its envelope are', async () => {
+    const world = makeWorld()
+    const bodies = await world.settled()
+    const { kind, runs, begun } = killer(1)
+    await dispatch(world, 'r-1', jobs(3, { delivery: 'at-most-once' }))
+    await killWhile(world, kind, begun, 1)
+    const results = await resultsOf(bodies, 3)
+    // The first had ended before, and the envelope still says how.
+    expect(results.map(({ code }) => code)).toEqual([1, 6, 1])
+    expect(results[1]?.error?.code).toBe('AT_MOST_ONCE')
+    expect([...runs]).toEqual([
+      [0, 1],
+      [1, 1],
+      [2, 1],
+    ])
+  })
+})
+
+describe('a worker of an ordered mailbox', () => {
+  const mailbox = workMailbox('job', 'k', packLimits.keyPartitions)
+
+  test('tries again in place, so that nothing overtakes', async () => {
+    const world = makeWorld()
+    const bodies = await world.settled()
+    const runs: string[] = []
+    const kind = kindOf('job', async (_, { seq, attempt }) => {
+      runs.push(`${seq}#${attempt}`)
+      return seq === 1 && attempt < 3 ? failed : ok
+    })
+    const limits = { ...packLimits, tasksOf: () => 2 }
+    await dispatch(world, 'r-1', jobs(5, { key: 'k' }), limits)
+    beginWorker(world, kind, { mailbox, ordered: true })
+    const results = await resultsOf(bodies, 5)
+    expect(runs).toEqual(['0#1', '1#1', '1#2', '1#3', '2#1', '3#1', '4#1'])
+    expect(results.map(({ attempt }) => attempt)).toEqual([1, 3, 1, 1, 1])
+    expect(results[1]?.attempts).toHaveLength(2)
+    await isEmpty(world, mailbox)
+  })
+
+  test('goes on to the next task when one has failed for good', async () => {
+    const world = makeWorld()
+    const bodies = await world.settled()
+    const runs: string[] = []
+    const kind = kindOf(
+      'job',
+      (_, { seq, attempt }) => {
+        runs.push(`${seq}#${attempt}`)
+        return seq === 0 ? failed : ok
+      },
+      { attempts: 2 },
+    )
+    await dispatch(world, 'r-1', jobs(2, { key: 'k' }))
+    beginWorker(world, kind, { mailbox, ordered: true })
+    const results = await resultsOf(bodies, 2)
+    expect(runs).toEqual(['0#1', '0#2', '1#1'])
+    expect(results.map(({ code, attempt }) => [code, attempt])).toEqual([
+      [2, 2],
+      [1, 1],
+    ])
+  })
+})

@@ -1,0 +1,101 @@
+/** A supervisor's machine with children that do what a test says. */
+import { expect } from 'bun:test'
+import { createActor } from 'xstate'
+import {
+  type SupervisorEvent,
+  type SupervisorPolicy,
+  supervisorMachine,
+} from '../../machines/supervisor.ts'
+import { testClock } from '../kit/clock.ts'
+
+export const policy: SupervisorPolicy = {
+  intensity: 2,
+  windowMs: 10_000,
+  backoff: { baseMs: 200, capMs: 2000, jitter: 0.2 },
+  stableMs: 3000,
+  startTimeoutMs: 1000,
+  stopTimeoutMs: 500,
+}
+
+/** Begins a supervisor, on a clock that the test moves. */
+export function begin(children: readonly string[], over: Partial<SupervisorPolicy> = {}) {
+  const clock = testClock()
+  const alive = new Map<string, number>()
+  const started: string[] = []
+  const asked: string[] = []
+  const reports: { id: string; restartInMs: number | undefined; at: number }[] = []
+  const errors: unknown[] = []
+  const actor = createActor(
+    supervisorMachine.provide({
+      actions: {
+        startChild: (_, { id, incarnation }) => {
+          expect(alive.has(id)).toBe(false)
+          alive.set(id, incarnation)
+          started.push(`${id}:${incarnation}`)
+        },
+        askChildToStop: (_, { id }) => {
+          expect(alive.has(id)).toBe(true)
+          asked.push(id)
+        },
+        removeChild: (_, { id, incarnation }) => {
+          if (alive.get(id) !== incarnation) return
+          alive.delete(id)
+          // Whoever watches a child hears of its end, also of one that it made end itself.
+          actor.send({ type: 'child.ended', id, incarnation })
+        },
+        failChild: ({ event, self }) => {
+          if (event.type !== 'child.late' && event.type !== 'child.ended') return
+          const { id, incarnation } = event
+          self.send(failed(id, incarnation, event.type))
+        },
+        reportFailure: (_, { id, restartInMs }) => {
+          reports.push({ id, restartInMs, at: clock.monotonic() })
+        },
+      },
+    }),
+    {
+      input: { name: 'root', policy: { ...policy, ...over }, children },
+      clock: clock.timers,
+    },
+  )
+  const failed = (id: string, incarnation: number, message = 'boom'): SupervisorEvent => {
+    return { type: 'child.failed', id, incarnation, message, at: clock.monotonic(), random: 0.5 }
+  }
+  actor.subscribe({ error: (error) => errors.push(error) })
+  actor.start()
+  return {
+    actor,
+    clock,
+    alive,
+    started,
+    asked,
+    reports,
+    errors,
+    child: (id: string) => actor.getSnapshot().context.children.find((child) => child.id === id),
+    state: () => actor.getSnapshot().value,
+    ready(id: string) {
+      const incarnation = alive.get(id)
+      if (incarnation !== undefined) actor.send({ type: 'child.ready', id, incarnation })
+    },
+    crash(id: string) {
+      const incarnation = alive.get(id)
+      if (incarnation === undefined) return
+      alive.delete(id)
+      actor.send(failed(id, incarnation))
+    },
+    end(id: string) {
+      const incarnation = alive.get(id)
+      if (incarnation === undefined) return
+      alive.delete(id)
+      actor.send({ type: 'child.ended', id, incarnation })
+    },
+    failed,
+  }
+}
+
+export type Supervised = ReturnType<typeof begin>
+
+export function allReady(it: Supervised, ids: readonly string[]): void {
+  for (const id of ids) it.ready(id)
+  expect(it.state()).toBe('running')
+}

@@ -1,0 +1,239 @@
+/** What BullMQ mailboxes promise when processes, locks and Redis itself are lost. */
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'bun:test'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import type { Redis } from 'ioredis'
+import type { Delivery, Log, Mailboxes } from '../../actors/ports.ts'
+import { bullMailboxes } from '../../runtime/mailbox/bullmq.ts'
+import { redisClient } from '../../runtime/redis/client.ts'
+import { keys, mailboxPrefix } from '../../runtime/redis/keys.ts'
+import { idsOf, message, messages } from '../conformance/mailboxes.ts'
+import { eventually } from '../kit/eventually.ts'
+import { isAlive } from '../kit/processes.ts'
+import { type RedisServer, startRedis } from '../kit/redis.ts'
+
+const lockMs = 1000
+const stalledIntervalMs = 500
+const together = { concurrency: 4, ordered: false }
+const quiet: Log = { debug() {}, info() {}, warn() {}, error() {} }
+
+let server: RedisServer
+let redis: Redis
+let mailboxes: Mailboxes
+const opened: Mailboxes[] = []
+const children: Bun.Subprocess[] = []
+
+const open = (): Mailboxes => {
+  const made = bullMailboxes({
+    connect: (name, kind) => redisClient(server.url, { name, kind }, { log: quiet }) as Redis,
+    lockMs,
+    stalledIntervalMs,
+    giveBackAfterMs: 20,
+    log: quiet,
+  })
+  opened.push(made)
+  return made
+}
+
+beforeAll(async () => {
+  server = await startRedis({ appendfsync: 'always' })
+  redis = redisClient(server.url, { name: 'test', kind: 'command' }, { log: quiet }) as Redis
+})
+beforeEach(async () => {
+  await redis.flushall()
+  mailboxes = open()
+})
+afterEach(async () => {
+  for (const child of children.splice(0)) {
+    child.kill('SIGKILL')
+    await child.exited
+  }
+  await Promise.all(opened.splice(0).map((each) => each.close()))
+})
+afterAll(async () => {
+  redis.disconnect()
+  await server.stop()
+})
+
+/** Receives until told to let the messages end. */
+async function receiveHeld(from: Mailboxes, mailbox: string) {
+  const seen: Delivery[] = []
+  const finish = Promise.withResolvers<void>()
+  await from.receive(mailbox, together, async (delivery) => {
+    seen.push(delivery)
+    await Promise.race([finish.promise, once(delivery.signal, 'abort')])
+  })
+  return { seen, finish: finish.resolve }
+}
+
+const isEmpty = (mailbox: string, timeoutMs = 5000) =>
+  eventually(
+    async () => {
+      expect(await mailboxes.depth(mailbox)).toEqual({ waiting: 0, active: 0, delayed: 0 })
+    },
+    { timeoutMs },
+  )
+
+/** Starts mailbox-receiver.ts; `says` waits for a line of it. */
+async function startReceiver(mailbox: string) {
+  const script = join(import.meta.dir, 'mailbox-receiver.ts')
+  const child = Bun.spawn(
+    [process.execPath, script, server.url, mailbox, String(lockMs), String(stalledIntervalMs)],
+    { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit' },
+  )
+  children.push(child)
+  let output = ''
+  void child.stdout.pipeTo(
+    new WritableStream({
+      write: (chunk) => {
+        output += Buffer.from(chunk).toString()
+      },
+    }),
+  )
+  const says = (line: string) =>
+    eventually(() => expect(output.split('\n')).toContain(line), { timeoutMs: 10_000 })
+  await says('receiving')
+  return { child, says }
+}
+
+test('the message of a killed process is delivered again, soon, with its notes', async () => {
+  const { child, says } = await startReceiver('work.a')
+  await mailboxes.send([message('work.a', 'one')])
+  await says('got one')
+  const { seen, finish } = await receiveHeld(mailboxes, 'work.a')
+  child.kill('SIGKILL')
+  const before = performance.now()
+  await eventually(() => expect(idsOf(seen)).toEqual(['one']), { timeoutMs: 10_000 })
+  expect(performance.now() - before).toBeLessThan(lockMs + 2 * stalledIntervalMs + 250)
+  expect(seen[0]?.redeliveries).toBeGreaterThanOrEqual(1)
+  expect(await seen[0]?.notes()).toEqual({ seenBy: String(child.pid) })
+  finish()
+  await isEmpty('work.a')
+  await eventually(async () => expect(await redis.keys('*:notes:*')).toEqual([]))
+})
+
+test('a process that slept through its lock cannot acknowledge', async () => {
+  const { child, says } = await startReceiver('work.a')
+  await mailboxes.send([message('work.a', 'one')])
+  await says('got one')
+  child.kill('SIGSTOP')
+  const { seen, finish } = await receiveHeld(mailboxes, 'work.a')
+  await eventually(() => expect(idsOf(seen)).toEqual(['one']), { timeoutMs: 10_000 })
+  await child.stdin.write('go on\n')
+  await child.stdin.flush()
+  child.kill('SIGCONT')
+  await Promise.any([says('done one'), says('lost one')])
+  // Its refused acknowledgement is answered before the next thing it asks for.
+  child.kill('SIGTERM')
+  await says('closed')
+  expect(await mailboxes.depth('work.a')).toEqual({ waiting: 0, active: 1, delayed: 0 })
+  expect(seen[0]?.signal.aborted).toBe(false)
+  finish()
+  await isEmpty('work.a')
+  expect(idsOf(seen)).toEqual(['one'])
+})
+
+test('a delivery hears of it when its lock is lost, and the message is delivered again', async () => {
+  const { seen, finish } = await receiveHeld(mailboxes, 'work.a')
+  await mailboxes.send([message('work.a', 'one')])
+  await eventually(() => expect(seen.length).toBe(1))
+  await redis.del(`${mailboxPrefix}:work.a:one:lock`)
+  await eventually(() => expect(seen[0]?.signal.aborted).toBe(true), { timeoutMs: lockMs })
+  await eventually(() => expect(seen.length).toBe(2))
+  expect(seen[1]?.redeliveries).toBe(1)
+  expect(seen[1]?.signal.aborted).toBe(false)
+  finish()
+  await isEmpty('work.a')
+})
+
+test('a lock is renewed for as long as a message is at hand', async () => {
+  const { seen, finish } = await receiveHeld(mailboxes, 'work.a')
+  const other = await receiveHeld(open(), 'work.a')
+  await mailboxes.send([message('work.a', 'one')])
+  const ttl = () => redis.pttl(`${mailboxPrefix}:work.a:one:lock`)
+  await eventually(async () => expect(await ttl()).toBeGreaterThan(0))
+  for (let renewals = 0, last = await ttl(); renewals < 4; ) {
+    await eventually(async () => {
+      const now = await ttl()
+      const renewed = now > last
+      last = now
+      expect(renewed).toBe(true)
+    })
+    renewals += 1
+  }
+  expect(seen.length + other.seen.length).toBe(1)
+  expect([...seen, ...other.seen][0]?.signal.aborted).toBe(false)
+  finish()
+  other.finish()
+  await isEmpty('work.a')
+})
+
+test('receivers, idle or busy, outlive a Redis that is killed and comes back', async () => {
+  const busy = await receiveHeld(mailboxes, 'work.busy')
+  const idle = await receiveHeld(mailboxes, 'work.idle')
+  idle.finish()
+  const told: string[] = []
+  await mailboxes.send(messages('work.busy', 6))
+  await mailboxes.onNew((mailbox) => told.push(mailbox))
+  await eventually(() => expect(busy.seen.length).toBe(4))
+  await server.kill()
+  const sending = mailboxes.send(messages('work.idle', 10))
+  const elsewhere = open().send([message('work.new', 'one')])
+  await server.restart()
+  await Promise.all([sending, elsewhere])
+  await isEmpty('work.idle', 15_000)
+  expect(new Set(idsOf(idle.seen))).toEqual(new Set(idsOf(messages('work.idle', 10))))
+  await eventually(() => expect(told.toSorted()).toEqual(['work.idle', 'work.new']))
+  busy.finish()
+  await isEmpty('work.busy', 15_000)
+  expect(new Set(idsOf(busy.seen))).toEqual(new Set(idsOf(messages('work.busy', 6))))
+})
+
+test('a receiver outlives many short losses of its connections', async () => {
+  const times = new Map<string, number>()
+  await mailboxes.receive('work.a', together, async ({ id }) => {
+    times.set(id, (times.get(id) ?? 0) + 1)
+  })
+  const sent = messages('work.a', 100)
+  for (let first = 0; first < sent.length; first += 10) {
+    const sending = mailboxes.send(sent.slice(first, first + 10))
+    await redis.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+    await sending
+  }
+  await eventually(() => expect(times.size).toBe(sent.length), { timeoutMs: 15_000 })
+  await isEmpty('work.a', 15_000)
+})
+
+test('closing ends while Redis is away, and leaves no connection that would come back', async () => {
+  const { child, says } = await startReceiver('work.a')
+  await mailboxes.send([message('work.a', 'one')])
+  await says('got one')
+  const { seen } = await receiveHeld(mailboxes, 'work.b')
+  await mailboxes.send([message('work.b', 'one')])
+  await eventually(() => expect(seen.length).toBe(1))
+  await server.kill()
+  const before = performance.now()
+  child.kill('SIGTERM')
+  await mailboxes.close()
+  expect(performance.now() - before).toBeLessThan(5000)
+  await says('closed')
+  await eventually(() => expect(isAlive(child.pid)).toBe(false))
+  await server.restart()
+  await eventually(async () => expect(await redis.ping()).toBe('PONG'))
+  const clients = String(await redis.client('LIST'))
+    .trim()
+    .split('\n')
+  expect(clients.filter((line) => !line.includes('name=muster:test '))).toEqual([])
+  mailboxes = open()
+  const again = await receiveHeld(mailboxes, 'work.b')
+  await eventually(() => expect(idsOf(again.seen)).toEqual(['one']), { timeoutMs: 10_000 })
+}, 20_000)
+
+test('a mailbox its first sender was killed over is told of by the next', async () => {
+  const told: string[] = []
+  await mailboxes.onNew((mailbox) => told.push(mailbox))
+  // Recorded, and then the sender died.
+  await redis.sadd(keys.mailboxes, 'work.a')
+  await open().send([message('work.a', 'one')])
+  await eventually(() => expect(told).toEqual(['work.a']))
+})
