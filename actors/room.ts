@@ -70,6 +70,6 @@ export class MailboxRoom {
   }
 
   wakeAll(): void {
-    for (const mailbox of [...this.#waiting.keys()]) this.wake(mailbox)
+    for (const mailbox of this.#waiting.keys()) this.wake(mailbox)
   }
 }

@@ -5,7 +5,7 @@
 import { z } from 'zod'
 import type { Priority } from './ports.ts'
 
-export const priorities = ['critical', 'high', 'normal', 'low'] as const satisfies Priority[]
+const priorities = ['critical', 'high', 'normal', 'low'] as const satisfies Priority[]
 
 const countingNumber = z.int().min(1)
 const name = z.string().min(1).max(512)

@@ -26,7 +26,7 @@ export const keyFacts = z.registry<KeyFacts>()
 export const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]*$/
 export const nameExpected = "a name of letters, digits, '.', '_' and '-'"
 /** Whatever else is written, it has to survive a line of text. */
-export const plainText = /^[^\p{Cc}\p{Cs}]*$/u
+const plainText = /^[^\p{Cc}\p{Cs}]*$/u
 
 interface Range {
   min: number

@@ -6,7 +6,7 @@ import { hostname } from 'node:os'
 import { type AnyActorRef, createActor } from 'xstate'
 import { collector } from '../actors/collector.ts'
 import { type Dispatcher, dispatcher } from '../actors/dispatcher.ts'
-import { UnavailableError } from '../actors/errors.ts'
+import { describeError, UnavailableError } from '../actors/errors.ts'
 import type { Kind, TaskDefinition } from '../actors/kind.ts'
 import { Paces } from '../actors/paces.ts'
 import type { AuditLog, Log, Results } from '../actors/ports.ts'
@@ -186,8 +186,17 @@ class Node implements MusterNode {
       tree.send({ type: 'stop' })
       await ended.promise
     }
-    for (const undo of this.#undo.reverse()) await undo()
+    for (const undo of this.#undo.toReversed()) await this.#undoOne(undo)
     this.#exit.resolve(exitCode)
+  }
+
+  /** What cannot be put away (the disk is full, say) keeps nothing else from being put away. */
+  async #undoOne(undo: () => Promise<void> | void): Promise<void> {
+    try {
+      await undo()
+    } catch (error) {
+      this.#log.warn(describeError(error), 'something could not be stopped in order')
+    }
   }
 
   #openWorld(): Promise<World> | World {

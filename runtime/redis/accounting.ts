@@ -20,7 +20,7 @@ import { base, keys } from './keys.ts'
 import { Script } from './script.ts'
 
 /** Rejected lines a run remembers; beyond that they are only counted. */
-export const rejectedKept = 1000
+const rejectedKept = 1000
 
 const scripts = {
   open: new Script('open'),

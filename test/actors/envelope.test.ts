@@ -58,7 +58,14 @@ const limits = record({
   bytesMax: integer({ min: 1, max: 8000 }),
   keyPartitions: integer({ min: 1, max: 16 }),
   share: integer({ min: -1, max: 30 }),
-}).map(({ share, ...rest }): PackLimits => ({ ...rest, tasksOf: () => share }))
+}).map(
+  ({ tasksMax, bytesMax, keyPartitions, share }): PackLimits => ({
+    tasksMax,
+    bytesMax,
+    keyPartitions,
+    tasksOf: () => share,
+  }),
+)
 
 const packedAlike = ({ kind, priority, task }: PackItem, { keyPartitions }: PackLimits) =>
   [

@@ -144,7 +144,7 @@ export async function drain(
   )
   return {
     envelopes,
-    seqs: () => envelopes.flatMap(({ seqs }) => [...eachSeq(seqs)]),
+    seqs: () => envelopes.flatMap(({ seqs }) => Array.from(eachSeq(seqs))),
     complete,
   }
 }

@@ -1,24 +1,12 @@
 import { afterEach, describe, expect, test } from 'bun:test'
-import type { Envelope, ResultsEnvelope } from '../../actors/envelope.ts'
-import { workMailbox } from '../../actors/envelope.ts'
-import type { Kind } from '../../actors/kind.ts'
+import type { Envelope } from '../../actors/envelope.ts'
 import { Paces } from '../../actors/paces.ts'
 import type { Execution } from '../../actors/ports.ts'
-import { type WorkerOptions, worker } from '../../actors/worker.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import { testClock } from '../kit/clock.ts'
 import { eventually } from '../kit/eventually.ts'
-import {
-  type Begun,
-  dispatch,
-  failed,
-  kindOf,
-  memoryWorld,
-  ok,
-  packLimits,
-  taskOf,
-  type World,
-} from './world.ts'
+import { beginWorker, isEmpty, jobs, resultsOf } from './working.ts'
+import { dispatch, failed, kindOf, memoryWorld, ok, packLimits, type World } from './world.ts'
 
 const worlds: World[] = []
 afterEach(async () => {
@@ -29,51 +17,6 @@ function makeWorld(clock = systemClock): World {
   const world = memoryWorld(clock)
   worlds.push(world)
   return world
-}
-
-function beginWorker(world: World, kind: Kind, over: Partial<WorkerOptions> = {}): Begun {
-  return world.begin(
-    worker({
-      ...world,
-      mailbox: 'work.job',
-      kind,
-      ordered: false,
-      node: 'n-1',
-      retry: { baseMs: 1, capMs: 4, jitter: 0 },
-      random: () => 0.5,
-      poisonKills: 2,
-      drain: new AbortController().signal,
-      graceMs: () => 1000,
-      ...over,
-    }),
-  )
-}
-
-const jobs = (count: number, task = {}) => Array.from({ length: count }, () => taskOf('job', task))
-
-/** The results by seq, once there are so many: outcome code, attempt, and the result itself. */
-function resultsOf(bodies: readonly ResultsEnvelope[], count: number) {
-  return eventually(() => {
-    const results = bodies.flatMap((body) =>
-      body.seqs
-        .flatMap(([first, length]) => Array.from({ length }, (_, index) => first + index))
-        .map((seq, index) => ({
-          seq,
-          code: Number(body.outcomes[index]),
-          ...body.results[index],
-          attempt: body.results[index]?.attempt ?? body.attempt,
-        })),
-    )
-    expect(results.length).toBeGreaterThanOrEqual(count)
-    return results.toSorted((a, b) => a.seq - b.seq)
-  })
-}
-
-/** Everything a worker had is settled: nothing is in its mailbox any more. */
-function isEmpty(world: World, mailbox = 'work.job') {
-  return eventually(async () => {
-    expect(await world.mailboxes.depth(mailbox)).toEqual({ waiting: 0, active: 0, delayed: 0 })
-  })
 }
 
 describe('a worker', () => {
@@ -93,10 +36,10 @@ describe('a worker', () => {
     beginWorker(world, kind)
     const results = await resultsOf(bodies, 5)
     expect(results.map(({ code }) => code)).toEqual([1, 2, 3, 5, 1])
-    expect(results[0]).toMatchObject({ output: { bytes: 3 }, attempt: 1, queueMs: 51 })
-    expect(results[1]?.error).toEqual({ code: 'BOOM', message: 'boom' })
-    expect(results[2]?.error?.code).toBe('TIMEOUT')
-    expect(results[3]?.error?.code).toBe('EXPIRED')
+    expect(results[0]?.result).toMatchObject({ output: { bytes: 3 }, queueMs: 51 })
+    expect(results[1]?.result.error).toEqual({ code: 'BOOM', message: 'boom' })
+    expect(results[2]?.result.error?.code).toBe('TIMEOUT')
+    expect(results[3]?.result.error?.code).toBe('EXPIRED')
     await isEmpty(world)
   })
 
@@ -130,11 +73,13 @@ describe('a worker', () => {
       [1, 3],
       [1, 1],
     ])
-    expect(results[1]?.attempts?.map(({ attempt, error }) => [attempt, error.code])).toEqual([
-      [1, 'BOOM'],
-      [2, 'BOOM'],
-    ])
-    expect(results[0]).not.toHaveProperty('attempts')
+    expect(results[1]?.result.attempts?.map(({ attempt, error }) => [attempt, error.code])).toEqual(
+      [
+        [1, 'BOOM'],
+        [2, 'BOOM'],
+      ],
+    )
+    expect(results[0]?.result).not.toHaveProperty('attempts')
     await isEmpty(world)
   })
 
@@ -147,7 +92,7 @@ describe('a worker', () => {
     await dispatch(world, 'r-1', jobs(1, { attempts: 3 }))
     beginWorker(world, kind)
     const [result] = await resultsOf(bodies, 1)
-    expect([result?.code, result?.attempt, result?.attempts?.length]).toEqual([3, 3, 2])
+    expect([result?.code, result?.attempt, result?.result.attempts?.length]).toEqual([3, 3, 2])
   })
 
   test('sends the results before it acknowledges the envelope', async () => {
@@ -329,113 +274,5 @@ describe('a worker', () => {
     await dispatch(world, 'r-1', jobs(1))
     await systemClock.breathe()
     expect([runs, (await world.mailboxes.depth('work.job')).waiting]).toEqual([0, 1])
-  })
-})
-
-describe('a task that takes its worker down', () => {
-  /** Kills the worker at hand each time the task with this seq has begun. */
-  async function killWhile(world: World, kind: Kind, begun: () => number, times: number) {
-    for (let kill = 1; kill <= times; kill += 1) {
-      beginWorker(world, kind)
-      await eventually(() => expect(begun()).toBe(kill))
-      await world.kill()
-    }
-    beginWorker(world, kind)
-  }
-
-  const killer = (seqOfKiller: number) => {
-    const runs = new Map<number, number>()
-    const kind = kindOf('job', async (_, { seq }) => {
-      runs.set(seq, (runs.get(seq) ?? 0) + 1)
-      return seq === seqOfKiller ? new Promise<Execution>(() => {}) : ok
-    })
-    return { kind, runs, begun: () => runs.get(seqOfKiller) ?? 0 }
-  }
-
-  test('ends as dead when it did so too often, and its neighbours complete', async () => {
-    const world = makeWorld()
-    const bodies = await world.settled()
-    const { kind, runs, begun } = killer(1)
-    await dispatch(world, 'r-1', jobs(4))
-    // The first time nobody knows which task it was.
-    await killWhile(world, kind, begun, 3)
-    const results = await resultsOf(bodies, 4)
-    expect(results.map(({ code }) => code)).toEqual([1, 6, 1, 1])
-    expect(results[1]?.error?.code).toBe('POISON')
-    expect(runs.get(1)).toBe(3)
-    await isEmpty(world)
-  })
-
-  test('is not blamed for what another task did', async () => {
-    const world = makeWorld()
-    const bodies = await world.settled()
-    const { kind, runs, begun } = killer(2)
-    await dispatch(world, 'r-1', jobs(3))
-    await killWhile(world, kind, begun, 3)
-    const results = await resultsOf(bodies, 3)
-    expect(results.map(({ code }) => code)).toEqual([1, 1, 6])
-    // Its neighbours ran again each time, and nothing came of it.
-    expect([runs.get(0), runs.get(1)]).toEqual([4, 4])
-  })
-
-  test('at most once, is never run again, and the others of its envelope are', async () => {
-    const world = makeWorld()
-    const bodies = await world.settled()
-    const { kind, runs, begun } = killer(1)
-    await dispatch(world, 'r-1', jobs(3, { delivery: 'at-most-once' }))
-    await killWhile(world, kind, begun, 1)
-    const results = await resultsOf(bodies, 3)
-    // The first had ended before, and the envelope still says how.
-    expect(results.map(({ code }) => code)).toEqual([1, 6, 1])
-    expect(results[1]?.error?.code).toBe('AT_MOST_ONCE')
-    expect([...runs]).toEqual([
-      [0, 1],
-      [1, 1],
-      [2, 1],
-    ])
-  })
-})
-
-describe('a worker of an ordered mailbox', () => {
-  const mailbox = workMailbox('job', 'k', packLimits.keyPartitions)
-
-  test('tries again in place, so that nothing overtakes', async () => {
-    const world = makeWorld()
-    const bodies = await world.settled()
-    const runs: string[] = []
-    const kind = kindOf('job', async (_, { seq, attempt }) => {
-      runs.push(`${seq}#${attempt}`)
-      return seq === 1 && attempt < 3 ? failed : ok
-    })
-    const limits = { ...packLimits, tasksOf: () => 2 }
-    await dispatch(world, 'r-1', jobs(5, { key: 'k' }), limits)
-    beginWorker(world, kind, { mailbox, ordered: true })
-    const results = await resultsOf(bodies, 5)
-    expect(runs).toEqual(['0#1', '1#1', '1#2', '1#3', '2#1', '3#1', '4#1'])
-    expect(results.map(({ attempt }) => attempt)).toEqual([1, 3, 1, 1, 1])
-    expect(results[1]?.attempts).toHaveLength(2)
-    await isEmpty(world, mailbox)
-  })
-
-  test('goes on to the next task when one has failed for good', async () => {
-    const world = makeWorld()
-    const bodies = await world.settled()
-    const runs: string[] = []
-    const kind = kindOf(
-      'job',
-      (_, { seq, attempt }) => {
-        runs.push(`${seq}#${attempt}`)
-        return seq === 0 ? failed : ok
-      },
-      { attempts: 2 },
-    )
-    await dispatch(world, 'r-1', jobs(2, { key: 'k' }))
-    beginWorker(world, kind, { mailbox, ordered: true })
-    const results = await resultsOf(bodies, 2)
-    expect(runs).toEqual(['0#1', '0#2', '1#1'])
-    expect(results.map(({ code, attempt }) => [code, attempt])).toEqual([
-      [2, 2],
-      [1, 1],
-    ])
   })
 })

@@ -38,10 +38,10 @@ export interface MusterProcess {
 const dataDirs = new Set<string>()
 // The embedded Redis outlives a killed node, in a session and an environment of its own.
 process.on('exit', () => {
-  for (const pid of processesIn([...dataDirs])) process.kill(pid, 'SIGKILL')
+  for (const dataDir of dataDirs) endProcessesIn(dataDir)
 })
 
-/** Nothing of the tests' environment but PATH and mark comes through. */
+/** Of the tests' environment only PATH, HOME and mark come through. */
 export function startMuster(words: readonly string[], options: MusterOptions): MusterProcess {
   const { dataDir, env = {}, stdin = '', under = [] } = options
   dataDirs.add(dataDir)
@@ -50,7 +50,7 @@ export function startMuster(words: readonly string[], options: MusterOptions): M
     cwd: dataDir,
     env: {
       PATH: process.env['PATH'],
-      HOME: dataDir,
+      HOME: process.env['HOME'] ?? dataDir,
       // A killed worker's tasks come back in moments, not in the quarter minute of the defaults.
       MUSTER_MAILBOX_LOCK_MS: '1000',
       MUSTER_MAILBOX_STALLED_INTERVAL_MS: '300',
@@ -135,19 +135,17 @@ export function nodeFiles(dataDir: string): NodeFile[] {
   }
 }
 
-/** Processes that work in one of these folders, or below. */
-function processesIn(folders: readonly string[]): number[] {
-  if (folders.length === 0 || process.platform !== 'linux') return []
-  const pids = readdirSync('/proc').map(Number).filter(Number.isInteger)
-  return pids.filter((pid) => {
+/** Ends, by force, what works in a folder or below: a Redis that nobody stopped. */
+export function endProcessesIn(folder: string): void {
+  if (process.platform !== 'linux') return
+  for (const pid of readdirSync('/proc').map(Number).filter(Number.isInteger)) {
     try {
       const cwd = readlinkSync(`/proc/${pid}/cwd`)
-      return pid !== process.pid && folders.some((folder) => `${cwd}/`.startsWith(`${folder}/`))
+      if (pid !== process.pid && `${cwd}/`.startsWith(`${folder}/`)) process.kill(pid, 'SIGKILL')
     } catch {
       // It ended meanwhile, or is not ours to look at.
-      return false
     }
-  })
+  }
 }
 
 function collect(stream: ReadableStream<Uint8Array>): { text(): string; end: Promise<void> } {
