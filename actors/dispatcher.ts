@@ -224,8 +224,15 @@ class Life {
     const { accounting, driver } = this.#options
     const { id } = opened.run
     const live = this.runs.get(id)
-    // Its first source is still being read here: this one adds nothing.
-    if (live?.source !== undefined) return live.taken.promise
+    if (live?.source !== undefined) {
+      // Its first source is still being read here: this one adds nothing, unless that breaks off.
+      const isTaken = await live.taken.promise.then(
+        () => true,
+        () => false,
+      )
+      if (isTaken) return
+      this.#ended.signal.throwIfAborted()
+    }
     if (opened.closed && (live !== undefined || opened.spooled === 0)) return
     // Before it is asked how far it is: from then on nobody else moves its spool.
     if (live !== undefined) this.#end(id)

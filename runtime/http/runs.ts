@@ -239,17 +239,23 @@ async function submit(options: RunRoutesOptions, body: ReadBody): Promise<Respon
   const text = await Promise.race([answer, early])
   const headers = { 'content-type': 'application/json', location: `/v1/runs/${run}` }
   if (text !== undefined) return new Response(text, { status: 202, headers })
+  let isLeft = false
   const late = new ReadableStream<Uint8Array>({
     async start(controller) {
       try {
         // Headers leave the server with the first byte of the body: white space before JSON.
         controller.enqueue(new TextEncoder().encode(' '))
-        controller.enqueue(new TextEncoder().encode(await answer))
+        const bytes = new TextEncoder().encode(await answer)
+        if (isLeft) return
+        controller.enqueue(bytes)
         controller.close()
       } catch (error) {
         options.log.warn({ run, ...describeError(error) }, 'a submission broke off')
-        controller.error(error)
+        if (!isLeft) controller.error(error)
       }
+    },
+    cancel() {
+      isLeft = true
     },
   })
   return new Response(late, { status: 202, headers })

@@ -1,6 +1,7 @@
 /** The node's port. */
 import { describeError, UnavailableError, UsageError } from '../../actors/errors.ts'
 import { guard } from './guard.ts'
+import { problemOf } from './problem.ts'
 
 export interface HttpServer {
   url: string
@@ -34,6 +35,9 @@ export function httpServer(options: HttpServerOptions): HttpServer {
       // Uploads and events last as long as they last.
       idleTimeout: 0,
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      // Otherwise Bun answers with pages of its own, and prints what breaks off.
+      development: false,
+      error: problemOf,
       fetch: (request) => refuse(request) ?? handle(request),
     })
     return {

@@ -29,6 +29,9 @@ export interface SqliteOptions {
   log: Pick<Log, 'warn'>
 }
 
+/** 10 ms apart. */
+const keepLogTries = 500
+
 const defaults: SqliteOptions = { durability: 'always', syncMs: 500, log: { warn() {} } }
 
 /**
@@ -135,7 +138,7 @@ function open(file: string, { durability }: SqliteOptions): Database {
     const database = new Database(file, { create: true })
     // First of all: making the file takes turns, too.
     database.run('pragma busy_timeout = 10000')
-    database.run('pragma journal_mode = wal')
+    keepLog(database)
     // A killed process loses nothing either way; this is about the loss of power.
     database.run(`pragma synchronous = ${durability === 'always' ? 'full' : 'normal'}`)
     const found = database.query<{ user_version: number }, []>('pragma user_version').get()
@@ -151,5 +154,21 @@ function open(file: string, { durability }: SqliteOptions): Database {
         'choose another directory with --data, or make this one writable',
       { cause: error },
     )
+  }
+}
+
+/**
+ * Writes go to a log beside the file. Of two that turn a new file to that at the same moment one is
+ * refused at once, whatever its time limit: each would wait for the other.
+ */
+function keepLog(database: Database): void {
+  for (let triesLeft = keepLogTries; ; triesLeft -= 1) {
+    try {
+      database.run('pragma journal_mode = wal')
+      return
+    } catch (error) {
+      if (!describeError(error).code.startsWith('SQLITE_BUSY') || triesLeft <= 1) throw error
+      Bun.sleepSync(10)
+    }
   }
 }

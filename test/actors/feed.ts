@@ -47,7 +47,7 @@ export function beginDispatcher(
 }
 
 /** Lines that are all good, from line `first`. */
-export function linesOf(tasks: readonly AcceptedTask[], first = 1): SourceLine[] {
+function linesOf(tasks: readonly AcceptedTask[], first = 1): SourceLine[] {
   return tasks.map((accepted, index) => ({ line: first + index, bytes: 100, accepted }))
 }
 

@@ -198,6 +198,20 @@ describe('a run whose source broke off', () => {
     expect([progress?.closed, progress?.run.state]).toEqual([false, 'accepting'])
   })
 
+  test('because an envelope could not be sent says so, while the next one waits', async () => {
+    const clock = testClock()
+    const world = makeWorld(clock)
+    const send = () => Promise.reject(new Error('Redis is away'))
+    const mailboxes = { ...world.mailboxes, send }
+    const it = beginDispatcher(world, { mailboxes, inFlightMax: 5 }, clock.timers)
+    await it.ready()
+    const submitted = it.submit({ source: sourceOf(jobs(10), 10), content: 'c' })
+    const reason = submitted.catch((error: unknown) => String(error))
+    await clock.pass(5)
+    expect(await reason).toContain('Redis is away')
+    expect((await durable(world, 0))?.closed).toBe(false)
+  })
+
   test('is resumed by the same content, from the first line that is not durable', async () => {
     const world = makeWorld()
     const it = beginDispatcher(world)
@@ -335,6 +349,29 @@ describe('the same content, submitted again while it is read', () => {
     const [{ run }] = answers as [(typeof answers)[number]]
     expect((await finished(world, run.id)).counts.ok).toBe(30)
     expect(seqs()).toEqual(countTo(30))
+  })
+
+  test('twice at once after it broke off, it is still one run that reads one source', async () => {
+    const world = makeWorld()
+    const it = beginDispatcher(world)
+    await it.ready()
+    const feed = tap()
+    const broken = it.submit({ source: feed.source, content: 'c' }).catch(() => 'broken')
+    feed.push(jobs(3))
+    feed.breakOff(new Error('the connection was lost'))
+    expect(await broken).toBe('broken')
+    const again = [tap(), tap(), tap()]
+    const submitted = again.map((one) => it.submit({ source: one.source, content: 'c' }))
+    for (const one of again) {
+      one.push(jobs(4))
+      one.end()
+    }
+    const answers = await Promise.all(submitted)
+    expect(answers.map(({ run }) => run.total)).toEqual([7, 7, 7])
+    expect(again.flatMap(({ starts }) => starts)).toEqual([3])
+    const { seqs } = await drain(world, 'work.job', 'at once')
+    await eventually(async () => expect(await world.accounting.unfinished()).toEqual([]))
+    expect(seqs()).toEqual(countTo(7))
   })
 
   test('a finished run is not resumed: the same content is a new one', async () => {

@@ -21,19 +21,28 @@ function mountSmall(folder: string): string | undefined {
   return code === 0 ? undefined : `mount exited with ${code}`
 }
 
+/** Tried once, so that it is known whether the test can be run. */
+async function whyNot(): Promise<string | undefined> {
+  const folder = temporaryDirectory()
+  const reason = mountSmall(folder)
+  if (reason === undefined) await unmount(folder)
+  return reason
+}
+
 async function unmount(folder: string): Promise<void> {
   endProcessesIn(folder)
   await eventually(() => expect(run('umount', folder)).toBe(0))
 }
 
-describe('a full disk', () => {
-  const dataDir = temporaryDirectory()
-  const reason = mountSmall(dataDir)
-  if (reason !== undefined) console.log(`not tested, a full disk: ${reason}`)
+const reason = await whyNot()
+if (reason !== undefined) console.log(`not tested, a full disk: ${reason}`)
 
+describe('a full disk', () => {
   test.skipIf(reason !== undefined)(
     'ends the command with the reason, and with room again it is completed exactly',
     async () => {
+      const dataDir = temporaryDirectory()
+      expect(mountSmall(dataDir)).toBeUndefined()
       try {
         const tasks = join(temporaryDirectory(), 'tasks.ndjson')
         writeFileSync(tasks, '{"kind":"noop"}\n'.repeat(total))

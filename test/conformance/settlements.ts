@@ -1,4 +1,4 @@
-/** What every implementation of the accounting port must do: outcomes, counted once, and the end. */
+/** What every implementation of the accounting port must do: outcomes, counted once; the end. */
 import { beforeEach, expect, test } from 'bun:test'
 import {
   array,
@@ -43,7 +43,7 @@ export function settlementConformance(open: OpenBooks): void {
 
   for (const first of [0, 1, 2, 7, 100_000, 100_001, 9_999_999]) {
     for (const count of [1, 2, 3, 1000, 1001]) {
-      test(`${count} tasks from seq ${first} are settled without touching their neighbours`, async () => {
+      test(`${count} tasks from seq ${first} are settled, their neighbours not`, async () => {
         await accounting.open(runOf('r-1'))
         await accounting.commit('r-1', chunkOf(0, 20_000_000))
         const ends = Array.from({ length: count }, (_, index) => outcomes[index % 7] ?? 'ok')

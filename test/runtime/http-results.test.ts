@@ -178,6 +178,28 @@ describe.each(worlds)('a node %s', (_world, open) => {
       expect(await eventsOf(id)).toMatchObject([{ event: 'done', id: '15' }])
     })
 
+    test('twice at once, and goes on with the second when the first breaks off', async () => {
+      const text = noops(500)
+      const headers = { 'muster-content': hashOf(`${text}of the second`) }
+      const { body, give } = openBody()
+      const left = new AbortController()
+      give(noops(10))
+      const first = await node.ask('/v1/runs', {
+        method: 'POST',
+        body,
+        headers: { 'content-type': ndjson, ...headers },
+        signal: left.signal,
+      })
+      const run = first.headers.get('location')?.split('/').at(-1) ?? ''
+      await eventually(async () => expect((await node.get(run)).counts.ok).toBe(10))
+      const second = await node.submit(text, headers)
+      expect(second.headers.get('location')).toBe(`/v1/runs/${run}`)
+      left.abort()
+      expect(await answerOf(second)).toMatchObject({ run, accepted: 500, resumed: true })
+      await eventsOf(run)
+      expect(await node.get(run)).toMatchObject({ state: 'completed', counts: { ok: 500 } })
+    })
+
     test.each(['chunked', 'with a length'])(
       'cut off in mid-upload (%s), it stays open and is resumed by its content',
       async (how) => {

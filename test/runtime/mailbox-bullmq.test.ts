@@ -133,7 +133,7 @@ test('a process that slept through its lock cannot acknowledge', async () => {
   expect(idsOf(seen)).toEqual(['one'])
 })
 
-test('a delivery hears of it when its lock is lost, and the message is delivered again', async () => {
+test('a delivery hears of its lost lock, and the message is delivered again', async () => {
   const { seen, finish } = await receiveHeld(mailboxes, 'work.a')
   await mailboxes.send([message('work.a', 'one')])
   await eventually(() => expect(seen.length).toBe(1))
@@ -204,7 +204,7 @@ test('a receiver outlives many short losses of its connections', async () => {
   await isEmpty('work.a', 15_000)
 })
 
-test('closing ends while Redis is away, and leaves no connection that would come back', async () => {
+test('closing ends while Redis is away, and leaves no connection behind', async () => {
   const { child, says } = await startReceiver('work.a')
   await mailboxes.send([message('work.a', 'one')])
   await says('got one')

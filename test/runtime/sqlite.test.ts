@@ -123,7 +123,7 @@ test('what was put outlives a killed process, whole batches and nothing else', a
 })
 
 for (const durability of ['always', 'everysec'] as const) {
-  test(`with durability ${durability} rows are readable at once, and nothing is amiss`, async () => {
+  test(`with durability ${durability} rows are readable at once`, async () => {
     const warnings: unknown[] = []
     const log = { warn: (fields: unknown, message: string) => warnings.push([fields, message]) }
     const results = open({ durability, syncMs: 1, log })
@@ -139,7 +139,7 @@ for (const durability of ['always', 'everysec'] as const) {
   })
 }
 
-test('what cannot be synced is told, and a store without a file has nothing to sync', async () => {
+test('a failed sync is told; without a file there is nothing to sync', async () => {
   const told: string[] = []
   const log = { warn: (_: unknown, sentence: string) => void told.push(sentence) }
   const options = { durability: 'everysec', syncMs: 0 } as const
