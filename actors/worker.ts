@@ -95,7 +95,7 @@ async function workOff(
   if (envelope.v !== envelopeVersion) {
     throw new MusterError(
       'ENVELOPE_VERSION',
-      `expected version ${String(envelopeVersion)}, got ${String(envelope.v)}: a newer node sent it`,
+      `expected version ${String(envelopeVersion)}, got ${String(envelope.v)}: of a newer node`,
     )
   }
   const jobs = await jobsOf(options, envelope, delivery)

@@ -289,7 +289,8 @@ function unsupportedIn(task: Task): Omit<Rejection, 'line'> | undefined {
   }
   for (const path of ['select', 'dedupeKey', 'dedupeTtlMs', 'dependsOn'] as const) {
     if (task[path] !== undefined) {
-      const message = `expected no "${path}" (this version does not act on it), got ${describeValue(task[path])}`
+      const got = describeValue(task[path])
+      const message = `expected no "${path}" (this version does not act on it), got ${got}`
       return { path, message }
     }
   }

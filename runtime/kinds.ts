@@ -1,10 +1,8 @@
 /** The kinds a node can run: the built-in ones, and those of task files. */
 import { availableParallelism } from 'node:os'
-import { resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
-import { describeError, NotFoundError, UsageError } from '../actors/errors.ts'
+import { UsageError } from '../actors/errors.ts'
 import { execInput } from '../actors/exec-input.ts'
-import { checkKindName, isTaskDefinition, type Kind, type TaskDefinition } from '../actors/kind.ts'
+import { checkKindName, type Kind, type TaskDefinition } from '../actors/kind.ts'
 import type { Log } from '../actors/ports.ts'
 import type { Config } from '../config/schema.ts'
 import { builtInHandlers } from './execute/built-in.ts'
@@ -63,56 +61,4 @@ export function kindsOf(
     })
   }
   return kinds
-}
-
-/**
- * The definitions of a TypeScript module: a default export, an array of them, or named exports.
- * @throws NotFoundError when there is no such file, UsageError when it defines no task
- */
-export async function readTasksFile(file: string): Promise<TaskDefinition[]> {
-  const path = resolve(file)
-  if (!(await Bun.file(path).exists())) {
-    throw new NotFoundError(`there is no task file ${file}`)
-  }
-  await provideLibrary()
-  let module: Record<string, unknown>
-  try {
-    module = (await import(pathToFileURL(path).href)) as Record<string, unknown>
-  } catch (error) {
-    throw new UsageError(`the task file ${file} cannot be loaded: ${loadProblem(error)}`)
-  }
-  const definitions = Object.values(module).flat().filter(isTaskDefinition)
-  if (definitions.length === 0) {
-    throw new UsageError(
-      `the task file ${file} defines no task: export defineTask({ kind, input, run }) from it`,
-    )
-  }
-  return [...new Set(definitions)]
-}
-
-/** Of several errors the first, with its place where Bun tells it. */
-function loadProblem(error: unknown): string {
-  const first: unknown = error instanceof AggregateError ? (error.errors[0] ?? error) : error
-  if (!(first instanceof BuildMessage) || first.position === null) {
-    return describeError(first).message
-  }
-  const { file, line, column } = first.position
-  return `${file}:${line}:${column}: ${first.message}`
-}
-
-let provided: Promise<void> | undefined
-
-/** A task file outside any package may import 'muster' and 'zod' all the same. */
-function provideLibrary(): Promise<void> {
-  provided ??= (async () => {
-    const [muster, zod] = await Promise.all([import('./index.ts'), import('zod')])
-    Bun.plugin({
-      name: 'muster',
-      setup(build) {
-        build.module('muster', () => ({ exports: { ...muster }, loader: 'object' }))
-        build.module('zod', () => ({ exports: { ...zod, default: zod.z }, loader: 'object' }))
-      },
-    })
-  })()
-  return provided
 }

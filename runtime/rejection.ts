@@ -40,6 +40,11 @@ export function fieldsOf(schema: z.ZodType): string[] {
     : []
 }
 
+/** The words for a bound that is itself refused, or allowed. */
+function bound(issue: { inclusive?: boolean | undefined }, beyond: string, to: string): string {
+  return issue.inclusive === false ? beyond : to
+}
+
 function expectation(issue: z.core.$ZodIssue): string {
   // A kind's own schema may say it better.
   if (issue.message.startsWith('expected ')) return issue.message.slice('expected '.length)
@@ -49,9 +54,9 @@ function expectation(issue: z.core.$ZodIssue): string {
     case 'invalid_value':
       return issue.values.map((value) => JSON.stringify(value)).join(' or ')
     case 'too_small':
-      return `${issue.inclusive === false ? 'more than' : 'at least'} ${amount(issue.minimum, issue.origin)}`
+      return `${bound(issue, 'more than', 'at least')} ${amount(issue.minimum, issue.origin)}`
     case 'too_big':
-      return `${issue.inclusive === false ? 'less than' : 'at most'} ${amount(issue.maximum, issue.origin)}`
+      return `${bound(issue, 'less than', 'at most')} ${amount(issue.maximum, issue.origin)}`
     case 'invalid_key':
     case 'invalid_element':
       return issue.issues[0] === undefined ? 'another name' : expectation(issue.issues[0])

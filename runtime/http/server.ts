@@ -37,6 +37,8 @@ export function httpServer(options: HttpServerOptions): HttpServer {
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       // Otherwise Bun answers with pages of its own, and prints what breaks off.
       development: false,
+      // Which would otherwise mean that two nodes may listen on one port.
+      reusePort: false,
       error: problemOf,
       fetch: (request) => refuse(request) ?? handle(request),
     })

@@ -60,7 +60,7 @@ describe('a node that is killed', () => {
     expectWhole(dataDir, run)
   })
 
-  test('while a source is being read leaves what was accepted, and the source can be read again', async () => {
+  test('while it reads a source keeps what it took, and the source can be read again', async () => {
     const dataDir = temporaryDirectory()
     writeFileSync(join(dataDir, 'tasks.ndjson'), lines(total))
     const first = await startNode({ dataDir, env: { ...env, MUSTER_DISPATCHER_SPOOL_MAX: '2000' } })

@@ -6,7 +6,8 @@ import { NotFoundError, UsageError } from '../../actors/errors.ts'
 import { defineTask } from '../../actors/kind.ts'
 import { loadConfig } from '../../config/load.ts'
 import { createNode } from '../../runtime/index.ts'
-import { kindsOf, readTasksFile } from '../../runtime/kinds.ts'
+import { kindsOf } from '../../runtime/kinds.ts'
+import { readTasksFile } from '../../runtime/tasks-file.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import type { Answer } from './started-node.ts'
 
@@ -58,7 +59,7 @@ describe('a task file', () => {
     expect(await namesIn(named)).toEqual(['x', 'y'])
     const mixed = module(
       'mixed.ts',
-      `export const limit = 5\nexport const one = ${define('one')}\nexport const more = [${define('two')}]`,
+      `export const one = ${define('one')}\nexport const more = [5, ${define('two')}]`,
     )
     expect((await namesIn(mixed)).toSorted()).toEqual(['one', 'two'])
   })

@@ -1,0 +1,77 @@
+/** Files of tasks: TypeScript modules of users that define kinds. */
+import { dirname, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import * as zod from 'zod'
+import {
+  describeError,
+  MusterError,
+  NotFoundError,
+  TerminalError,
+  UsageError,
+} from '../actors/errors.ts'
+import { defineTask, isTaskDefinition, type TaskDefinition } from '../actors/kind.ts'
+
+/**
+ * The definitions of a TypeScript module: a default export, an array of them, or named exports.
+ * @throws NotFoundError when there is no such file, UsageError when it defines no task
+ */
+export async function readTasksFile(file: string): Promise<TaskDefinition[]> {
+  const path = resolve(file)
+  if (!(await Bun.file(path).exists())) {
+    throw new NotFoundError(`there is no task file ${file}`)
+  }
+  provideLibrary(dirname(path))
+  let module: Record<string, unknown>
+  try {
+    module = (await import(pathToFileURL(path).href)) as Record<string, unknown>
+  } catch (error) {
+    throw new UsageError(`the task file ${file} cannot be loaded: ${loadProblem(error)}`)
+  }
+  const definitions = Object.values(module).flat().filter(isTaskDefinition)
+  if (definitions.length === 0) {
+    throw new UsageError(
+      `the task file ${file} defines no task: export defineTask({ kind, input, run }) from it`,
+    )
+  }
+  return [...new Set(definitions)]
+}
+
+/** Of several errors the first, with its place where Bun tells it. */
+function loadProblem(error: unknown): string {
+  const first: unknown = error instanceof AggregateError ? (error.errors[0] ?? error) : error
+  if (!(first instanceof BuildMessage) || first.position === null) {
+    return describeError(first).message
+  }
+  const { file, line, column } = first.position
+  return `${file}:${line}:${column}: ${first.message}`
+}
+
+/**
+ * A task file outside any package may import 'muster' and 'zod' all the same: where they cannot be
+ * found from its folder, they are those of this program.
+ */
+function provideLibrary(folder: string): void {
+  const modules = {
+    muster: { defineTask, MusterError, TerminalError },
+    zod: { ...zod, default: zod.z },
+  }
+  for (const [name, exports] of Object.entries(modules)) {
+    if (isFound(name, folder)) continue
+    Bun.plugin({
+      name,
+      setup(build) {
+        build.module(name, () => ({ exports, loader: 'object' }))
+      },
+    })
+  }
+}
+
+function isFound(name: string, folder: string): boolean {
+  try {
+    Bun.resolveSync(name, folder)
+    return true
+  } catch {
+    // That is how Bun says that it is not.
+    return false
+  }
+}
