@@ -4,8 +4,12 @@
  * as `failed` at once, anything else a handler throws is retried.
  */
 
+import type { Fault, Flaw } from '../machines/supervision.ts'
+
 export class MusterError extends Error {
   readonly code: string
+  /** What it means for the actor it ends; undefined: a bug. */
+  readonly fault?: Fault
   constructor(code: string, message: string, options?: { cause?: unknown }) {
     super(message, options)
     this.name = new.target.name
@@ -73,4 +77,18 @@ export function describeError(error: unknown): { code: string; message: string }
     return { code, message: error.message || error.name }
   }
   return { code: 'Error', message: String(error) }
+}
+
+/** A supervisor that cannot be, as it is specified. */
+export class SpecificationError extends MusterError {
+  readonly supervisor: string
+  readonly child: string | undefined
+  readonly field: string
+  constructor(supervisor: string, { child, field, message }: Flaw) {
+    const place = child === undefined ? supervisor : `${supervisor}/${child}`
+    super('SPECIFICATION', `supervisor ${place}: ${field}: ${message}`)
+    this.supervisor = supervisor
+    this.child = child
+    this.field = field
+  }
 }

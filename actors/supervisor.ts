@@ -4,11 +4,14 @@
  */
 import { type AnyActorLogic, type AnyActorRef, assign, stopChild } from 'xstate'
 import {
-  isLimitReachable,
+  type ChildPlan,
+  type Fault,
+  flawOf,
+  type Restart,
   type SupervisorPolicy,
-  supervisorMachine,
-} from '../machines/supervisor.ts'
-import { describeError, MusterError } from './errors.ts'
+} from '../machines/supervision.ts'
+import { supervisorMachine } from '../machines/supervisor.ts'
+import { describeError, MusterError, SpecificationError, UnavailableError } from './errors.ts'
 import type { Clock, Log } from './ports.ts'
 
 /** How to bring a child to life. Its snapshots carry the tag `ready` once it can be used. */
@@ -21,6 +24,12 @@ export interface ChildSpec {
 export interface NamedChild {
   id: string
   spec(supervisor: AnyActorRef): ChildSpec
+  /** Default: `permanent`. */
+  restart?: Restart
+  /** Its end may end the supervisor; default: no. */
+  significant?: boolean
+  /** Default: that of the supervisor; 0 takes it out at once, Infinity waits. */
+  stopTimeoutMs?: number
 }
 
 export interface SupervisorOptions {
@@ -34,19 +43,31 @@ export interface SupervisorOptions {
   log: Log
 }
 
+/** A child as the machine of a supervisor knows it. */
+export function planOf(child: Omit<NamedChild, 'spec'>, policy: SupervisorPolicy): ChildPlan {
+  return {
+    id: child.id,
+    restart: child.restart ?? 'permanent',
+    significant: child.significant ?? false,
+    stopTimeoutMs: child.stopTimeoutMs ?? policy.stopTimeoutMs,
+  }
+}
+
+/** What kind of fault an error is. */
+export function faultOf(error: unknown): Fault {
+  if (error instanceof MusterError && error.fault !== undefined) return error.fault
+  return error instanceof UnavailableError ? 'dependency' : 'bug'
+}
+
 /**
  * A supervisor as the specification of a child: supervisors nest.
- * @throws MusterError when its back-off is so long that its intensity could never be used up
+ * @throws SpecificationError naming the child and the field that cannot be used
  */
 export function supervisor(options: SupervisorOptions): ChildSpec {
   const { clock, random, log, policy } = options
-  if (!isLimitReachable(policy)) {
-    const { intensity, windowMs, backoff } = policy
-    const got = 'more: a child would crash for ever; widen the window or shorten the back-off'
-    const waits = `${intensity} back-offs from ${backoff.baseMs} ms`
-    const message = `expected ${waits} to fit into ${windowMs} ms`
-    throw new MusterError('UNREACHABLE_LIMIT', `supervisor ${options.id}: ${message}, got ${got}`)
-  }
+  const plans = options.children.map((child) => planOf(child, policy))
+  const flaw = flawOf(policy, plans)
+  if (flaw !== undefined) throw new SpecificationError(options.id, flaw)
   const named = new Map(options.children.map((child) => [child.id, child]))
 
   const specOf = (id: string, self: AnyActorRef): ChildSpec => {
@@ -101,6 +122,13 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
         const at = clock.monotonic()
         self.send({ type: 'child.failed', id, incarnation, message, at, random: random() })
       },
+      refuseChild: (_, { id }) => {
+        const { childrenMax } = policy
+        log.error(
+          { path: `${options.id}/${id}`, childrenMax },
+          'there is no place for one more child',
+        )
+      },
       reportFailure: (_, { id, message, restartInMs }) => {
         const path = `${options.id}/${id}`
         if (restartInMs === undefined)
@@ -116,7 +144,7 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
     input: {
       name: options.id,
       policy,
-      children: options.children.map((child) => child.id),
+      children: plans,
     },
   }
 }

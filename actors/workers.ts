@@ -4,10 +4,10 @@
  */
 import { fromPromise } from 'xstate'
 import { type Owned, serviceMachine } from '../machines/service.ts'
-import type { SupervisorPolicy } from '../machines/supervisor.ts'
+import type { SupervisorPolicy } from '../machines/supervision.ts'
 import { mailboxKind, workMailbox } from './envelope.ts'
 import type { Kinds } from './kind.ts'
-import { type ChildSpec, type NamedChild, supervisor } from './supervisor.ts'
+import { type ChildSpec, type NamedChild, planOf, supervisor } from './supervisor.ts'
 import { type WorkerOptions, worker } from './worker.ts'
 
 export interface WorkersOptions extends Omit<WorkerOptions, 'mailbox' | 'kind' | 'ordered'> {
@@ -42,7 +42,8 @@ export function workersSupervisor(options: WorkersOptions): ChildSpec {
           actors: {
             open: fromPromise<void, Owned>(async () => {
               const found = (mailbox: string) => {
-                if (isOurs(mailbox)) workers.send({ type: 'child.add', id: mailbox })
+                if (!isOurs(mailbox)) return
+                workers.send({ type: 'child.add', child: planOf({ id: mailbox }, options.policy) })
               }
               unsubscribe = await mailboxes.onNew(found)
               for (const mailbox of await mailboxes.names()) found(mailbox)

@@ -6,6 +6,7 @@ import { UnavailableError } from '../actors/errors.ts'
 import type { Attempt, Run } from '../actors/ports.ts'
 import type { ResultLine } from '../actors/result.ts'
 import type { Rejection } from '../actors/task.ts'
+import type { TreeNode } from '../actors/tree.ts'
 import type { Outcome } from '../machines/outcome.ts'
 import { type Call, HttpClient, type HttpOptions, queryString, TokenError } from './client-http.ts'
 import {
@@ -99,6 +100,8 @@ export interface Muster {
   /** The same as text, one JSON line each, some at a time. */
   resultLines(run: string, query?: ResultsQuery): AsyncGenerator<string[]>
   task(run: string, seq: number): Promise<TaskReport>
+  /** The node's actors. */
+  tree(): Promise<TreeNode>
   /** Progress by push, then `done` as the last. Survives a restart of the node. */
   events(run: string, options?: { signal?: AbortSignal }): AsyncGenerator<RunEvent>
 }
@@ -209,6 +212,10 @@ class HttpMuster implements Muster {
 
   async task(run: string, seq: number): Promise<TaskReport> {
     return this.#http.json<TaskReport>(await this.#http.call(`${runPath(run)}/tasks/${seq}`, {}))
+  }
+
+  async tree(): Promise<TreeNode> {
+    return this.#http.json<TreeNode>(await this.#http.call('/v1/tree', {}))
   }
 
   async *events(run: string, options: { signal?: AbortSignal } = {}): AsyncGenerator<RunEvent> {

@@ -12,9 +12,10 @@ import { Paces } from '../actors/paces.ts'
 import type { AuditLog, Log, Results } from '../actors/ports.ts'
 import { service } from '../actors/service.ts'
 import { isReady, type NamedChild, rootCause, supervisor } from '../actors/supervisor.ts'
+import { type TreeNode, treeOf } from '../actors/tree.ts'
 import { workersSupervisor } from '../actors/workers.ts'
 import type { Config } from '../config/schema.ts'
-import type { SupervisorPolicy } from '../machines/supervisor.ts'
+import { defaultPolicy, type SupervisorPolicy } from '../machines/supervision.ts'
 import { systemClock } from './clock.ts'
 import { makeDataDirectory } from './data-directory.ts'
 import { driverName, isDriverGone } from './driver.ts'
@@ -66,15 +67,8 @@ export interface MusterNode {
   readonly stopped: Promise<number>
 }
 
-const backoff = { baseMs: 200, capMs: 30_000, jitter: 0.2 }
-const policy: SupervisorPolicy = {
-  intensity: 5,
-  windowMs: 30_000,
-  backoff,
-  stableMs: 30_000,
-  startTimeoutMs: 10_000,
-  stopTimeoutMs: 20_000,
-}
+/** Longer than a node may take to drain. */
+const policy: SupervisorPolicy = { ...defaultPolicy, stopTimeoutMs: 20_000 }
 const rootPolicy: SupervisorPolicy = { ...policy, intensity: 3, windowMs: 60_000 }
 const drainMs = 12_000
 /** Counting and storing what is at hand takes moments, or does not end. */
@@ -207,6 +201,11 @@ class Node implements MusterNode {
       return memoryWorld()
     }
     return redisWorld({ config, dataDir, log: this.#log, say: (line) => this.#say(line) })
+  }
+
+  #describeTree(): TreeNode {
+    if (this.#tree === undefined) throw new UnavailableError(`node ${this.#id} is not started`)
+    return treeOf(this.#tree, this.#id, process.pid)
   }
 
   #say(line: string): void {
@@ -346,6 +345,7 @@ class Node implements MusterNode {
           lingerMs: config.worker.lingerMs,
           clock: systemClock,
           log: this.#log,
+          tree: () => this.#describeTree(),
           unready: () => {
             const trouble = world.trouble()
             return [

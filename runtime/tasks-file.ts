@@ -1,5 +1,6 @@
 /** Files of tasks: TypeScript modules of users that define kinds. */
-import { dirname, resolve } from 'node:path'
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import * as zod from 'zod'
 import {
@@ -66,12 +67,20 @@ function provideLibrary(folder: string): void {
   }
 }
 
+/** By looking, for Bun's own resolver downloads what it does not find. */
 function isFound(name: string, folder: string): boolean {
+  const isIn = existsSync(join(folder, 'node_modules', name)) || isPackage(name, folder)
+  const above = dirname(folder)
+  return isIn || (above !== folder && isFound(name, above))
+}
+
+/** A package may import itself by its name. */
+function isPackage(name: string, folder: string): boolean {
   try {
-    Bun.resolveSync(name, folder)
-    return true
+    const text = readFileSync(join(folder, 'package.json'), 'utf8')
+    return (JSON.parse(text) as { name?: unknown }).name === name
   } catch {
-    // That is how Bun says that it is not.
+    // No package begins here, or one that nobody can import.
     return false
   }
 }

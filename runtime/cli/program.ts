@@ -145,6 +145,10 @@ function addReadingVerbs(program: Command, perform: Perform): void {
     .description('list runs, newest first')
     .action(() => perform(async (invocation) => (await import('./ls.ts')).ls(invocation)))
   program
+    .command('tree')
+    .description('the actors of a node, each with its state')
+    .action(() => perform(async (invocation) => (await import('./tree.ts')).tree(invocation)))
+  program
     .command('show')
     .description('one run, or one task with its attempts')
     .argument('<RUN[/SEQ]>')

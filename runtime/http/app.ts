@@ -1,12 +1,14 @@
 /** All routes of a node. */
 import { Hono } from 'hono'
 import { describeError } from '../../actors/errors.ts'
+import type { TreeNode } from '../../actors/tree.ts'
 import { problem, problemOf } from './problem.ts'
 import { type RunRoutesOptions, runRoutes } from './runs.ts'
 
 export interface AppOptions extends RunRoutesOptions {
   /** Why the node is not ready; empty when it is. */
   unready(): string[]
+  tree(): TreeNode
 }
 
 export function httpApp(options: AppOptions): Hono {
@@ -19,6 +21,7 @@ export function httpApp(options: AppOptions): Hono {
       { status: reasons.length === 0 ? 200 : 503 },
     )
   })
+  app.get('/v1/tree', () => Response.json(options.tree()))
   app.route('/', runRoutes(options))
   app.notFound(({ req: { method, path } }) => {
     const allowed = ['GET', 'POST'].filter((other) => app.router.match(other, path)[0].length > 0)

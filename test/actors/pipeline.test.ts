@@ -7,6 +7,7 @@ import type { ResultLine } from '../../actors/result.ts'
 import type { AcceptedTask } from '../../actors/task.ts'
 import { workersSupervisor } from '../../actors/workers.ts'
 import type { Counts, Outcome } from '../../machines/outcome.ts'
+import { defaultPolicy } from '../../machines/supervision.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import { type Random, seededRandom } from '../kit/random.ts'
 import { beginDispatcher, countTo, sourceOf } from './feed.ts'
@@ -114,7 +115,7 @@ function beginAll(steady: World, random: Random) {
       poisonKills: 2,
       drain: new AbortController().signal,
       graceMs: () => 1000,
-      policy: { intensity: 3, windowMs: 10_000, backoff, ...timeouts },
+      policy: { ...defaultPolicy, intensity: 3, windowMs: 10_000, backoff, ...timeouts },
     }),
   )
   const collectors = steady.begin(

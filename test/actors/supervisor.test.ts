@@ -10,11 +10,12 @@ import {
   supervisor,
 } from '../../actors/supervisor.ts'
 import { type Owned, serviceMachine } from '../../machines/service.ts'
-import type { SupervisorPolicy } from '../../machines/supervisor.ts'
+import { defaultPolicy, type SupervisorPolicy } from '../../machines/supervision.ts'
 import { type TestClock, testClock } from '../kit/clock.ts'
 import { type Begun, memoryWorld, type World } from './world.ts'
 
 const policy: SupervisorPolicy = {
+  ...defaultPolicy,
   intensity: 3,
   windowMs: 30_000,
   backoff: { baseMs: 200, capMs: 30_000, jitter: 0.2 },

@@ -1,14 +1,12 @@
 /** A supervisor's machine with children that do what a test says. */
 import { expect } from 'bun:test'
 import { createActor } from 'xstate'
-import {
-  type SupervisorEvent,
-  type SupervisorPolicy,
-  supervisorMachine,
-} from '../../machines/supervisor.ts'
+import { type ChildPlan, defaultPolicy, type SupervisorPolicy } from '../../machines/supervision.ts'
+import { type SupervisorEvent, supervisorMachine } from '../../machines/supervisor.ts'
 import { testClock } from '../kit/clock.ts'
 
 export const policy: SupervisorPolicy = {
+  ...defaultPolicy,
   intensity: 2,
   windowMs: 10_000,
   backoff: { baseMs: 200, capMs: 2000, jitter: 0.2 },
@@ -17,13 +15,22 @@ export const policy: SupervisorPolicy = {
   stopTimeoutMs: 500,
 }
 
+/** A permanent child, unless it is said otherwise. */
+export function planned(id: string, over: Partial<ChildPlan> = {}): ChildPlan {
+  return { id, restart: 'permanent', significant: false, stopTimeoutMs: 500, ...over }
+}
+
 /** Begins a supervisor, on a clock that the test moves. */
-export function begin(children: readonly string[], over: Partial<SupervisorPolicy> = {}) {
+export function begin(
+  children: readonly (string | ChildPlan)[],
+  over: Partial<SupervisorPolicy> = {},
+) {
   const clock = testClock()
   const alive = new Map<string, number>()
   const started: string[] = []
   const asked: string[] = []
   const reports: { id: string; restartInMs: number | undefined; at: number }[] = []
+  const refused: string[] = []
   const errors: unknown[] = []
   const actor = createActor(
     supervisorMachine.provide({
@@ -48,13 +55,20 @@ export function begin(children: readonly string[], over: Partial<SupervisorPolic
           const { id, incarnation } = event
           self.send(failed(id, incarnation, event.type))
         },
+        refuseChild: (_, { id }) => {
+          refused.push(id)
+        },
         reportFailure: (_, { id, restartInMs }) => {
           reports.push({ id, restartInMs, at: clock.monotonic() })
         },
       },
     }),
     {
-      input: { name: 'root', policy: { ...policy, ...over }, children },
+      input: {
+        name: 'root',
+        policy: { ...policy, ...over },
+        children: children.map((child) => (typeof child === 'string' ? planned(child) : child)),
+      },
       clock: clock.timers,
     },
   )
@@ -69,6 +83,7 @@ export function begin(children: readonly string[], over: Partial<SupervisorPolic
     alive,
     started,
     asked,
+    refused,
     reports,
     errors,
     child: (id: string) => actor.getSnapshot().context.children.find((child) => child.id === id),

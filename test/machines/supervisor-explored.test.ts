@@ -2,7 +2,7 @@ import { describe, expect, test } from 'bun:test'
 import { array, assert, constantFrom, integer, property, record } from 'fast-check'
 import { supervisorMachine } from '../../machines/supervisor.ts'
 import { type Exploration, explore } from '../kit/explore.ts'
-import { begin, policy, type Supervised } from './supervised.ts'
+import { begin, planned, policy, type Supervised } from './supervised.ts'
 
 describe('supervisor machine, explored', () => {
   const words = (id: string, incarnation: number) => [
@@ -14,10 +14,14 @@ describe('supervisor machine, explored', () => {
   ]
   const exploreWith = (children: readonly string[]): Exploration =>
     explore(supervisorMachine, {
-      input: { name: 'root', policy: { ...policy, intensity: 1 }, children },
+      input: {
+        name: 'root',
+        policy: { ...policy, intensity: 1 },
+        children: children.map((id) => planned(id)),
+      },
       events: [
         { type: 'stop' },
-        { type: 'child.add', id: 'b' },
+        { type: 'child.add', child: planned('b') },
         { type: 'xstate.error.actor.a:1' },
         ...['a', 'b'].flatMap((id) => [1, 2].flatMap((incarnation) => words(id, incarnation))),
       ],
@@ -82,7 +86,7 @@ function play(it: Supervised, all: readonly { verb: string; id: string; ms: numb
     else if (verb === 'crash') it.crash(id)
     else if (verb === 'end') it.end(id)
     else if (verb === 'pass') it.clock.advance(ms)
-    else if (verb === 'add') it.actor.send({ type: 'child.add', id })
+    else if (verb === 'add') it.actor.send({ type: 'child.add', child: planned(id) })
     else staleWords(it, id)
     // An actor that has failed shows the snapshot before.
     if (it.actor.getSnapshot().status === 'error') return

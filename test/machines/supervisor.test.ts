@@ -4,8 +4,8 @@ import {
   isLimitReachable,
   recentFailures,
   type SupervisorPolicy,
-} from '../../machines/supervisor.ts'
-import { allReady, begin, policy } from './supervised.ts'
+} from '../../machines/supervision.ts'
+import { allReady, begin, planned, policy } from './supervised.ts'
 
 describe('supervisor machine', () => {
   test('children start one after the other, each when the one before is ready', () => {
@@ -154,11 +154,11 @@ describe('supervisor machine', () => {
 
   test('a child that is added is started at once, or in its turn', () => {
     const it = begin(['a', 'b'])
-    it.actor.send({ type: 'child.add', id: 'c' })
+    it.actor.send({ type: 'child.add', child: planned('c') })
     expect(it.started).toEqual(['a:1'])
     allReady(it, ['a', 'b', 'c'])
-    it.actor.send({ type: 'child.add', id: 'd' })
-    it.actor.send({ type: 'child.add', id: 'd' })
+    it.actor.send({ type: 'child.add', child: planned('d') })
+    it.actor.send({ type: 'child.add', child: planned('d') })
     expect(it.started).toEqual(['a:1', 'b:1', 'c:1', 'd:1'])
     it.actor.send({ type: 'stop' })
     for (const id of ['d', 'c', 'b', 'a']) it.end(id)

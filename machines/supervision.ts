@@ -1,0 +1,156 @@
+/**
+ * The rules of supervision, as data and arithmetic: OTP's strategies and restart types, a limit of
+ * failures in a sliding window, and what the class of a fault means for it.
+ */
+import { type BackoffPolicy, backoffMs } from './backoff.ts'
+
+/**
+ * Who is restarted with a child that fails: it alone, all, or it and those started after it.
+ * `dynamic`: it alone, and children come and go.
+ */
+export type Strategy = 'one_for_one' | 'one_for_all' | 'rest_for_one' | 'dynamic'
+
+/** `permanent`: always; `transient`: only when it failed; `temporary`: never. */
+export type Restart = 'permanent' | 'transient' | 'temporary'
+
+/** When the supervisor ends of itself: when one, or the last, of its significant children has. */
+export type AutoShutdown = 'never' | 'any_significant' | 'all_significant'
+
+/**
+ * What kind of fault it was. `bug`: restart, and count it. `dependency` (something it stands on is
+ * away) and `poison` (one message did it): restart without counting. `fenced`: somebody else is in
+ * charge now, never restart it here. `fatal`: restarting cannot help, give up.
+ */
+export type Fault = 'bug' | 'dependency' | 'poison' | 'fenced' | 'fatal'
+
+export interface SupervisorPolicy {
+  strategy: Strategy
+  /** Failures allowed in the window; one more ends the supervisor. */
+  intensity: number
+  windowMs: number
+  backoff: BackoffPolicy
+  /** A child that ran this long without failing starts its back-off anew. */
+  stableMs: number
+  startTimeoutMs: number
+  /** For children that do not say otherwise. */
+  stopTimeoutMs: number
+  autoShutdown: AutoShutdown
+  /** Of a dynamic supervisor. */
+  childrenMax: number
+}
+
+/** What is right for most; the root of a tree wants a smaller intensity. */
+export const defaultPolicy: SupervisorPolicy = {
+  strategy: 'one_for_one',
+  intensity: 5,
+  windowMs: 30_000,
+  backoff: { baseMs: 200, capMs: 30_000, jitter: 0.2 },
+  stableMs: 30_000,
+  startTimeoutMs: 10_000,
+  stopTimeoutMs: 5000,
+  autoShutdown: 'never',
+  childrenMax: 100,
+}
+
+/** A child as its supervisor has to know it. */
+export interface ChildPlan {
+  id: string
+  restart: Restart
+  significant: boolean
+  /** Time it has to stop; 0 takes it out at once, Infinity waits. */
+  stopTimeoutMs: number
+}
+
+/** What is wrong with a specification, or undefined. */
+export interface Flaw {
+  /** The child it is about, when it is about one. */
+  child?: string
+  field: string
+  message: string
+}
+
+/** Failures that still count at `at`. */
+export function recentFailures(
+  failures: readonly number[],
+  policy: SupervisorPolicy,
+  at: number,
+): number[] {
+  return failures.filter((failure) => at - failure < policy.windowMs)
+}
+
+/**
+ * Whether a child that fails as soon as it is started ever uses up the intensity. With long waits
+ * its failures may leave the window as fast as they come, and it would crash for ever.
+ */
+export function isLimitReachable({ intensity, windowMs, backoff }: SupervisorPolicy): boolean {
+  // Waits only grow, so the first ones lie closest together; jitter may stretch each.
+  let ms = 0
+  for (let retry = 1; retry <= intensity; retry += 1) ms += backoffMs(backoff, retry, 1)
+  return ms < windowMs
+}
+
+/** The first thing that makes a specification unusable. */
+export function flawOf(policy: SupervisorPolicy, children: readonly ChildPlan[]): Flaw | undefined {
+  return flawOfPolicy(policy) ?? flawOfChildren(policy, children)
+}
+
+const strategies: readonly string[] = ['one_for_one', 'one_for_all', 'rest_for_one', 'dynamic']
+const restarts: readonly string[] = ['permanent', 'transient', 'temporary']
+
+function flawOfPolicy(policy: SupervisorPolicy): Flaw | undefined {
+  if (!strategies.includes(policy.strategy)) {
+    const message = `expected one of ${strategies.join(', ')}, got "${policy.strategy}"`
+    return { field: 'strategy', message }
+  }
+  const numbers = {
+    intensity: policy.intensity,
+    windowMs: policy.windowMs,
+    startTimeoutMs: policy.startTimeoutMs,
+    childrenMax: policy.childrenMax,
+  }
+  for (const [field, value] of Object.entries(numbers)) {
+    if (!(value > 0)) return { field, message: `expected more than 0, got ${value}` }
+  }
+  if (!isLimitReachable(policy)) {
+    const { intensity, windowMs, backoff } = policy
+    const waits = `${intensity} back-offs from ${backoff.baseMs} ms`
+    const got = 'more: a child would crash for ever; widen the window or shorten the back-off'
+    return {
+      field: 'windowMs',
+      message: `expected ${waits} to fit into ${windowMs} ms, got ${got}`,
+    }
+  }
+  return undefined
+}
+
+function flawOfChildren(
+  policy: SupervisorPolicy,
+  children: readonly ChildPlan[],
+): Flaw | undefined {
+  const seen = new Set<string>()
+  for (const { id, restart, significant, stopTimeoutMs } of children) {
+    if (seen.has(id)) return { child: id, field: 'id', message: 'expected an id of its own' }
+    seen.add(id)
+    if (!restarts.includes(restart)) {
+      const message = `expected one of ${restarts.join(', ')}, got "${restart}"`
+      return { child: id, field: 'restart', message }
+    }
+    if (!(stopTimeoutMs >= 0)) {
+      const message = `expected 0 or more ms, got ${stopTimeoutMs}`
+      return { child: id, field: 'stopTimeoutMs', message }
+    }
+    if (significant && restart === 'permanent') {
+      const message = 'expected a transient or temporary child: a permanent one never ends'
+      return { child: id, field: 'significant', message }
+    }
+    if (significant && policy.autoShutdown === 'never') {
+      const message = 'expected a supervisor with autoShutdown, got one with "never"'
+      return { child: id, field: 'significant', message }
+    }
+  }
+  if (children.length > policy.childrenMax) {
+    const message = `expected at most ${policy.childrenMax} children, got ${children.length}`
+    return { field: 'childrenMax', message }
+  }
+  return undefined
+}
