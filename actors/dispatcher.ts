@@ -199,7 +199,7 @@ class Life {
   async submit(submission: Submission): Promise<Submitted> {
     const leftover = await this.#finishedLeftover(submission)
     if (leftover !== undefined) return { run: leftover, resumed: true }
-    this.#refuseWhenFull(submission)
+    if (!this.#isLiveContent(submission.content)) this.#refuseWhenFull(submission)
     await this.#options.paces.load()
     const { accounting, clock, driver, newRunId } = this.#options
     const opened = await accounting.open({
@@ -255,6 +255,12 @@ class Life {
     return progress.run
   }
 
+  /** It adds nothing to a run that is live already. */
+  #isLiveContent(content: string | undefined): boolean {
+    if (content === undefined) return false
+    return [...this.runs.values()].some((live) => live.content === content)
+  }
+
   #refuseWhenFull({ tasks }: Submission): void {
     const { runsMax, spoolMax, whenFull } = this.#options
     if (this.runs.size >= runsMax) {
@@ -278,6 +284,7 @@ class Life {
       dispatched: progress.accepted - progress.spooled,
       done: run.total - run.counts.pending,
       taken: Promise.withResolvers<void>(),
+      ...(progress.content === undefined ? {} : { content: progress.content }),
       ...(source === undefined ? {} : { source: this.#until(source) }),
     }
     live.taken.promise.catch(() => undefined)

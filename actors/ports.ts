@@ -119,7 +119,7 @@ export interface Run {
 /** A run and how far its intake and dispatch have come. */
 export interface RunProgress {
   run: Run
-  /** Lines of the source that are durably dealt with (accepted, rejected or blank). */
+  /** Lines of the source, blank ones left out, that are durably accepted or rejected. */
   lines: number
   /** Tasks accepted so far; the next task gets this seq. */
   accepted: number

@@ -55,6 +55,8 @@ export interface LiveRun {
   /** Tasks with a final outcome, as last heard. */
   done: number
   source?: Source
+  /** Hash of the source's lines, where it was known beforehand. */
+  content?: string
   /** Settles when the source has been taken to its end, or broke off. */
   taken: PromiseWithResolvers<void>
 }
@@ -101,6 +103,7 @@ async function takeSource(
   const { accounting, clock } = options
   for await (const piece of live.source(live.lines)) {
     if (signal.aborted) return
+    if (piece.lines === live.lines) continue
     const numbered = await numberTasks(accounting, live.id, live.accepted, piece.read)
     const envelopes = pack(live.id, numbered.items, clock.now(), options.pack)
     const direct = await sendDirectly(options, live, envelopes)

@@ -10,13 +10,13 @@ export type SourceLine = { line: number; bytes: number } & (
 
 /** What one look at the source brought. */
 export interface SourcePiece {
-  /** Lines seen so far, blank ones included. */
+  /** Lines seen so far, blank ones left out. */
   lines: number
   /** The lines that are not blank, in order. */
   read: readonly SourceLine[]
 }
 
-/** Starts reading after so many lines. */
+/** Starts reading after so many lines that are not blank. */
 export type Source = (afterLine: number) => AsyncIterable<SourcePiece>
 
 export interface Numbered {

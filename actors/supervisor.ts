@@ -56,7 +56,8 @@ export function planOf(child: Omit<NamedChild, 'spec'>, policy: SupervisorPolicy
 /** What kind of fault an error is. */
 export function faultOf(error: unknown): Fault {
   if (error instanceof MusterError && error.fault !== undefined) return error.fault
-  return error instanceof UnavailableError ? 'dependency' : 'bug'
+  // A supervisor whose start failed for want of something would want for it again.
+  return rootCause(error) instanceof UnavailableError ? 'dependency' : 'bug'
 }
 
 /**
@@ -79,7 +80,21 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
   const logic = supervisorMachine.provide({
     actions: {
       startChild: assign(({ spawn, self }, { id, incarnation }) => {
-        const spec = specOf(id, self)
+        const fail = (cause: unknown) => {
+          const at = clock.monotonic()
+          const { message } = describeError(cause)
+          const fault = faultOf(cause)
+          const word = { id, incarnation, message, fault, cause, at, random: random() }
+          self.send({ type: 'child.failed', ...word })
+        }
+        let spec: ChildSpec
+        try {
+          spec = specOf(id, self)
+        } catch (error) {
+          // Thrown from here it would end the supervisor, and leave its children without one.
+          fail(error)
+          return {}
+        }
         const child = spawn(spec.logic, {
           id: childName(id, incarnation),
           input: spec.input,
@@ -91,19 +106,7 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
             ready = true
             self.send({ type: 'child.ready', id, incarnation })
           },
-          error: (cause: unknown) => {
-            const { message } = describeError(cause)
-            const at = clock.monotonic()
-            self.send({
-              type: 'child.failed',
-              id,
-              incarnation,
-              message,
-              cause,
-              at,
-              random: random(),
-            })
-          },
+          error: fail,
           complete: () => self.send({ type: 'child.ended', id, incarnation }),
         })
         return {}
@@ -122,12 +125,9 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
         const at = clock.monotonic()
         self.send({ type: 'child.failed', id, incarnation, message, at, random: random() })
       },
-      refuseChild: (_, { id }) => {
-        const { childrenMax } = policy
-        log.error(
-          { path: `${options.id}/${id}`, childrenMax },
-          'there is no place for one more child',
-        )
+      refuseChild: (_, { id, flaw }) => {
+        const error = new SpecificationError(options.id, flaw)
+        log.error({ path: `${options.id}/${id}`, error: error.message }, 'a child was not taken')
       },
       reportFailure: (_, { id, message, restartInMs }) => {
         const path = `${options.id}/${id}`

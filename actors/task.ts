@@ -10,6 +10,12 @@ const priorities = ['critical', 'high', 'normal', 'low'] as const satisfies Prio
 const countingNumber = z.int().min(1)
 const name = z.string().min(1).max(512)
 
+/** How `retryOn` and `neverOn` name what went wrong. */
+const failureClass = z.string().regex(/^(exit:\d{1,3}|code:\S{1,100}|timeout|unreached)$/, {
+  error: (issue) =>
+    `expected exit:N, code:NAME, timeout or unreached, got ${JSON.stringify(issue.input)}`,
+})
+
 /** Every field of a task line but `input`, which belongs to its kind. */
 export const taskLine = z.strictObject({
   kind: name,
@@ -28,8 +34,8 @@ export const taskLine = z.strictObject({
   select: z.record(z.string(), z.string()).optional(),
   dedupeKey: name.optional(),
   dedupeTtlMs: countingNumber.optional(),
-  retryOn: z.array(z.string()).optional(),
-  neverOn: z.array(z.string()).optional(),
+  retryOn: z.array(failureClass).optional(),
+  neverOn: z.array(failureClass).optional(),
   labels: z.record(z.string(), z.string()).optional(),
 })
 

@@ -85,9 +85,14 @@ export function recentFailures(
 export function isLimitReachable({ intensity, windowMs, backoff }: SupervisorPolicy): boolean {
   // Waits only grow, so the first ones lie closest together; jitter may stretch each.
   let ms = 0
-  for (let retry = 1; retry <= intensity; retry += 1) ms += backoffMs(backoff, retry, 1)
-  return ms < windowMs
+  for (let retry = 1; retry <= Math.min(intensity, curveEnd); retry += 1) {
+    ms += backoffMs(backoff, retry, 1)
+  }
+  return ms + Math.max(0, intensity - curveEnd) * backoffMs(backoff, curveEnd, 1) < windowMs
 }
+
+/** From this retry on all waits are the same. */
+const curveEnd = 31
 
 /** The first thing that makes a specification unusable. */
 export function flawOf(policy: SupervisorPolicy, children: readonly ChildPlan[]): Flaw | undefined {
@@ -96,31 +101,72 @@ export function flawOf(policy: SupervisorPolicy, children: readonly ChildPlan[])
 
 const strategies: readonly string[] = ['one_for_one', 'one_for_all', 'rest_for_one', 'dynamic']
 const restarts: readonly string[] = ['permanent', 'transient', 'temporary']
+const autoShutdowns: readonly string[] = ['never', 'any_significant', 'all_significant']
+
+/** A timer that is set for longer goes off at once. */
+const timerMaxMs = 2 ** 31 - 1
 
 function flawOfPolicy(policy: SupervisorPolicy): Flaw | undefined {
-  if (!strategies.includes(policy.strategy)) {
-    const message = `expected one of ${strategies.join(', ')}, got "${policy.strategy}"`
-    return { field: 'strategy', message }
+  const { baseMs, capMs, jitter } = policy.backoff
+  return (
+    flawOfChoice('strategy', policy.strategy, strategies) ??
+    flawOfChoice('autoShutdown', policy.autoShutdown, autoShutdowns) ??
+    flawOfCount('intensity', policy.intensity) ??
+    flawOfCount('childrenMax', policy.childrenMax) ??
+    flawOfNumber('windowMs', policy.windowMs, { above: 0 }) ??
+    flawOfNumber('startTimeoutMs', policy.startTimeoutMs, { above: 0, max: timerMaxMs }) ??
+    flawOfStopTimeout(policy.stopTimeoutMs) ??
+    flawOfNumber('stableMs', policy.stableMs, { min: 0 }) ??
+    flawOfNumber('backoff.jitter', jitter, { min: 0, max: 1 }) ??
+    flawOfNumber('backoff.baseMs', baseMs, { min: 0, max: timerMaxMs / 2 }) ??
+    flawOfNumber('backoff.capMs', capMs, { min: 0, max: timerMaxMs / 2 }) ??
+    flawOfLimit(policy)
+  )
+}
+
+function flawOfLimit(policy: SupervisorPolicy): Flaw | undefined {
+  if (isLimitReachable(policy)) return undefined
+  const { intensity, windowMs, backoff } = policy
+  const waits = `${intensity} back-offs from ${backoff.baseMs} ms`
+  const got = 'more: a child would crash for ever; widen the window or shorten the back-off'
+  return {
+    field: 'windowMs',
+    message: `expected ${waits} to fit into ${windowMs} ms, got ${got}`,
   }
-  const numbers = {
-    intensity: policy.intensity,
-    windowMs: policy.windowMs,
-    startTimeoutMs: policy.startTimeoutMs,
-    childrenMax: policy.childrenMax,
+}
+
+function flawOfChoice(field: string, got: string, choices: readonly string[]): Flaw | undefined {
+  if (choices.includes(got)) return undefined
+  return { field, message: `expected one of ${choices.join(', ')}, got "${got}"` }
+}
+
+function flawOfCount(field: string, got: number): Flaw | undefined {
+  if (Number.isSafeInteger(got) && got > 0) return undefined
+  return { field, message: `expected a whole number of 1 or more, got ${got}` }
+}
+
+interface Range {
+  above?: number
+  min?: number
+  max?: number
+}
+
+function flawOfNumber(field: string, got: number, { above, min, max }: Range): Flaw | undefined {
+  if (above !== undefined && !(got > above)) {
+    return { field, message: `expected more than ${above}, got ${got}` }
   }
-  for (const [field, value] of Object.entries(numbers)) {
-    if (!(value > 0)) return { field, message: `expected more than 0, got ${value}` }
+  if (min !== undefined && !(got >= min)) {
+    return { field, message: `expected ${min} or more, got ${got}` }
   }
-  if (!isLimitReachable(policy)) {
-    const { intensity, windowMs, backoff } = policy
-    const waits = `${intensity} back-offs from ${backoff.baseMs} ms`
-    const got = 'more: a child would crash for ever; widen the window or shorten the back-off'
-    return {
-      field: 'windowMs',
-      message: `expected ${waits} to fit into ${windowMs} ms, got ${got}`,
-    }
+  if (max !== undefined && !(got <= max)) {
+    return { field, message: `expected at most ${Math.floor(max)}, got ${got}` }
   }
   return undefined
+}
+
+function flawOfStopTimeout(got: number): Flaw | undefined {
+  if (got === Number.POSITIVE_INFINITY) return undefined
+  return flawOfNumber('stopTimeoutMs', got, { min: 0, max: timerMaxMs })
 }
 
 function flawOfChildren(
@@ -129,16 +175,12 @@ function flawOfChildren(
 ): Flaw | undefined {
   const seen = new Set<string>()
   for (const { id, restart, significant, stopTimeoutMs } of children) {
-    if (seen.has(id)) return { child: id, field: 'id', message: 'expected an id of its own' }
+    if (seen.has(id)) {
+      return { child: id, field: 'id', message: `expected an id of its own, got "${id}" twice` }
+    }
     seen.add(id)
-    if (!restarts.includes(restart)) {
-      const message = `expected one of ${restarts.join(', ')}, got "${restart}"`
-      return { child: id, field: 'restart', message }
-    }
-    if (!(stopTimeoutMs >= 0)) {
-      const message = `expected 0 or more ms, got ${stopTimeoutMs}`
-      return { child: id, field: 'stopTimeoutMs', message }
-    }
+    const flaw = flawOfChoice('restart', restart, restarts) ?? flawOfStopTimeout(stopTimeoutMs)
+    if (flaw !== undefined) return { child: id, ...flaw }
     if (significant && restart === 'permanent') {
       const message = 'expected a transient or temporary child: a permanent one never ends'
       return { child: id, field: 'significant', message }

@@ -34,12 +34,12 @@ export function ndjsonSource(
   return async function* (afterLine) {
     const splitter = new LineSplitter()
     for await (const lines of linger(splitter, stream, lingerMs)) {
-      if (splitter.lines <= afterLine) continue
       const read: SourceLine[] = []
       for (const line of lines) {
-        if (line.number > afterLine) read.push(readLine(line, kinds))
+        if (line.place > afterLine) read.push(readLine(line, kinds))
       }
-      const piece: SourcePiece = { lines: splitter.lines, read }
+      // Also with nothing in it, so that whoever reads gets a chance to stop.
+      const piece: SourcePiece = { lines: Math.max(splitter.filled, afterLine), read }
       yield piece
     }
   }
@@ -58,8 +58,10 @@ export function listSource(tasks: readonly unknown[], kinds: Kinds): Source {
 }
 
 interface RawLine {
-  /** From 1. */
+  /** From 1, blank lines included: for people. */
   number: number
+  /** From 1, blank lines left out, as in the hash of the content: for going on with a run. */
+  place: number
   bytes: number
   text?: string
   /** Why there is no text. */
@@ -68,8 +70,9 @@ interface RawLine {
 
 /** Cuts bytes into lines that are not blank. */
 class LineSplitter {
-  /** Lines seen, blank ones included. */
+  /** Lines seen, blank ones included, and those that are not blank. */
   lines = 0
+  filled = 0
   readonly #decoder = new TextDecoder('utf-8', { fatal: true })
   /** An unfinished line, with room to grow. */
   #rest = new Uint8Array()
@@ -117,17 +120,22 @@ class LineSplitter {
     this.#restBytes = 0
     if (bytes > lineBytesMax) {
       const problem = `expected a line of at most ${lineBytesMax} bytes, got ${bytes}`
-      found.push({ number: this.lines, bytes, problem })
+      this.#found(found, { bytes, problem })
       return
     }
     try {
       const whole = rest.length === 0 ? tail : Buffer.concat([rest, tail])
       const text = this.#decoder.decode(whole)
-      if (text.trim() !== '') found.push({ number: this.lines, bytes, text })
+      if (text.trim() !== '') this.#found(found, { bytes, text })
     } catch {
       // The decoder says no more than that it is not.
-      found.push({ number: this.lines, bytes, problem: 'expected UTF-8, got other bytes' })
+      this.#found(found, { bytes, problem: 'expected UTF-8, got other bytes' })
     }
+  }
+
+  #found(found: RawLine[], line: Omit<RawLine, 'number' | 'place'>): void {
+    this.filled += 1
+    found.push({ number: this.lines, place: this.filled, ...line })
   }
 }
 

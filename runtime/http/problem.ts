@@ -36,8 +36,15 @@ export function problem(
   )
 }
 
+/** Redis is there and refuses: its disk or memory is full, or it is not the one to write to. */
+const redisRefusal = /^(MISCONF|OOM|READONLY|LOADING|MASTERDOWN|NOREPLICAS)\b/
+
 export function problemOf(error: unknown): Response {
   const { code, message } = describeError(error)
+  if (error instanceof Error && error.name === 'ReplyError' && redisRefusal.test(message)) {
+    const headers = { 'retry-after': '2' }
+    return problem(503, 'REDIS_REFUSES', `Redis refuses to work now: ${message}`, headers)
+  }
   if (error instanceof NotAcceptingError) {
     const retryAfter = String(Math.max(1, Math.ceil(error.retryAfterMs / 1000)))
     return problem(error.reason === 'full' ? 429 : 503, code, message, {

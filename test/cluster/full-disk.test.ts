@@ -48,7 +48,7 @@ describe('a full disk', () => {
         writeFileSync(tasks, '{"kind":"noop"}\n'.repeat(total))
         const filler = join(dataDir, 'filler')
         const { bavail, bsize } = statfsSync(dataDir)
-        writeFileSync(filler, Buffer.alloc(bavail * bsize - 4 * mebibyte))
+        writeFileSync(filler, Buffer.alloc(bavail * bsize - 3 * mebibyte))
         const words = ['run', tasks, '--json', '--timeout', '20s']
 
         const first = await muster(words, { dataDir })

@@ -1,7 +1,12 @@
 /** A supervisor's machine with children that do what a test says. */
 import { expect } from 'bun:test'
 import { createActor } from 'xstate'
-import { type ChildPlan, defaultPolicy, type SupervisorPolicy } from '../../machines/supervision.ts'
+import {
+  type ChildPlan,
+  defaultPolicy,
+  type Fault,
+  type SupervisorPolicy,
+} from '../../machines/supervision.ts'
 import { type SupervisorEvent, supervisorMachine } from '../../machines/supervisor.ts'
 import { testClock } from '../kit/clock.ts'
 
@@ -28,8 +33,10 @@ export function begin(
   const clock = testClock()
   const alive = new Map<string, number>()
   const started: string[] = []
+  const lives = new Set<string>()
   const asked: string[] = []
   const reports: { id: string; restartInMs: number | undefined; at: number }[] = []
+  const removed: string[] = []
   const refused: string[] = []
   const errors: unknown[] = []
   const actor = createActor(
@@ -38,6 +45,9 @@ export function begin(
         startChild: (_, { id, incarnation }) => {
           expect(alive.has(id)).toBe(false)
           alive.set(id, incarnation)
+          // No two lives ever bear the same name: a late word could not be told from a present one.
+          expect(lives.has(`${id}:${incarnation}`)).toBe(false)
+          lives.add(`${id}:${incarnation}`)
           started.push(`${id}:${incarnation}`)
         },
         askChildToStop: (_, { id }) => {
@@ -47,6 +57,7 @@ export function begin(
         removeChild: (_, { id, incarnation }) => {
           if (alive.get(id) !== incarnation) return
           alive.delete(id)
+          removed.push(id)
           // Whoever watches a child hears of its end, also of one that it made end itself.
           actor.send({ type: 'child.ended', id, incarnation })
         },
@@ -72,9 +83,20 @@ export function begin(
       clock: clock.timers,
     },
   )
-  const failed = (id: string, incarnation: number, message = 'boom'): SupervisorEvent => {
-    return { type: 'child.failed', id, incarnation, message, at: clock.monotonic(), random: 0.5 }
-  }
+  const failed = (
+    id: string,
+    incarnation: number,
+    message = 'boom',
+    fault?: Fault,
+  ): SupervisorEvent => ({
+    type: 'child.failed',
+    id,
+    incarnation,
+    message,
+    at: clock.monotonic(),
+    random: 0.5,
+    ...(fault === undefined ? {} : { fault }),
+  })
   actor.subscribe({ error: (error) => errors.push(error) })
   actor.start()
   return {
@@ -83,20 +105,32 @@ export function begin(
     alive,
     started,
     asked,
+    /** Taken out while they were alive. */
+    removed,
     refused,
     reports,
     errors,
     child: (id: string) => actor.getSnapshot().context.children.find((child) => child.id === id),
     state: () => actor.getSnapshot().value,
+    /** Of every child that its supervisor knows. */
+    statuses: () =>
+      Object.fromEntries(
+        actor.getSnapshot().context.children.map(({ id, status }) => [id, String(status)]),
+      ),
+    add: (id: string, over: Partial<ChildPlan> = {}) => {
+      actor.send({ type: 'child.add', child: planned(id, over) })
+    },
+    remove: (id: string) => actor.send({ type: 'child.remove', id }),
+    stop: () => actor.send({ type: 'stop' }),
     ready(id: string) {
       const incarnation = alive.get(id)
       if (incarnation !== undefined) actor.send({ type: 'child.ready', id, incarnation })
     },
-    crash(id: string) {
+    crash(id: string, fault?: Fault) {
       const incarnation = alive.get(id)
       if (incarnation === undefined) return
       alive.delete(id)
-      actor.send(failed(id, incarnation))
+      actor.send(failed(id, incarnation, 'boom', fault))
     },
     end(id: string) {
       const incarnation = alive.get(id)

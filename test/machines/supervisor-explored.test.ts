@@ -1,41 +1,104 @@
 import { describe, expect, test } from 'bun:test'
-import { array, assert, constantFrom, integer, property, record } from 'fast-check'
-import { supervisorMachine } from '../../machines/supervisor.ts'
-import { type Exploration, explore } from '../kit/explore.ts'
-import { begin, planned, policy, type Supervised } from './supervised.ts'
+import type { AnyMachineSnapshot } from 'xstate'
+import type { ChildPlan, SupervisorPolicy } from '../../machines/supervision.ts'
+import { type Child, supervisorMachine } from '../../machines/supervisor.ts'
+import { isAlive } from '../../machines/supervisor-steps.ts'
+import { explore } from '../kit/explore.ts'
+import { planned, policy } from './supervised.ts'
+
+const words = (id: string, incarnation: number) => [
+  { type: 'child.ready', id, incarnation },
+  { type: 'child.ended', id, incarnation },
+  ...['bug', 'dependency', 'fenced', 'fatal'].map((fault) => {
+    return { type: 'child.failed', id, incarnation, message: 'boom', fault, at: 0, random: 0.5 }
+  }),
+  { type: 'child.due', id, incarnation },
+  { type: 'child.late', id, incarnation },
+]
+
+/** Longer lives tell nothing new. */
+const livesMax = 2
+
+const childrenOf = ({ context }: AnyMachineSnapshot) => context['children'] as readonly Child[]
+
+function exploreWith(children: readonly ChildPlan[], over: Partial<SupervisorPolicy> = {}) {
+  return explore(supervisorMachine, {
+    input: {
+      name: 'root',
+      policy: { ...policy, intensity: 1, childrenMax: 2, ...over },
+      children,
+    },
+    events: [
+      { type: 'stop' },
+      { type: 'round.due' },
+      { type: 'xstate.error.actor.a:1' },
+      { type: 'child.add', child: planned('b', { restart: 'temporary' }) },
+      { type: 'child.add', child: planned('c') },
+      { type: 'child.remove', id: 'a' },
+      { type: 'child.remove', id: 'b' },
+      ...['a', 'b'].flatMap((id) => [1, livesMax].flatMap((life) => words(id, life))),
+      ...[1, livesMax].map((incarnation) => ({ type: 'child.ended', id: 'c', incarnation })),
+    ],
+    keyOf: ({ value, context }) =>
+      JSON.stringify([
+        value,
+        (context['children'] as readonly Child[]).map((child) => [
+          child.id,
+          child.status,
+          child.incarnation,
+          child.doomed,
+          child.fenced,
+          child.restart,
+        ]),
+        context['failures'],
+        context['roundIsDue'],
+        context['goneIncarnation'],
+        context['verdict'],
+      ]),
+    isBeyond: (snapshot) => childrenOf(snapshot).some(({ incarnation }) => incarnation > livesMax),
+  })
+}
+
+const a = planned('a')
+const b = planned('b')
+const ending = planned('a', { restart: 'transient', significant: true })
+const passing = planned('b', { restart: 'temporary', significant: true })
+const explorations = [
+  exploreWith([]),
+  exploreWith([a]),
+  exploreWith([a, b]),
+  exploreWith([a, b], { strategy: 'one_for_all' }),
+  exploreWith([a, b], { strategy: 'rest_for_one' }),
+  exploreWith([a], { strategy: 'dynamic' }),
+  exploreWith([ending, passing], { autoShutdown: 'any_significant' }),
+  exploreWith([ending, b], { autoShutdown: 'all_significant', strategy: 'one_for_all' }),
+  exploreWith([passing, a], { autoShutdown: 'any_significant', strategy: 'one_for_all' }),
+]
+const snapshots = explorations.flatMap((one) => one.snapshots)
+const steps = explorations.flatMap((one) => one.steps)
+const [first] = explorations as [(typeof explorations)[0], ...typeof explorations]
 
 describe('supervisor machine, explored', () => {
-  const words = (id: string, incarnation: number) => [
-    { type: 'child.ready', id, incarnation },
-    { type: 'child.ended', id, incarnation },
-    { type: 'child.failed', id, incarnation, message: 'boom', at: 0, random: 0.5 },
-    { type: 'child.due', id, incarnation },
-    { type: 'child.late', id, incarnation },
-  ]
-  const exploreWith = (children: readonly string[]): Exploration =>
-    explore(supervisorMachine, {
-      input: {
-        name: 'root',
-        policy: { ...policy, intensity: 1 },
-        children: children.map((id) => planned(id)),
-      },
-      events: [
-        { type: 'stop' },
-        { type: 'child.add', child: planned('b') },
-        { type: 'xstate.error.actor.a:1' },
-        ...['a', 'b'].flatMap((id) => [1, 2].flatMap((incarnation) => words(id, incarnation))),
-      ],
-      keyOf: ({ value, context }) =>
-        JSON.stringify([value, context['children'], context['failures'], context['verdict']]),
-    })
-  const explorations = [exploreWith(['a', 'b']), exploreWith(['a']), exploreWith([])]
-
   test('every state is reached and every transition taken', () => {
-    const [all] = explorations as [Exploration, ...Exploration[]]
-    expect(new Set(all.reached)).toEqual(new Set(all.declared))
+    expect(new Set(explorations.flatMap((one) => one.reached))).toEqual(new Set(first.declared))
     expect(new Set(explorations.flatMap((one) => one.takenTransitions))).toEqual(
-      new Set(all.declaredTransitions),
+      new Set(first.declaredTransitions),
     )
+  })
+
+  test('every branch of a transition is taken', () => {
+    const taken = new Set(
+      steps.flatMap(({ from, event }) => supervisorMachine.getTransitionData(from as never, event)),
+    )
+    const nodes = [supervisorMachine.root, ...Object.values(supervisorMachine.states)]
+    const untaken = nodes.flatMap((node) =>
+      [...node.transitions].flatMap(([event, branches]) =>
+        branches.flatMap((branch, index) =>
+          taken.has(branch as never) ? [] : [`${node.key} ${event} ${index}`],
+        ),
+      ),
+    )
+    expect(untaken).toEqual([])
   })
 
   test('every state leads to an end: stopped, or failed', () => {
@@ -44,106 +107,50 @@ describe('supervisor machine, explored', () => {
     }
   })
 
-  test('no child is alive in the end, and all are ready or restarting while it runs', () => {
-    for (const { value, context } of explorations.flatMap((one) => one.snapshots)) {
-      const children = context['children'] as { status: string }[]
-      const statuses = new Set(children.map(({ status }) => status))
-      const allowed: Record<string, string[]> = {
-        running: ['ready', 'starting', 'backingOff'],
-        stopping: ['starting', 'ready', 'stopping', 'stopped'],
-        stopped: ['stopped'],
-        failed: ['stopped'],
-      }
-      const known = allowed[String(value)]
-      if (known !== undefined) expect(known).toEqual(expect.arrayContaining([...statuses]))
+  test('no child is alive in the end, and none waits unless its turn is to come', () => {
+    const allowed: Record<string, readonly string[]> = {
+      starting: ['waiting', 'starting', 'ready', 'stopping', 'stopped'],
+      running: ['ready', 'starting', 'backingOff', 'suspended', 'stopping', 'stopped'],
+      restarting: ['waiting', 'starting', 'ready', 'stopping', 'stopped'],
+      stopping: ['starting', 'ready', 'stopping', 'stopped'],
+      stopped: ['stopped'],
+      failed: ['stopped'],
+    }
+    for (const snapshot of snapshots) {
+      const statuses = new Set<string>(childrenOf(snapshot).map(({ status }) => status))
+      const known = allowed[String(snapshot.value)] ?? []
+      expect(known).toEqual(expect.arrayContaining([...statuses]))
     }
   })
 
   test('children are started, and stopped, one at a time', () => {
-    for (const { value, context } of explorations.flatMap((one) => one.snapshots)) {
-      const children = context['children'] as { status: string }[]
+    for (const snapshot of snapshots) {
+      const children = childrenOf(snapshot)
       const count = (status: string) => children.filter((child) => child.status === status).length
-      if (value === 'starting') expect(count('starting')).toBeLessThanOrEqual(1)
-      expect(count('stopping')).toBeLessThanOrEqual(1)
+      const { strategy } = (snapshot.context as { policy: SupervisorPolicy }).policy
+      if (snapshot.value !== 'running') expect(count('starting')).toBeLessThanOrEqual(1)
+      if (strategy !== 'dynamic') expect(count('stopping')).toBeLessThanOrEqual(1)
     }
   })
-})
 
-const childIds = ['a', 'b', 'c', 'd']
-const moves = array(
-  record({
-    verb: constantFrom('ready', 'ready', 'crash', 'end', 'pass', 'pass', 'add', 'stale'),
-    id: constantFrom(...childIds),
-    ms: integer({ min: 1, max: 4000 }),
-  }),
-  { maxLength: 80 },
-)
-
-function play(it: Supervised, all: readonly { verb: string; id: string; ms: number }[]): void {
-  for (const { verb, id, ms } of all) {
-    if (it.actor.getSnapshot().status !== 'active') return
-    if (verb === 'ready') it.ready(id)
-    else if (verb === 'crash') it.crash(id)
-    else if (verb === 'end') it.end(id)
-    else if (verb === 'pass') it.clock.advance(ms)
-    else if (verb === 'add') it.actor.send({ type: 'child.add', child: planned(id) })
-    else staleWords(it, id)
-    // An actor that has failed shows the snapshot before.
-    if (it.actor.getSnapshot().status === 'error') return
-    const alive = it.actor.getSnapshot().context.children.filter(({ status }) => {
-      return ['starting', 'ready', 'stopping'].includes(status)
-    })
-    expect(alive.map((child) => child.id).toSorted()).toEqual([...it.alive.keys()].toSorted())
-  }
-}
-
-/** What an earlier life still says changes nothing. */
-function staleWords(it: Supervised, id: string): void {
-  const incarnation = (it.child(id)?.incarnation ?? 0) - 1
-  const before = JSON.stringify(it.actor.getSnapshot().context)
-  const value = it.state()
-  for (const type of ['child.ready', 'child.ended', 'child.due', 'child.late'] as const) {
-    it.actor.send({ type, id, incarnation })
-  }
-  it.actor.send(it.failed(id, incarnation))
-  expect([JSON.stringify(it.actor.getSnapshot().context), it.state()]).toEqual([before, value])
-}
-
-describe('supervisor machine, played', () => {
-  test('it never restarts more often within the window than its intensity allows', () => {
-    assert(
-      property(moves, (all) => {
-        const it = begin(['a', 'b', 'c'])
-        play(it, all)
-        const restarts = it.reports.filter(({ restartInMs }) => restartInMs !== undefined)
-        for (const { at } of restarts) {
-          const within = restarts.filter((one) => one.at <= at && at - one.at < policy.windowMs)
-          expect(within.length).toBeLessThanOrEqual(policy.intensity)
-        }
-      }),
-      { numRuns: 300 },
-    )
+  test('whoever is to be stopped is alive, and somebody is being stopped before', () => {
+    for (const snapshot of snapshots) {
+      const doomed = childrenOf(snapshot).filter((child) => child.doomed)
+      expect(doomed.every(isAlive)).toBe(true)
+      if (doomed.length === 0) continue
+      expect(childrenOf(snapshot).some(({ status }) => status === 'stopping')).toBe(true)
+    }
   })
 
-  test('asked to stop, it stops all in reverse order and leaves nothing behind', () => {
-    assert(
-      property(moves, moves, (before, after) => {
-        const it = begin(['a', 'b', 'c'], { intensity: 8 })
-        play(it, before)
-        if (it.actor.getSnapshot().status !== 'active') return
-        const order = it.actor.getSnapshot().context.children.map(({ id }) => id)
-        it.actor.send({ type: 'stop' })
-        play(it, after)
-        it.clock.advance(policy.stopTimeoutMs * (order.length + 1))
-        const { status, context } = it.actor.getSnapshot()
-        expect(status).not.toBe('active')
-        const unstopped = context.children.filter((child) => child.status !== 'stopped')
-        if (status === 'done') expect(unstopped).toEqual([])
-        expect([it.alive.size, it.clock.armed]).toEqual([0, 0])
-        const places = it.asked.map((id) => order.indexOf(id))
-        expect(places).toEqual(places.toSorted((a, b) => b - a))
-      }),
-      { numRuns: 300 },
-    )
+  test('incarnations only grow, and whoever was fenced is not alive', () => {
+    for (const { from, to } of steps) {
+      const before = new Map(childrenOf(from).map((child) => [child.id, child.incarnation]))
+      for (const { id, incarnation } of childrenOf(to)) {
+        expect(incarnation).toBeGreaterThanOrEqual(before.get(id) ?? 0)
+      }
+    }
+    const fenced = snapshots.flatMap((one) => childrenOf(one)).filter((child) => child.fenced)
+    expect(fenced.length).toBeGreaterThan(0)
+    expect(fenced.filter(isAlive)).toEqual([])
   })
 })

@@ -1,10 +1,5 @@
 import { describe, expect, test } from 'bun:test'
-import { assert, constant, integer, property, record } from 'fast-check'
-import {
-  isLimitReachable,
-  recentFailures,
-  type SupervisorPolicy,
-} from '../../machines/supervision.ts'
+import { recentFailures } from '../../machines/supervision.ts'
 import { allReady, begin, planned, policy } from './supervised.ts'
 
 describe('supervisor machine', () => {
@@ -166,43 +161,21 @@ describe('supervisor machine', () => {
   })
 })
 
-describe('the limit of a supervisor', () => {
-  const within = (over: Partial<SupervisorPolicy>) => isLimitReachable({ ...policy, ...over })
-  const backoff = { baseMs: 200, capMs: 30_000, jitter: 0.2 }
-
-  test('is reachable when a crash loop fits into the window', () => {
-    expect(within({ intensity: 5, windowMs: 30_000, backoff })).toBe(true)
-    expect(within({ intensity: 3, windowMs: 60_000, backoff })).toBe(true)
-    expect(within({ intensity: 0, windowMs: 1, backoff })).toBe(true)
+describe('a child that is added', () => {
+  test('and cannot be as it is specified is refused, with the reason', () => {
+    const it = begin(['a'])
+    allReady(it, ['a'])
+    it.add('b', { significant: true })
+    it.add('c', { stopTimeoutMs: -1 })
+    expect([it.refused, it.statuses()]).toEqual([['b', 'c'], { a: 'ready' }])
   })
 
-  test('is out of reach when back-offs are longer than the window', () => {
-    expect(within({ intensity: 5, windowMs: 5000, backoff })).toBe(false)
-    const slow = { ...backoff, baseMs: 1000 }
-    expect(within({ intensity: 5, windowMs: 30_000, backoff: slow })).toBe(false)
-  })
-
-  test('ends a child that crashes at once, exactly when it is reachable', () => {
-    const policies = record({
-      intensity: integer({ min: 1, max: 6 }),
-      windowMs: integer({ min: 100, max: 20_000 }),
-      backoff: record({
-        baseMs: integer({ min: 1, max: 1000 }),
-        capMs: integer({ min: 1000, max: 5000 }),
-        jitter: constant(0),
-      }),
-    })
-    assert(
-      property(policies, (over) => {
-        const it = begin(['a'], over)
-        allReady(it, ['a'])
-        for (let crash = 0; crash < 50 && it.errors.length === 0; crash += 1) {
-          it.crash('a')
-          it.clock.advance(it.reports.at(-1)?.restartInMs ?? 0)
-          it.ready('a')
-        }
-        expect(it.errors.length > 0).toBe(within(over))
-      }),
-    )
+  test('while the others are stopped is not started', () => {
+    const it = begin(['a'])
+    allReady(it, ['a'])
+    it.stop()
+    it.add('b')
+    it.end('a')
+    expect([it.state(), it.started]).toEqual(['stopped', ['a:1']])
   })
 })

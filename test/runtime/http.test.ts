@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { Redis } from 'ioredis'
 import type { Run } from '../../actors/ports.ts'
 import type { ResultLine } from '../../actors/result.ts'
-import type { RedisServer } from '../kit/redis.ts'
+import { type RedisServer, startRedis } from '../kit/redis.ts'
 import {
   answerOf,
   ndjson,
@@ -294,6 +295,28 @@ describe('a node that does not dispatch', () => {
       expect((await problemOf(response)).status).toBe(503)
     } finally {
       await node.node.stop()
+    }
+  })
+})
+
+describe('a node whose Redis is full', () => {
+  test('answers 503 with the reason, and takes runs again when there is room', async () => {
+    const server = await startRedis()
+    const node = await startNode({ redis: { url: server.url }, log: { level: 'error' } })
+    const redis = new Redis(server.path)
+    try {
+      await redis.config('SET', 'maxmemory', '1mb')
+      const response = await node.submit(noops(1))
+      expect(response.headers.get('retry-after')).toBe('2')
+      const problem = await problemOf(response)
+      expect(problem).toMatchObject({ status: 503, code: 'REDIS_REFUSES' })
+      expect(problem.detail).toContain('OOM')
+      await redis.config('SET', 'maxmemory', '0')
+      expect((await node.run(noops(3))).counts.ok).toBe(3)
+    } finally {
+      await redis.quit()
+      await node.node.stop()
+      await server.stop()
     }
   })
 })
