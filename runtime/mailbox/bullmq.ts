@@ -21,6 +21,7 @@ import type {
   Receiver,
 } from '../../actors/ports.ts'
 import { keys, mailboxPrefix } from '../redis/keys.ts'
+import { ReceiverTrouble } from './trouble.ts'
 
 const priorityNumber: Record<Priority, number> = { critical: 1, high: 2, normal: 3, low: 4 }
 
@@ -261,13 +262,12 @@ async function bullReceiver(parts: ReceiverParts): Promise<Receiver> {
     // whole envelope for one poisonous task.
     maxStalledCount: 1_000_000,
   })
-  const onTrouble = (error: Error) =>
-    log.warn({ mailbox, error: error.message }, 'receiver trouble')
-  worker.on('error', onTrouble)
+  const trouble = new ReceiverTrouble(mailbox, worker, log, () => open)
+  worker.on('error', trouble.meet)
   // Not before: a message that comes back for lack of an acknowledgement needs its notes.
   worker.on('completed', ({ id = '' }) => {
     if (!noted.delete(id)) return
-    redis.unlink(keys.notes(mailbox, id)).catch(onTrouble)
+    redis.unlink(keys.notes(mailbox, id)).catch(trouble.meet)
   })
   worker.on('failed', (job, error) => {
     log.error({ mailbox, id: job?.id, error: error.message }, 'a message was parked as failed')
@@ -285,6 +285,7 @@ async function bullReceiver(parts: ReceiverParts): Promise<Receiver> {
 
   const stop = async (graceMs: number) => {
     open = false
+    trouble.stop()
     await worker.pause(true)
     const ends = Promise.all([...atHand.values()].map(({ ended }) => ended))
     await atMost(graceMs, ends)
@@ -292,7 +293,7 @@ async function bullReceiver(parts: ReceiverParts): Promise<Receiver> {
     // What cannot be given back now is not worth waiting for: it comes back as stalled.
     await atMost(closeMs, worker.close(redis.status !== 'ready'))
     // A call to look for messages may have reached us and found nobody.
-    if (redis.status === 'ready') await atMost(closeMs, wakeOthers()).catch(onTrouble)
+    if (redis.status === 'ready') await atMost(closeMs, wakeOthers()).catch(trouble.meet)
     forget()
   }
 
