@@ -70,7 +70,7 @@ export interface Dispatcher {
 export function dispatcher(options: DispatcherOptions): Dispatcher {
   let life: Life | undefined
 
-  const spec = (): ChildSpec => ({
+  const spec: ChildSpec = {
     input: {
       bucket: { rate: options.rate, burst: options.burst },
       inFlightMax: options.inFlightMax,
@@ -111,10 +111,10 @@ export function dispatcher(options: DispatcherOptions): Dispatcher {
         removeRun: stopChild((_, params) => params.run),
       },
     }),
-  })
+  }
 
   return {
-    spec,
+    spec: () => spec,
     async submit(submission) {
       if (life === undefined || !life.accepting) {
         throw new NotAcceptingError('draining', 'this node is draining; try another one', 5000)

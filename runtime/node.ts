@@ -276,19 +276,18 @@ class Node implements MusterNode {
     }
     if (this.#roles.includes('worker')) {
       const { retryBaseMs, retryCapMs } = config.worker
-      const spec = () =>
-        workersSupervisor({
-          ...shared,
-          kinds,
-          node: this.#id,
-          retry: { baseMs: retryBaseMs, capMs: retryCapMs, jitter: 0 },
-          poisonKills,
-          drain: this.#drain.signal,
-          graceMs: () => Math.max(0, this.#stopBy - systemClock.monotonic()),
-          paces,
-          policy,
-        })
-      children.push({ id: 'workers', spec })
+      const workers = workersSupervisor({
+        ...shared,
+        kinds,
+        node: this.#id,
+        retry: { baseMs: retryBaseMs, capMs: retryCapMs, jitter: 0 },
+        poisonKills,
+        drain: this.#drain.signal,
+        graceMs: () => Math.max(0, this.#stopBy - systemClock.monotonic()),
+        paces,
+        policy,
+      })
+      children.push({ id: 'workers', spec: () => workers })
     }
     children.push({ id: 'edge', spec: () => this.#edge(world, kinds, results, token) })
     return children
