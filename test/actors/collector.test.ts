@@ -224,7 +224,7 @@ describe('a collector', () => {
     expect(world.audit.lines).toHaveLength(2)
   })
 
-  test('what cannot be written to the audit log is not acknowledged, and written later', async () => {
+  test('what the audit log did not take is not acknowledged, and written later', async () => {
     const world = await makeWorld(1)
     let refusals = 2
     const audit = {

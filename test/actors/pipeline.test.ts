@@ -129,7 +129,7 @@ function beginAll(steady: World, random: Random) {
   return { firstRuns, lives: [workers, collectors, dispatcher], dispatcher }
 }
 
-test('20,000 tasks of all sorts each end once, as they must, whatever fails on the way', async () => {
+test('20,000 tasks of all sorts each end once, as they must, whatever fails', async () => {
   const steady = memoryWorld()
   world = steady
   const { firstRuns, lives, dispatcher } = beginAll(steady, seededRandom())

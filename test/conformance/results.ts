@@ -7,7 +7,7 @@ import { type Outcome, outcomes } from '../../machines/outcome.ts'
 /** Opens a store with nothing in it. */
 export type OpenResults = () => Promise<Results> | Results
 
-export function lineOf(run: string, seq: number, outcome: Outcome, output?: unknown): ResultLine {
+function lineOf(run: string, seq: number, outcome: Outcome, output?: unknown): ResultLine {
   return {
     run,
     seq,

@@ -3,6 +3,7 @@
 %%
 %%   {Strategy, Intensity, AutoShutdown, [{Id, Restart, Significant}], [Step]}.
 %%   Step: {crash, Id} | {normal, Id} | {remove, Id} | {add, {Id, Restart, Significant}}
+%%       | {both, First, Second}: crash in this order, before the supervisor hears of the first
 %%
 %% The first line of the output is the release. Then, for each case, one line for the start, one for
 %% each step while the supervisor lives, and an empty one. A line tells who started (+) and who was
@@ -84,6 +85,11 @@ steps(Supervisor, Strategy, [Step | Steps]) ->
 
 step(Supervisor, _, {crash, Id}) -> finish(Supervisor, Id, crash);
 step(Supervisor, _, {normal, Id}) -> finish(Supervisor, Id, normal);
+step(Supervisor, _, {both, First, Second}) ->
+    sys:suspend(Supervisor),
+    Pids = [Pid || Id <- [First, Second], Pid <- crash_unheard(Supervisor, Id)],
+    sys:resume(Supervisor),
+    [await(Supervisor, Pid) || Pid <- Pids];
 step(Supervisor, simple_one_for_one, {remove, Id}) ->
     case pid(Id) of
         none -> ok;
@@ -103,6 +109,22 @@ finish(Supervisor, Id, Reason) ->
     case pid(Id) of
         none -> ok;
         Pid -> Pid ! {finish, Reason}, await(Supervisor, Pid)
+    end.
+
+crash_unheard(Supervisor, Id) ->
+    case pid(Id) of
+        none -> [];
+        Pid ->
+            {_, Before} = process_info(Supervisor, message_queue_len),
+            Pid ! {finish, crash},
+            await_message(Supervisor, Before),
+            [Pid]
+    end.
+
+await_message(Supervisor, Before) ->
+    case process_info(Supervisor, message_queue_len) of
+        {_, Now} when Now > Before -> ok;
+        _ -> erlang:yield(), await_message(Supervisor, Before)
     end.
 
 %% Once its supervisor no longer knows the process, whatever follows from its end has happened.

@@ -10,6 +10,8 @@ export interface OtpChild {
 export type OtpStep =
   | { verb: 'crash' | 'normal' | 'remove'; id: string }
   | { verb: 'add'; child: OtpChild }
+  /** Both crash, before the supervisor has dealt with the first. */
+  | { verb: 'both'; id: string; second: string }
 
 export interface OtpCase {
   strategy: 'one_for_one' | 'one_for_all' | 'rest_for_one' | 'simple_one_for_one'
@@ -53,8 +55,11 @@ export async function runOtpSupervisors(cases: readonly OtpCase[]): Promise<OtpR
 
 function termOf({ strategy, intensity, autoShutdown, children, steps }: OtpCase): string {
   const childTerm = ({ id, restart, significant }: OtpChild) => `{${id},${restart},${significant}}`
-  const stepTerm = (step: OtpStep) =>
-    step.verb === 'add' ? `{add,${childTerm(step.child)}}` : `{${step.verb},${step.id}}`
+  const stepTerm = (step: OtpStep) => {
+    if (step.verb === 'add') return `{add,${childTerm(step.child)}}`
+    if (step.verb === 'both') return `{both,${step.id},${step.second}}`
+    return `{${step.verb},${step.id}}`
+  }
   const lists = [children.map(childTerm), steps.map(stepTerm)].map((list) => `[${list.join()}]`)
   return `{${strategy},${intensity},${autoShutdown},${lists.join()}}.\n`
 }

@@ -144,7 +144,7 @@ describe('subprocess machine', () => {
     })
   })
 
-  test('what is left of the group is killed when the leader exits, and not only then waited for', () => {
+  test('what is left of the group is killed as soon as the leader exits', () => {
     const { actor, asked, clock, state } = begin(times)
     actor.send({ type: 'process.started' })
     actor.send(exitedOk)

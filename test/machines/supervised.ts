@@ -35,7 +35,6 @@ export function begin(
   const started: string[] = []
   const lives = new Set<string>()
   const asked: string[] = []
-  const log: string[] = []
   const reports: { id: string; restartInMs: number | undefined; at: number }[] = []
   const removed: string[] = []
   const refused: string[] = []
@@ -50,12 +49,10 @@ export function begin(
           expect(lives.has(`${id}:${incarnation}`)).toBe(false)
           lives.add(`${id}:${incarnation}`)
           started.push(`${id}:${incarnation}`)
-          log.push(`+${id}`)
         },
         askChildToStop: (_, { id }) => {
           expect(alive.has(id)).toBe(true)
           asked.push(id)
-          log.push(`-${id}`)
         },
         removeChild: (_, { id, incarnation }) => {
           if (alive.get(id) !== incarnation) return
@@ -108,8 +105,6 @@ export function begin(
     alive,
     started,
     asked,
-    /** `+a` for each start, `-a` for each that was asked to stop, in order. */
-    log,
     /** Taken out while they were alive. */
     removed,
     refused,

@@ -33,8 +33,7 @@ describe('a specification', () => {
   test('needs a strategy and an auto-shutdown that there are', () => {
     expect(flawOfPolicy({ strategy: unknown<Strategy>('one_for_two') })).toEqual({
       field: 'strategy',
-      message:
-        'expected one of one_for_one, one_for_all, rest_for_one, dynamic, got "one_for_two"',
+      message: 'expected one of one_for_one, one_for_all, rest_for_one, dynamic, got "one_for_two"',
     })
     expect(flawOfPolicy({ autoShutdown: unknown<AutoShutdown>('any') })?.field).toBe('autoShutdown')
   })

@@ -7,6 +7,9 @@
  * - an intensity of 0 is refused by ours: a supervisor that never restarts is a mistake
  * - a dynamic supervisor of ours may have children of different restart types, OTP's may not
  * - the children of a dynamic supervisor stop all at once in both: their order is not compared
+ * - a second child that falls before the first is restarted, and is not of its group: OTP has
+ *   restarted the first by then, ours waits for a back-off, be it 0, and may give up before; an
+ *   earlier child of rest_for_one then makes OTP restart the later ones twice, ours once
  * - the reasons of an end: OTP's supervisors exit with `shutdown` both when they give up and when
  *   they are done; ours end in error and in their final state. OTP's log tells which it was.
  */
@@ -32,7 +35,15 @@ function randomCase(random: Random): OtpCase {
     const maySignify = autoShutdown !== 'never' && restart !== 'permanent'
     return { id, restart, significant: maySignify && random.chance(0.7) }
   }
-  const verbs = ['crash', 'crash', 'crash', 'crash', 'normal', 'normal', 'remove', 'add'] as const
+  // Of rest_for_one those added are new ones, so that the order of names is that of the starts.
+  const names = [...ids]
+  const added = (): string => {
+    if (strategy !== 'rest_for_one') return random.pick(ids)
+    const name = String.fromCharCode('a'.charCodeAt(0) + names.length)
+    names.push(name)
+    return name
+  }
+  const verbs = ['crash', 'crash', 'crash', 'both', 'normal', 'normal', 'remove', 'add'] as const
   return {
     strategy,
     intensity: random.integer(1, 6),
@@ -40,8 +51,12 @@ function randomCase(random: Random): OtpCase {
     children: ids.slice(0, random.integer(1, 5)).map(child),
     steps: Array.from({ length: random.integer(1, 16) }, () => {
       const verb = random.pick(verbs)
-      const id = random.pick(ids)
-      return verb === 'add' ? { verb, child: child(id) } : { verb, id }
+      if (verb === 'add') return { verb, child: child(added()) }
+      const id = random.pick(names)
+      if (verb !== 'both') return { verb, id }
+      if (strategy !== 'one_for_all' && strategy !== 'rest_for_one') return { verb: 'crash', id }
+      const isConcerned = (other: string) => strategy === 'one_for_all' || other >= id
+      return { verb, id, second: random.pick(names.filter(isConcerned)) }
     }),
   }
 }
@@ -62,40 +77,52 @@ function runOurs({ strategy, intensity, autoShutdown, children, steps }: OtpCase
   )
   const told: string[] = []
   const tell = (): string => {
-    obey(it)
-    const done = it.log.splice(0)
-    for (const line of done) {
-      const id = line.slice(1)
-      if (line.startsWith('+')) starts.set(id, (starts.get(id) ?? 0) + 1)
+    const done = obey(it)
+    for (const life of it.started) {
+      const [id = ''] = life.split(':')
+      starts.set(id, (starts.get(id) ?? 0) + 1)
     }
+    it.started.length = 0
     const alive = [...it.alive.keys()].toSorted()
     const counts = [...starts].map(([id, count]) => `${id}:${count}`).toSorted()
     const { status } = it.actor.getSnapshot()
     const verdict = { active: 'alive', done: 'shutdown', error: 'gave_up', stopped: 'stopped' }
-    told.push([done, alive, counts].map((list) => `${list.join(' ')} | `).join('') + verdict[status])
+    told.push(
+      [done, alive, counts].map((list) => `${list.join(' ')} | `).join('') + verdict[status],
+    )
     return status
   }
   tell()
   for (const step of steps) {
     if (step.verb === 'add') it.add(step.child.id, step.child)
     else if (step.verb === 'remove') it.remove(step.id)
-    else if (step.verb === 'crash') it.crash(step.id)
-    else it.end(step.id)
+    else if (step.verb === 'normal') it.end(step.id)
+    else it.crash(step.id)
+    if (step.verb === 'both') it.crash(step.second)
     if (tell() !== 'active') break
   }
   return told
 }
 
-/** Everybody does at once what is expected of him, until nothing is. */
-function obey(it: Supervised): void {
-  for (let before = ''; before !== JSON.stringify(it.statuses()); ) {
-    before = JSON.stringify(it.statuses())
+/**
+ * Everybody does at once what is expected of him, until nothing is. Tells who started and who was
+ * stopped, in this order.
+ */
+function obey(it: Supervised): string[] {
+  const done: string[] = []
+  let told = 0
+  for (let before = ''; before !== JSON.stringify([it.statuses(), told]); ) {
+    before = JSON.stringify([it.statuses(), told])
     it.clock.advance(0)
+    for (; told < it.started.length; told += 1) done.push(`+${it.started[told]?.split(':')[0]}`)
     for (const [id, status] of Object.entries(it.statuses())) {
       if (status === 'starting') it.ready(id)
-      if (status === 'stopping') it.end(id)
+      if (status !== 'stopping' || !it.alive.has(id)) continue
+      done.push(`-${id}`)
+      it.end(id)
     }
   }
+  return done
 }
 
 /** The order in which the children of a dynamic supervisor are stopped is nobody's business. */

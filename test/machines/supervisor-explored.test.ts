@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test'
 import type { AnyMachineSnapshot } from 'xstate'
 import type { ChildPlan, SupervisorPolicy } from '../../machines/supervision.ts'
-import { type Child, supervisorMachine } from '../../machines/supervisor.ts'
+import { type Child, type SupervisorEvent, supervisorMachine } from '../../machines/supervisor.ts'
 import { isAlive } from '../../machines/supervisor-steps.ts'
 import { explore } from '../kit/explore.ts'
 import { planned, policy } from './supervised.ts'
@@ -88,7 +88,9 @@ describe('supervisor machine, explored', () => {
 
   test('every branch of a transition is taken', () => {
     const taken = new Set(
-      steps.flatMap(({ from, event }) => supervisorMachine.getTransitionData(from as never, event)),
+      steps.flatMap(({ from, event }) =>
+        supervisorMachine.getTransitionData(from as never, event as SupervisorEvent),
+      ),
     )
     const nodes = [supervisorMachine.root, ...Object.values(supervisorMachine.states)]
     const untaken = nodes.flatMap((node) =>

@@ -1,7 +1,22 @@
 /** Supervisors under random events: what holds after every single one of them. */
 import { describe, expect, test } from 'bun:test'
-import { array, assert, constantFrom, integer, property, record, tuple } from 'fast-check'
-import type { ChildPlan, Fault, SupervisorPolicy } from '../../machines/supervision.ts'
+import {
+  type Arbitrary,
+  array,
+  assert,
+  constantFrom,
+  integer,
+  property,
+  record,
+  tuple,
+} from 'fast-check'
+import type {
+  AutoShutdown,
+  ChildPlan,
+  Fault,
+  Restart,
+  Strategy,
+} from '../../machines/supervision.ts'
 import { isAlive } from '../../machines/supervisor-steps.ts'
 import { begin, planned, policy, type Supervised } from './supervised.ts'
 
@@ -17,7 +32,7 @@ interface Move {
 }
 
 const plan = record({
-  restart: constantFrom('permanent' as const, 'transient' as const, 'temporary' as const),
+  restart: constantFrom<Restart>('permanent', 'transient', 'temporary'),
   stopTimeoutMs: constantFrom(0, 100, 500, 2000),
 })
 
@@ -33,17 +48,15 @@ const moves = array(
 )
 
 const specification = record({
-  strategy: constantFrom('one_for_one', 'one_for_all', 'rest_for_one', 'dynamic' as const),
-  autoShutdown: constantFrom('never', 'any_significant', 'all_significant' as const),
+  strategy: constantFrom<Strategy>('one_for_one', 'one_for_all', 'rest_for_one', 'dynamic'),
+  autoShutdown: constantFrom<AutoShutdown>('never', 'any_significant', 'all_significant'),
   intensity: integer({ min: 1, max: 4 }),
   childrenMax: integer({ min: 3, max: 5 }),
   children: tuple(plan, plan, plan),
   significant: integer({ min: 0, max: 7 }),
 })
 
-type Specification = typeof specification extends { generate(...of: never[]): { value: infer S } }
-  ? S
-  : never
+type Specification = typeof specification extends Arbitrary<infer S> ? S : never
 
 function beginAs({ children, significant, ...over }: Specification): Supervised {
   const plans = children.map((child, index) => {
@@ -51,7 +64,7 @@ function beginAs({ children, significant, ...over }: Specification): Supervised 
     const isChosen = (significant & (1 << index)) !== 0
     return planned(ids[index] ?? '', { ...child, significant: isSignificant && isChosen })
   })
-  return begin(plans, over as Partial<SupervisorPolicy>)
+  return begin(plans, over)
 }
 
 function move(it: Supervised, { verb, id, ms, fault, plan: over }: Move): void {
@@ -83,6 +96,8 @@ const isActive = (it: Supervised) => it.actor.getSnapshot().status === 'active'
 /** What holds at any moment. */
 function check(it: Supervised, over: { intensity: number; childrenMax: number }): void {
   const { status, context, value } = it.actor.getSnapshot()
+  // What the children of this test would not have done is an error as well.
+  for (const error of it.errors) expect(String(error)).toStartWith('Error: root/')
   if (status !== 'active') {
     expect([it.alive.size, it.clock.armed]).toEqual([0, 0])
     return
@@ -201,7 +216,7 @@ describe('a restart of a random group', () => {
   const group = record({
     plans: array(plan, { minLength: 1, maxLength: 5 }),
     index: integer({ min: 0, max: 4 }),
-    strategy: constantFrom('one_for_one', 'one_for_all', 'rest_for_one', 'dynamic' as const),
+    strategy: constantFrom<Strategy>('one_for_one', 'one_for_all', 'rest_for_one', 'dynamic'),
   })
 
   test('gives a new life to exactly those whom the strategy says, in order of start', () => {
@@ -209,7 +224,7 @@ describe('a restart of a random group', () => {
       property(group, ({ plans, index, strategy }) => {
         const children = plans.map((one, at) => planned(ids[at] ?? '', one))
         const failing = children[index % children.length] as ChildPlan
-        const it = begin(children, { strategy: strategy as SupervisorPolicy['strategy'] })
+        const it = begin(children, { strategy })
         crashOne(it, failing.id)
         const at = children.indexOf(failing)
         const concerned = children.filter(({ restart }, place) => {
@@ -237,7 +252,7 @@ describe('a restart of a random group', () => {
       property(group, ({ plans, index, strategy }) => {
         const children = plans.map((one, at) => planned(ids[at] ?? '', one))
         const failing = children[index % children.length] as ChildPlan
-        const it = begin(children, { strategy: strategy as SupervisorPolicy['strategy'] })
+        const it = begin(children, { strategy })
         crashOne(it, failing.id)
         const at = children.indexOf(failing)
         const isGroup = strategy === 'one_for_all' || strategy === 'rest_for_one'

@@ -1,79 +1,26 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import {
-  chmodSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type ExecOutput, execInput } from '../../actors/exec-input.ts'
-import type { ExecuteContext, Execution, Executor } from '../../actors/ports.ts'
-import type { Task } from '../../actors/task.ts'
-import { commandExecutor } from '../../runtime/execute/command.ts'
+import { execInput } from '../../actors/exec-input.ts'
 import { rlimitPrefix } from '../../runtime/execute/limits.ts'
+import { temporaryDirectory } from '../kit/directory.ts'
+import { commandRunner, sh } from './command-runner.ts'
 
-const silent = { debug() {}, info() {}, warn() {}, error() {} }
 const hasPrlimit = Bun.which('prlimit') !== null
-const isLinux = process.platform === 'linux'
+const { exec, start, stop } = commandRunner()
 
 let dir: string
-let executor: Executor
 
 beforeAll(async () => {
-  dir = realpathSync(mkdtempSync(join(tmpdir(), 'muster-command-')))
+  dir = realpathSync(temporaryDirectory())
   process.env['AWS_SECRET_ACCESS_KEY'] = 'hunter2'
-  executor = commandExecutor({ log: silent })
-  await executor.start()
+  await start()
 })
 
 afterAll(async () => {
-  await executor.stop()
+  await stop()
   delete process.env['AWS_SECRET_ACCESS_KEY']
-  rmSync(dir, { recursive: true, force: true })
 })
-
-function contextOf(signal = new AbortController().signal): ExecuteContext {
-  return { run: 'r-test', seq: 7, kind: 'exec', attempt: 1, signal }
-}
-
-async function exec(
-  input: Record<string, unknown>,
-  task: Partial<Task> = {},
-  signal?: AbortSignal,
-): Promise<Execution & { output: ExecOutput }> {
-  const execution = await executor.run({ ...task, input }, contextOf(signal))
-  return { ...execution, output: execution.output as ExecOutput }
-}
-
-const sh = (script: string, ...args: string[]) => ['sh', '-c', script, 'sh', ...args]
-
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 5000
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error(`never came true: ${condition.toString()}`)
-    await new Promise(setImmediate)
-  }
-}
-
-/** Dead, or dead and not yet collected by whoever adopted it. */
-function isGone(pid: number): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/stat`, 'utf8')
-      .replace(/^.*\) /, '')
-      .startsWith('Z')
-  } catch {
-    return true
-  }
-}
-
-const openDescriptors = () => (isLinux ? readdirSync('/proc/self/fd').length : 0)
-const pidIn = (path: string) => Number(readFileSync(path, 'utf8'))
-const isWritten = (path: string) => existsSync(path) && readFileSync(path, 'utf8').endsWith('\n')
 
 describe('exec', () => {
   test('a command that exits with 0 is ok, with all that is known of it', async () => {
@@ -188,7 +135,7 @@ describe('exec output', () => {
     expect(error?.message).toBe('exited with 1: why')
   })
 
-  test('invalid UTF-8 becomes U+FFFD; a character that the cut went through is left out', async () => {
+  test('invalid UTF-8 becomes U+FFFD; a character that was cut through is left out', async () => {
     const argv = ['printf', 'a\\377\\303\\251']
     expect((await exec({ argv })).output.stdout).toBe('a\uFFFDé')
     expect((await exec({ argv, limits: { outputBytes: 3 } })).output.stdout).toBe('a\uFFFD')
@@ -240,149 +187,6 @@ describe('exec that cannot start', () => {
       code: 'ENOENT',
       message: `cannot start ${JSON.stringify(path)}: no such file`,
     })
-  })
-})
-
-describe('exec that takes too long', () => {
-  test('the whole group gets SIGTERM, and nobody of it is left', async () => {
-    const pids = join(dir, 'group')
-    const { outcome, stage, error, output } = await exec(
-      { argv: sh('sleep 60 & echo $! > "$1"; echo begun; wait', pids) },
-      { timeoutMs: 300 },
-    )
-    expect({ outcome, stage, error }).toEqual({
-      outcome: 'timeout',
-      stage: 'run',
-      error: { code: 'TIMEOUT', message: 'ran longer than 300 ms; ended by SIGTERM' },
-    })
-    expect(output.stdout).toBe('begun\n')
-    expect(output.durationMs).toBeGreaterThanOrEqual(299)
-    expect(output.durationMs).toBeLessThan(2000)
-    await until(() => isGone(pidIn(pids)))
-  })
-
-  test('one that ignores SIGTERM gets SIGKILL after as long again', async () => {
-    const { outcome, error, output } = await exec(
-      { argv: sh('trap "" TERM; echo begun; while :; do sleep 0.01; done') },
-      { timeoutMs: 250 },
-    )
-    expect([outcome, output.signal, output.stdout]).toEqual(['timeout', 'SIGKILL', 'begun\n'])
-    expect(error?.message).toBe('ran longer than 250 ms; ended by SIGKILL')
-    expect(output.durationMs).toBeGreaterThanOrEqual(499)
-  })
-
-  test('one that ends well on SIGTERM is a timeout all the same', async () => {
-    const { outcome, error } = await exec(
-      { argv: sh('trap "exit 0" TERM; while :; do sleep 0.01; done') },
-      { timeoutMs: 200 },
-    )
-    expect([outcome, error?.message]).toEqual([
-      'timeout',
-      'ran longer than 200 ms; exited with 0 after SIGTERM',
-    ])
-  })
-
-  test('without timeoutMs the limits of the executor hold', async () => {
-    const short = commandExecutor({ softKillMs: 100, hardKillMs: 200, log: silent })
-    await short.start()
-    const { outcome, error } = await short.run({ input: { argv: ['sleep', '60'] } }, contextOf())
-    expect([outcome, error?.message]).toEqual([
-      'timeout',
-      'ran longer than 100 ms; ended by SIGTERM',
-    ])
-    await short.stop()
-  })
-
-  test('one that falls silent is ended, one that keeps talking is not', async () => {
-    const silentFor = await exec({ argv: sh('echo a; sleep 60'), stallMs: 200 })
-    expect([silentFor.outcome, silentFor.stage, silentFor.output.stdout]).toEqual([
-      'timeout',
-      'run',
-      'a\n',
-    ])
-    expect(silentFor.error).toEqual({
-      code: 'STALLED',
-      message: 'no output for 200 ms; ended by SIGTERM',
-    })
-    const talking = sh('i=0; while [ $i -lt 8 ]; do echo $i; sleep 0.1; i=$((i+1)); done')
-    expect((await exec({ argv: talking, stallMs: 700 })).outcome).toBe('ok')
-  })
-
-  test('what a command leaves running in its group ends with it', async () => {
-    const pids = join(dir, 'left')
-    const { outcome } = await exec({
-      argv: sh('sleep 60 >/dev/null 2>&1 & echo $! > "$1"', pids),
-    })
-    expect(outcome).toBe('ok')
-    await until(() => isGone(pidIn(pids)))
-  })
-
-  test.skipIf(!Bun.which('setsid'))(
-    'one that left the group and holds the pipes is not waited for',
-    async () => {
-      const pids = join(dir, 'away')
-      const script =
-        'setsid sh -c \'echo $$ > "$1"; exec sleep 60\' sh "$1" & ' +
-        'until [ -s "$1" ]; do :; done; echo done'
-      const before = openDescriptors()
-      const { outcome, output } = await exec({ argv: sh(script, pids) })
-      const pid = pidIn(pids)
-      try {
-        await until(() => openDescriptors() <= before)
-        expect([outcome, output.stdout]).toEqual(['ok', 'done\n'])
-        expect(output.durationMs).toBeLessThan(3000)
-        expect(isGone(pid)).toBe(false)
-      } finally {
-        process.kill(pid, 'SIGKILL')
-      }
-    },
-  )
-})
-
-describe('exec that is cancelled', () => {
-  test('an abort kills the tree', async () => {
-    const pids = join(dir, 'cancelled')
-    const cancel = new AbortController()
-    const running = exec({ argv: sh('sleep 60 & echo $! > "$1"; wait', pids) }, {}, cancel.signal)
-    await until(() => isWritten(pids))
-    cancel.abort()
-    const { outcome, stage, error, output } = await running
-    expect({ outcome, stage, error }).toEqual({
-      outcome: 'failed',
-      stage: 'run',
-      error: { code: 'ABORTED', message: 'cancelled; ended by SIGKILL' },
-    })
-    expect(output.signal).toBe('SIGKILL')
-    await until(() => isGone(pidIn(pids)))
-  })
-
-  test('one that was cancelled before is not started', async () => {
-    const path = join(dir, 'never')
-    const { stage, error } = await exec({ argv: ['touch', path] }, {}, AbortSignal.abort())
-    expect([stage, error?.code, existsSync(path)]).toEqual(['start', 'ABORTED', false])
-  })
-
-  test('stop kills all that runs and lets nothing more start; start does again', async () => {
-    const own = commandExecutor({ log: silent })
-    await own.start()
-    const paths = [1, 2, 3].map((n) => join(dir, `stop-${n}`))
-    const runs = paths.map(async (path) =>
-      own.run({ input: { argv: sh('echo $$ > "$1"; sleep 60', path) } }, contextOf()),
-    )
-    await until(() => paths.every(isWritten))
-    await own.stop()
-    expect((await Promise.all(runs)).map(({ error }) => error?.code)).toEqual([
-      'ABORTED',
-      'ABORTED',
-      'ABORTED',
-    ])
-    expect(paths.map(pidIn).every(isGone)).toBe(true)
-    const input = { argv: ['true'] }
-    expect((await own.run({ input }, contextOf())).stage).toBe('start')
-    await own.stop()
-    await own.start()
-    expect((await own.run({ input }, contextOf())).outcome).toBe('ok')
-    await own.stop()
   })
 })
 
@@ -459,6 +263,7 @@ describe('exec input', () => {
 
   test('what cannot be given to a process, and what is not known, is refused', () => {
     const argv = ['true']
+    const shell = true
     for (const input of [
       { argv, cwd: 'a\0b' },
       { argv, env: { 'A=B': 'c' } },
@@ -468,7 +273,7 @@ describe('exec input', () => {
       { argv, limits: { memoryBytes: 0 } },
       { argv, limits: { memory: 1 } },
       { argv, stallMs: 0 },
-      { argv, shell: true },
+      { argv, shell },
     ]) {
       expect(execInput.safeParse(input).success).toBe(false)
     }
@@ -479,30 +284,5 @@ describe('exec input', () => {
     const { outcome, stage, error } = await exec({ argv: 'uname -r' })
     expect([outcome, stage, error?.code]).toEqual(['failed', 'terminal', 'INPUT'])
     expect(error?.message).toStartWith('input.argv: expected a non-empty array')
-  })
-})
-
-describe.skipIf(!isLinux)('exec, many times over', () => {
-  const children = () => readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim()
-
-  test('300 commands leave no descriptor and no child behind', async () => {
-    await exec({ argv: ['true'] })
-    Bun.gc(true)
-    const before = openDescriptors()
-    const inputs = [
-      { argv: ['true'] },
-      { argv: sh('echo x; exit 1') },
-      { argv: ['no-such-program'] },
-      { argv: ['cat'], stdin: 'text' },
-    ]
-    let next = 0
-    const lane = async () => {
-      while (next < 300) {
-        await exec(inputs[next++ % inputs.length] ?? {})
-      }
-    }
-    await Promise.all([lane(), lane(), lane(), lane()])
-    await until(() => children() === '' && openDescriptors() <= before)
-    expect(next).toBeGreaterThanOrEqual(300)
   })
 })

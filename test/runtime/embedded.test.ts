@@ -2,13 +2,14 @@ import { afterEach, describe, expect, test } from 'bun:test'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import type { Log } from '../../actors/ports.ts'
 import type { EmbeddedRedis, EmbeddedServer } from '../../runtime/redis/embedded.ts'
 import { embeddedRedis, embeddedUrl } from '../../runtime/redis/embedded.ts'
 import { endServers, runningServers } from '../../runtime/redis/server.ts'
 import { findPlace } from '../../runtime/redis/server-place.ts'
+import { eventually } from '../kit/eventually.ts'
+import { isAlive } from '../kit/processes.ts'
 
 const quiet: Log = { debug() {}, info() {}, warn() {}, error() {} }
 const modulePath = new URL('../../runtime/redis/embedded.ts', import.meta.url).pathname
@@ -32,14 +33,6 @@ function redisDirectories(): string[] {
       .filter((name) => name === 'redis' || name.endsWith('/redis'))
       .map((name) => join(root, name)),
   )
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 15_000
-  while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`never came true: ${String(condition)}`)
-    await delay(1)
-  }
 }
 
 async function withClient<T>(url: string, use: (redis: Redis) => Promise<T>): Promise<T> {
@@ -160,7 +153,11 @@ describe('the embedded Redis', () => {
       const file = join(dir, 'redis', sign)
       rmSync(file, { force: true })
       const starter = startOther(dir)
-      await until(() => existsSync(file))
+      // Tight, so that the kill falls into the start and not behind it.
+      await eventually(() => expect(existsSync(file)).toBe(true), {
+        timeoutMs: 15_000,
+        intervalMs: 1,
+      })
       starter.child.kill('SIGKILL')
       const joiner = embedded(dir)
       const { pid } = await joiner.ensure()
@@ -224,12 +221,12 @@ describe('the embedded Redis', () => {
     await busy.ensure()
     process.kill(pid, 'SIGKILL')
     const { url } = await busy.ensure()
-    await until(() =>
-      withClient(url, async (client) => {
+    await withClient(url, async (client) => {
+      await eventually(async () => {
         const anchors = String(await client.client('LIST')).match(/name=muster:anchor/g)
-        return anchors?.length === 2
-      }),
-    )
+        expect(anchors).toHaveLength(2)
+      })
+    })
     await busy.release()
     expect(runningServers(join(dir, 'redis'))).toHaveLength(1)
     await idle.release()
@@ -253,7 +250,7 @@ describe('the embedded Redis', () => {
     const { pid } = await redis.ensure()
     rmSync(dir, { recursive: true })
     await redis.release()
-    await until(() => !existsSync(`/proc/${pid}/exe`))
+    await eventually(() => expect(isAlive(pid)).toBe(false))
   })
 
   test('it is durable and never evicts', async () => {

@@ -3,13 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Cluster, Redis } from 'ioredis'
 import { UnavailableError, UsageError } from '../../actors/errors.ts'
 import type { Log } from '../../actors/ports.ts'
 import { hidePassword } from '../../config/secret.ts'
 import type { ClientPurpose, RedisClient } from '../../runtime/redis/client.ts'
 import { connectOrFail, parseRedisUrl, redisClient, unixUrl } from '../../runtime/redis/client.ts'
+import { eventually } from '../kit/eventually.ts'
 
 const command: ClientPurpose = { name: 'test', kind: 'command' }
 const secret = 'hush%40hush'
@@ -67,14 +67,6 @@ function connect(url: string, log = recorder().log, purpose = command): RedisCli
   return made
 }
 
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 10_000
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error(`never came true: ${String(condition)}`)
-    await delay(5)
-  }
-}
-
 /** A port that nobody listens on, or one that takes connections and says nothing. */
 async function port(kind: 'dead' | 'mute'): Promise<number> {
   const listener = createServer(() => undefined)
@@ -120,10 +112,10 @@ describe('a Redis client', () => {
     let attempts = 0
     redis.on('error', () => (attempts += 1))
     const answer = redis.set('during', 'outage')
-    await until(() => attempts >= 3)
+    await eventually(() => expect(attempts).toBeGreaterThanOrEqual(3), { timeoutMs: 10_000 })
     await startRedis()
     expect(await answer).toBe('OK')
-    await until(() => lines.length === 2)
+    await eventually(() => expect(lines).toHaveLength(2), { timeoutMs: 10_000 })
     expect(lines[0]).toStartWith('warn Redis is away')
     expect(lines[1]).toStartWith('info Redis is back')
     expect(lines.join()).not.toContain('hush')
