@@ -2,7 +2,13 @@
  * Binds the supervisor's machine to XState: children are native XState children of their
  * supervisor, so that an inspector sees the tree that is there.
  */
-import { type AnyActorLogic, type AnyActorRef, assign, stopChild } from 'xstate'
+import {
+  type AnyActorLogic,
+  type AnyActorRef,
+  type AnyStateMachine,
+  assign,
+  stopChild,
+} from 'xstate'
 import {
   type ChildPlan,
   type Fault,
@@ -77,7 +83,7 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
     return spec
   }
 
-  const logic = supervisorMachine.provide({
+  const machine = supervisorMachine.provide({
     actions: {
       startChild: assign(({ spawn, self }, { id, incarnation }) => {
         const fail = (cause: unknown) => {
@@ -112,7 +118,8 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
         return {}
       }),
       askChildToStop: ({ self }, { id, incarnation }) => {
-        childOf(self, id, incarnation)?.send({ type: 'stop' })
+        // Children that end at once would otherwise keep the event loop until all of them have.
+        void clock.breathe().then(() => childOf(self, id, incarnation)?.send({ type: 'stop' }))
       },
       removeChild: stopChild(
         // The name of a child that is gone already is not an error to XState.
@@ -125,8 +132,8 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
         const at = clock.monotonic()
         self.send({ type: 'child.failed', id, incarnation, message, at, random: random() })
       },
-      refuseChild: (_, { id, flaw }) => {
-        const error = new SpecificationError(options.id, flaw)
+      refuseChild: (_, { id, flaw: found }) => {
+        const error = new SpecificationError(options.id, found)
         log.error({ path: `${options.id}/${id}`, error: error.message }, 'a child was not taken')
       },
       reportFailure: (_, { id, message, restartInMs }) => {
@@ -140,13 +147,26 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
   })
 
   return {
-    logic,
+    logic: deafToLives(machine),
     input: {
       name: options.id,
       policy,
       children: plans,
     },
   }
+}
+
+/**
+ * Without XState's own word of a child's end. Its type bears the name of the child, which is new in
+ * every life, and a machine keeps what it finds for each type of event for ever.
+ */
+function deafToLives<T extends Pick<AnyStateMachine, 'transition'>>(machine: T): T {
+  const transition = machine.transition.bind(machine)
+  machine.transition = (snapshot, event, scope) =>
+    /^xstate\.(done|error)\.actor\./.test(event.type)
+      ? snapshot
+      : transition(snapshot, event, scope)
+  return machine
 }
 
 /** Unique in every life: XState would leak an earlier child of the same name. */

@@ -29,7 +29,7 @@ export function treeOf(root: AnyActorRef, id: string, pid: number): TreeNode {
 }
 
 function nodeOf(actor: AnyActorRef | undefined, { path, id, child, pid }: Place): TreeNode {
-  const state = child === undefined || child.status === 'ready' ? stateOf(actor) : `${child.status}`
+  const state = child === undefined || child.status === 'ready' ? stateOf(actor) : child.status
   return {
     path,
     id,

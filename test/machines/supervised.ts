@@ -115,10 +115,10 @@ export function begin(
     /** Of every child that its supervisor knows. */
     statuses: () =>
       Object.fromEntries(
-        actor.getSnapshot().context.children.map(({ id, status }) => [id, String(status)]),
+        actor.getSnapshot().context.children.map(({ id, status }) => [id, status as string]),
       ),
-    add: (id: string, over: Partial<ChildPlan> = {}) => {
-      actor.send({ type: 'child.add', child: planned(id, over) })
+    add: (id: string, plan: Partial<ChildPlan> = {}) => {
+      actor.send({ type: 'child.add', child: planned(id, plan) })
     },
     remove: (id: string) => actor.send({ type: 'child.remove', id }),
     stop: () => actor.send({ type: 'stop' }),

@@ -279,6 +279,28 @@ describe('the time to stop', () => {
     expect([it.asked, it.removed, it.state()]).toEqual([['b', 'a'], ['a'], 'stopped'])
   })
 
+  test('is not cut by the time to start either in a group, or when it is removed', () => {
+    const slow = { stopTimeoutMs: Number.POSITIVE_INFINITY }
+    const group = begin(['a'], { strategy: 'rest_for_one' })
+    allReady(group, ['a'])
+    group.add('b')
+    group.add('c', slow)
+    group.crash('a')
+    group.clock.advance(5000)
+    expect([group.asked, group.removed]).toEqual([['c'], []])
+
+    const single = begin(['a'])
+    allReady(single, ['a'])
+    single.add('b', slow)
+    single.add('c')
+    single.remove('b')
+    single.remove('c')
+    single.clock.advance(5000)
+    expect([single.asked, single.removed]).toEqual([['b'], []])
+    single.end('b')
+    expect(single.asked).toEqual(['b', 'c'])
+  })
+
   test('runs also when the child becomes ready after all', () => {
     const it = begin(['a'])
     allReady(it, ['a'])

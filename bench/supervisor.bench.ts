@@ -1,0 +1,193 @@
+/**
+ * What does supervision cost? Start, crash-to-restart and stop of 100 children; what a message to a
+ * supervised actor costs more than one to an actor on its own; and the longest time for which the
+ * stop of a full tree (10 supervisors of 100) keeps the event loop.
+ *
+ *   bun bench/supervisor.bench.ts [--json]
+ */
+import { type AnyActorRef, createActor, setup } from 'xstate'
+import {
+  type ChildSpec,
+  childOf,
+  isReady,
+  type NamedChild,
+  supervisor,
+} from '../actors/supervisor.ts'
+import { defaultPolicy } from '../machines/supervision.ts'
+
+const children = 100
+const supervisors = 10
+const messages = 200_000
+const rounds = 15
+
+type Word = { type: 'stop' } | { type: 'crash' } | { type: 'count' }
+
+/** An actor with next to nothing to do: what is measured is what is around it. */
+const counter = setup({
+  types: { events: {} as Word },
+  actions: {
+    crash: () => {
+      throw new Error('crash')
+    },
+  },
+}).createMachine({
+  initial: 'running',
+  states: {
+    running: {
+      tags: ['ready'],
+      on: { stop: 'stopped', crash: { actions: 'crash' }, count: {} },
+    },
+    stopped: { type: 'final' },
+  },
+})
+
+const log = { debug() {}, info() {}, warn() {}, error() {} }
+const policy = {
+  ...defaultPolicy,
+  intensity: 1000,
+  windowMs: 1_000_000,
+  backoff: { baseMs: 0, capMs: 0, jitter: 0 },
+}
+const clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  breathe: () => turn(),
+  wait: () => turn(),
+}
+
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
+
+function group(id: string, named: readonly NamedChild[]): ChildSpec {
+  return supervisor({ id, policy, children: named, clock, random: Math.random, log })
+}
+
+const flock = (id: string): ChildSpec =>
+  group(
+    id,
+    Array.from({ length: children }, (_, index) => ({
+      id: `child-${index}`,
+      spec: () => ({ logic: counter }),
+    })),
+  )
+
+function begin({ logic, input }: ChildSpec): AnyActorRef {
+  const actor = createActor(logic, { input }) as AnyActorRef
+  actor.subscribe({
+    error: (error) => {
+      throw error
+    },
+  })
+  actor.start()
+  return actor
+}
+
+async function until(isTrue: () => boolean): Promise<void> {
+  while (!isTrue()) await turn()
+}
+
+const isOver = (actor: AnyActorRef) => actor.getSnapshot().status === 'done'
+
+/** Milliseconds until 100 children are up, are up again after all have crashed, and are down. */
+async function live(): Promise<{ startMs: number; restartMs: number; stopMs: number }> {
+  const begun = performance.now()
+  const actor = begin(flock('root'))
+  await until(() => isReady(actor.getSnapshot()))
+  const startMs = performance.now() - begun
+
+  const crashed = performance.now()
+  for (let index = 0; index < children; index += 1) {
+    childOf(actor, `child-${index}`, 1)?.send({ type: 'crash' })
+  }
+  const isUpAgain = (child: { incarnation: number; status: string }) =>
+    child.incarnation === 2 && child.status === 'ready'
+  await until(() => actor.getSnapshot().context.children.every(isUpAgain))
+  const restartMs = performance.now() - crashed
+
+  const asked = performance.now()
+  actor.send({ type: 'stop' })
+  await until(() => isOver(actor))
+  return { startMs, restartMs, stopMs: performance.now() - asked }
+}
+
+/** Nanoseconds a message. */
+function deliver(actor: AnyActorRef): number {
+  const begun = performance.now()
+  for (let count = 0; count < messages; count += 1) actor.send({ type: 'count' })
+  return ((performance.now() - begun) * 1e6) / messages
+}
+
+async function deliverBoth(): Promise<{ aloneNs: number; supervisedNs: number }> {
+  const alone = begin({ logic: counter })
+  const root = begin(flock('root'))
+  await until(() => isReady(root.getSnapshot()))
+  const supervised = childOf(root, 'child-50', 1)
+  if (supervised === undefined) throw new Error('expected child-50 to be there')
+  const aloneNs = deliver(alone)
+  const supervisedNs = deliver(supervised)
+  for (const actor of [alone, root]) actor.send({ type: 'stop' })
+  await until(() => isOver(root))
+  return { aloneNs, supervisedNs }
+}
+
+/** The longest time, in ms, between two turns of the event loop while a full tree is stopped. */
+async function stopFull(): Promise<{ longestBlockMs: number; fullStopMs: number }> {
+  const named = Array.from({ length: supervisors }, (_, index) => ({
+    id: `flock-${index}`,
+    spec: () => flock(`flock-${index}`),
+  }))
+  const root = begin(group('root', named))
+  await until(() => isReady(root.getSnapshot()))
+  let longestBlockMs = 0
+  const begun = performance.now()
+  let last = begun
+  root.send({ type: 'stop' })
+  do {
+    await turn()
+    const now = performance.now()
+    longestBlockMs = Math.max(longestBlockMs, now - last)
+    last = now
+  } while (!isOver(root))
+  return { longestBlockMs, fullStopMs: last - begun }
+}
+
+function median(numbers: readonly number[]): number {
+  const sorted = numbers.toSorted((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
+}
+
+/** The medians of what the rounds say; the first rounds, which warm up, are not counted. */
+async function measure<K extends string>(
+  round: () => Promise<Record<K, number>>,
+): Promise<Record<K, number>> {
+  const all: Record<K, number>[] = []
+  for (let index = -3; index < rounds; index += 1) {
+    const figures = await round()
+    if (index >= 0) all.push(figures)
+  }
+  const names = Object.keys(all[0] ?? {}) as K[]
+  const medians = names.map((name) => [name, median(all.map((figures) => figures[name]))])
+  return Object.fromEntries(medians) as Record<K, number>
+}
+
+const figures = {
+  ...(await measure(live)),
+  ...(await measure(deliverBoth)),
+  ...(await measure(stopFull)),
+}
+const overheadNs = figures.supervisedNs - figures.aloneNs
+
+if (process.argv.includes('--json')) {
+  console.log(JSON.stringify({ bench: 'supervisor', children, rounds, ...figures, overheadNs }))
+} else {
+  const ms = (value: number) => `${value.toFixed(2)} ms`
+  const ns = (value: number) => `${value.toFixed(0)} ns`
+  console.log(`medians of ${rounds} rounds`)
+  console.log(`start of ${children} children             ${ms(figures.startMs)}`)
+  console.log(`crash-to-restart of ${children} children  ${ms(figures.restartMs)}`)
+  console.log(`stop of ${children} children              ${ms(figures.stopMs)}`)
+  console.log(`message to an actor on its own      ${ns(figures.aloneNs)}`)
+  console.log(`message to a supervised actor       ${ns(figures.supervisedNs)}`)
+  console.log(`overhead of supervision a message   ${ns(overheadNs)}`)
+  console.log(`stop of ${supervisors} times ${children} children     ${ms(figures.fullStopMs)}`)
+  console.log(`longest block of the loop in that   ${ms(figures.longestBlockMs)}`)
+}
