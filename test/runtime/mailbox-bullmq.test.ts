@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Redis } from 'ioredis'
 import type { Delivery, Log, Mailboxes } from '../../actors/ports.ts'
-import { bullMailboxes } from '../../runtime/mailbox/bullmq.ts'
+import { type BullMailboxes, bullMailboxes } from '../../runtime/mailbox/bullmq.ts'
 import { redisClient } from '../../runtime/redis/client.ts'
 import { keys, mailboxPrefix } from '../../runtime/redis/keys.ts'
 import { idsOf, message, messages } from '../conformance/mailboxes.ts'
@@ -19,11 +19,11 @@ const quiet: Log = { debug() {}, info() {}, warn() {}, error() {} }
 
 let server: RedisServer
 let redis: Redis
-let mailboxes: Mailboxes
+let mailboxes: BullMailboxes
 const opened: Mailboxes[] = []
 const children: Bun.Subprocess[] = []
 
-const open = (): Mailboxes => {
+const open = (): BullMailboxes => {
   const made = bullMailboxes({
     connect: (name, kind) => redisClient(server.url, { name, kind }, { log: quiet }) as Redis,
     lockMs,
@@ -95,6 +95,23 @@ async function startReceiver(mailbox: string) {
   await says('receiving')
   return { child, says }
 }
+
+test('what a killed process held is given back at once, if nobody else is there', async () => {
+  const { child, says } = await startReceiver('work.a')
+  await mailboxes.send([message('work.a', 'one')])
+  await says('got one')
+  child.kill('SIGKILL')
+  await child.exited
+  expect(await mailboxes.reclaim(() => Promise.resolve(false))).toBe(0)
+  expect(await mailboxes.depth('work.a')).toEqual({ waiting: 0, active: 1, delayed: 0 })
+  expect(await mailboxes.reclaim(() => Promise.resolve(true))).toBe(1)
+  expect(await mailboxes.depth('work.a')).toEqual({ waiting: 1, active: 0, delayed: 0 })
+  const { seen, finish } = await receiveHeld(mailboxes, 'work.a')
+  await eventually(() => expect(idsOf(seen)).toEqual(['one']))
+  expect(seen[0]?.redeliveries).toBe(1)
+  finish()
+  await isEmpty('work.a')
+})
 
 test('the message of a killed process is delivered again, soon, with its notes', async () => {
   const { child, says } = await startReceiver('work.a')
