@@ -295,7 +295,8 @@ function unsupportedIn(task: Task): Omit<Rejection, 'line'> | undefined {
     const message = `expected "any" (this version knows no other), got "${task.placement}"`
     return { path: 'placement', message }
   }
-  for (const path of ['select', 'dedupeKey', 'dedupeTtlMs', 'dependsOn'] as const) {
+  // A task for another host must not run on this one, and say that it ran on that.
+  for (const path of ['target', 'select', 'dedupeKey', 'dedupeTtlMs', 'dependsOn'] as const) {
     if (task[path] !== undefined) {
       const got = describeValue(task[path])
       const message = `expected no "${path}" (this version does not act on it), got ${got}`

@@ -23,6 +23,7 @@ import { httpApp } from './http/app.ts'
 import { RunFeed } from './http/feed.ts'
 import { type HttpServer, httpServer } from './http/server.ts'
 import { readToken } from './http/token.ts'
+import { idleSettings } from './idle-settings.ts'
 import { kindsOf } from './kinds.ts'
 import { pinoLog } from './log/pino.ts'
 import { chooseNodeId, removeNodeFile, writeNodeFile } from './node-file.ts'
@@ -145,6 +146,9 @@ class Node implements MusterNode {
 
   async #open() {
     const { config, dataDir, ephemeral, listen, tasksFiles, tasks } = this.#options
+    for (const path of idleSettings(config)) {
+      this.#say(`${path} is set and has no effect: this version does not act on it`)
+    }
     const token = readToken(config.http.tokenFile)
     if (ephemeral !== true) makeDataDirectory(dataDir)
     if (listen === true) this.#id = chooseNodeId(dataDir, config.node.id, hostname())

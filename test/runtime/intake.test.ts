@@ -122,6 +122,7 @@ describe('a bad line is rejected with its path and what was expected', () => {
     ['null as input', '{"kind":"noop","input":null}', 'input: expected an object', 'got null'],
     ['input for noop', '{"kind":"noop","input":{"a":1}}', 'input.a: expected only known', 'got'],
     ['dependsOn to nowhere', '{"kind":"noop","dependsOn":["x"]}', 'dependsOn: expected', 'got'],
+    ['another host', '{"kind":"noop","target":"web001"}', 'target: expected no', 'got'],
     ['dependsOn as a string', '{"kind":"noop","dependsOn":"x"}', 'dependsOn: expected', 'got'],
     ['a check of a kind', '{"kind":"shaped","input":{"n":"1"}}', 'input.n: expected', 'string "1"'],
     ['neither', '{"kind":"shaped","input":{"n":1,"either":true}}', 'input.either:', 'or a number'],
@@ -203,8 +204,7 @@ describe('lines', () => {
   })
 
   test('going on with a run does not depend on the blank lines before', async () => {
-    const first = `${noop}\n${noop}\n{"kind":"noop","id":"third"}\n`
-    const again = `\n\n${first.replaceAll('\n', '\n\n')}`
+    const again = `\n\n${noop}\n\n${noop}\n\n{"kind":"noop","id":"third"}\n\n`
     const { lines, read } = await readAll(bytesOf(again), { afterLine: 2 })
     expect([lines, read.map(({ accepted }) => accepted?.task.id)]).toEqual([3, ['third']])
   })

@@ -1,0 +1,25 @@
+import { describe, expect, test } from 'bun:test'
+import { UsageError } from '../../actors/errors.ts'
+import { loadConfig } from '../../config/load.ts'
+import { idleSettings } from '../../runtime/idle-settings.ts'
+
+const configOf = (fileValues: unknown) => loadConfig({ fileValues, env: {} }).config
+
+describe('settings that nothing acts on', () => {
+  test('are none by default, and none of those that are acted on', () => {
+    expect(idleSettings(configOf({}))).toEqual([])
+    expect(idleSettings(configOf({ dispatcher: { rate: 5 }, log: { level: 'debug' } }))).toEqual([])
+  })
+
+  test('are named when they are set', () => {
+    const config = configOf({ node: { labels: { rack: 'r1' } }, escalation: { threshold: 7 } })
+    expect(idleSettings(config)).toEqual(['node.labels', 'escalation'])
+  })
+
+  test('stop the start where something else would happen without them', () => {
+    const store = configOf({ store: { url: 'postgres://127.0.0.1/muster' } })
+    expect(() => idleSettings(store)).toThrow(UsageError)
+    const limits = configOf({ limits: { exec: { rate: 1, burst: 1 } } })
+    expect(() => idleSettings(limits)).toThrow('limits: expected none')
+  })
+})
