@@ -49,6 +49,25 @@ export class NotAcceptingError extends MusterError {
   }
 }
 
+/** An actor whose oldest message at hand has made no progress for too long. */
+export class HungError extends MusterError {
+  constructor(message: string) {
+    super('HUNG', message)
+  }
+}
+
+/** Somebody else has been given the lease since: nothing may be written under the old epoch. */
+export class FencedError extends MusterError {
+  override readonly fault: Fault = 'fenced'
+  readonly lease: string
+  readonly epoch: number
+  constructor(lease: string, epoch: number, message: string) {
+    super('FENCED', message)
+    this.lease = lease
+    this.epoch = epoch
+  }
+}
+
 /** No such run, file or task. */
 export class NotFoundError extends MusterError {
   constructor(message: string) {

@@ -7,6 +7,7 @@ import type { Counts, Outcome } from '../machines/outcome.ts'
 import type { Envelope, ResultsEnvelope } from './envelope.ts'
 import type { ResultLine } from './result.ts'
 import type { Rejection, Task } from './task.ts'
+import type { TreeNode } from './tree.ts'
 
 export interface Clock {
   /** Epoch milliseconds. */
@@ -90,6 +91,13 @@ export interface Mailboxes {
   names(): Promise<string[]>
   /** Called for every mailbox that is new since; returns an unsubscribe function. */
   onNew(listener: (mailbox: string) => void): Promise<() => Promise<void>>
+  /** The names under which the receivers of this process hold messages. */
+  holders(): string[]
+  /**
+   * Deliver again at once what these held, all of whom are gone for good.
+   * @returns how many messages that were
+   */
+  reclaim(holders: readonly string[]): Promise<number>
   close(): Promise<void>
 }
 
@@ -297,4 +305,52 @@ export interface Execution {
 export interface Executor extends Service {
   /** Never throws. Returns at once, without a promise, when the work itself did. */
   run(task: Task, context: ExecuteContext): Execution | Promise<Execution>
+}
+
+/* ---- what a node stands on and cannot do without ---- */
+
+/** Something with a connection that may be lost and come back. */
+export interface Dependency {
+  /** Resolves when it can be used. From then on the listener hears of its connection. */
+  open(listener: DependencyListener): Promise<void>
+  /** Do what can be done from here to bring it back; rejects when that did not help. */
+  revive(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface DependencyListener {
+  lost(): void
+  back(): void
+}
+
+/* ---- worker processes: workers with an event loop of their own ---- */
+
+/** What a worker process tells about itself, from its own event loop. */
+export interface Heartbeat {
+  /** Its actors, as `/v1/tree` shows them. */
+  tree: TreeNode
+  /** The names under which its receivers hold messages. */
+  holders: readonly string[]
+}
+
+export interface WorkerProcessListener {
+  /** It takes work. */
+  ready(): void
+  beat(heartbeat: Heartbeat): void
+  /** What it says of itself before it gives up; its end follows. */
+  failed(error: unknown): void
+  /** It is gone, however that came. Told once. */
+  exited(how: { exitCode: number | null; signal: string | null }): void
+}
+
+export interface WorkerProcess {
+  readonly pid: number
+  /** Ask it to end: it gives what is at hand so long, and hands the rest back. */
+  stop(graceMs: number): void
+  kill(): void
+}
+
+export interface WorkerProcesses {
+  /** @throws when the operating system refuses */
+  start(name: string, listener: WorkerProcessListener): WorkerProcess
 }
