@@ -4,14 +4,17 @@
  * task the first to be settled counts, and only a row that agrees with the map is stored.
  */
 import { type AnyActorRef, fromPromise } from 'xstate'
-import { collectorMachine } from '../machines/collector.ts'
+import { type CollectorEvent, collectorMachine } from '../machines/collector.ts'
 import { outcomeOf } from '../machines/outcome.ts'
 import type { Owned } from '../machines/service.ts'
+import { AtHand, type Hand, hungError, type Overdue } from './at-hand.ts'
+import type { Tell } from './dead-letters.ts'
 import { eachSeq, envelopeVersion, type ResultsEnvelope, resultsMailbox } from './envelope.ts'
 import { MusterError } from './errors.ts'
 import type {
   Accounting,
   AuditLog,
+  Clock,
   Delivery,
   Log,
   Mailboxes,
@@ -28,24 +31,34 @@ export interface CollectorOptions {
   batchMax: number
   /** How long it may take to work off what is at hand. */
   graceMs(): number
+  /** Time without progress after which what is at hand is hung. */
+  hangMs: number
+  /** Whether what a collector stands on is away now: nothing is hung then. */
+  isAway?(): boolean
+  clock: Clock
   mailboxes: Mailboxes
   accounting: Accounting
   results: Results
   audit: AuditLog
+  tell: Tell
   log: Log
 }
 
 interface Waiting {
   id: string
   envelope: ResultsEnvelope
+  hand: Hand
   end: PromiseWithResolvers<void>
 }
 
 export function collector(options: CollectorOptions): ChildSpec {
   const waiting: Waiting[] = []
+  /** Aborted with this life: a batch that was hung and gets on later must leave it at that. */
+  const life = new AbortController()
   let opening: Promise<Receiver> | undefined
+  let atHand: AtHand | undefined
 
-  const handle = (self: AnyActorRef) => (delivery: Delivery) => {
+  const handle = (self: AnyActorRef, inHand: AtHand) => (delivery: Delivery) => {
     const envelope = delivery.body as ResultsEnvelope
     if (envelope.v !== envelopeVersion) {
       const got = `${String(envelope.v)}: a newer node sent them`
@@ -53,34 +66,60 @@ export function collector(options: CollectorOptions): ChildSpec {
       return Promise.reject(new MusterError('ENVELOPE_VERSION', message))
     }
     const end = Promise.withResolvers<void>()
-    waiting.push({ id: delivery.id, envelope, end })
-    self.send({ type: 'results.received' })
+    const hand = inHand.begin(delivery.id, options.hangMs)
+    waiting.push({ id: delivery.id, envelope, hand, end })
+    const { oldestAt } = inHand
+    options.tell(self, { type: 'results.received', oldestAt } satisfies CollectorEvent)
     return end.promise
+  }
+
+  const stop = async (graceMs: number) => {
+    // From here on it is the grace that limits what is at hand.
+    atHand?.close()
+    await (await opening)?.stop(graceMs)
   }
 
   return {
     logic: collectorMachine.provide({
       actors: {
-        open: fromPromise<void, Owned>(async ({ input, signal }) => {
+        open: fromPromise<void, Owned>(async ({ input: { owner }, signal }) => {
+          const onOverdue = (overdue: Overdue) => {
+            const error = hungError(resultsMailbox, overdue)
+            options.tell(owner, { type: 'message.overdue', error } satisfies CollectorEvent)
+          }
+          const isAway = () => options.isAway?.() === true
+          const inHand = new AtHand({ clock: options.clock, isAway, onOverdue })
+          atHand = inHand
           opening = options.mailboxes.receive(
             resultsMailbox,
             { concurrency: options.batchMax, ordered: false },
-            handle(input.owner),
+            handle(owner, inHand),
           )
-          const receiver = await opening
+          await opening
           // Given up meanwhile: nobody else may be left to close it.
-          if (signal.aborted) await receiver.stop(options.graceMs())
+          if (signal.aborted) await stop(options.graceMs())
         }),
-        close: fromPromise<void, Owned>(async () => (await opening)?.stop(options.graceMs())),
+        close: fromPromise<void, Owned>(() => stop(options.graceMs())),
+        abort: fromPromise<void, Owned>(() => {
+          life.abort(new Error('this life of the collector was given up'))
+          return stop(0)
+        }),
       },
       actions: {
         collectBatch: ({ self }) => {
           // Everything that arrived in this turn of the event loop makes one batch.
           queueMicrotask(() => {
             const batch = waiting.splice(0, options.batchMax)
-            void collect(options, batch).then(() =>
-              self.send({ type: 'batch.collected', envelopes: batch.length }),
-            )
+            const step = () => {
+              life.signal.throwIfAborted()
+              // What waits for its batch gets on with the batch before it.
+              atHand?.progress()
+            }
+            void collect(options, batch, step).then(() => {
+              const word = { envelopes: batch.length, oldestAt: atHand?.oldestAt }
+              // A batch of a collector that has failed may still end.
+              options.tell(self, { type: 'batch.collected', ...word } satisfies CollectorEvent)
+            })
           })
         },
       },
@@ -88,22 +127,39 @@ export function collector(options: CollectorOptions): ChildSpec {
   }
 }
 
-/** Never rejects: each envelope of the batch hears of its own end. */
-async function collect(options: CollectorOptions, batch: readonly Waiting[]): Promise<void> {
+/**
+ * Never rejects: each envelope of the batch hears of its own end.
+ * @param step called after each step of the way; throws when no further one may be taken
+ */
+async function collect(
+  options: CollectorOptions,
+  batch: readonly Waiting[],
+  step: () => void,
+): Promise<void> {
   try {
     const settlements = batch.map(({ id, envelope }) => settlementOf(id, envelope))
     const settled = await options.accounting.settle(settlements)
+    step()
     const rows = batch.flatMap(({ envelope }, index) =>
       rowsOf(envelope, settlements[index], settled[index]),
     )
     if (rows.length > 0) {
       await options.results.put(rows)
+      step()
       await options.audit.append(rows.map((row) => `${row.line}\n`).join(''))
+      step()
     }
     await options.accounting.stored(settlements)
-    for (const { end } of batch) end.resolve()
+    step()
+    for (const { hand, end } of batch) {
+      hand.end()
+      end.resolve()
+    }
   } catch (error) {
-    for (const { end } of batch) end.reject(error)
+    for (const { hand, end } of batch) {
+      hand.end()
+      end.reject(error)
+    }
   }
 }
 

@@ -1,57 +1,18 @@
 /**
- * Binds the dispatcher: opens runs, keeps one actor for each live run, gives out turns, and hears
- * from the accounting what was settled, on whichever node.
+ * Binds the dispatcher: a supervisor over the one that gives out turns and over the actors of the
+ * live runs. They live and fall together, for what the one knows of the others is in memory.
  */
-import { type AnyActorRef, assign, fromPromise, stopChild } from 'xstate'
+import { type AnyActorRef, fromPromise } from 'xstate'
 import { dispatcherMachine } from '../machines/dispatcher.ts'
 import type { Owned } from '../machines/service.ts'
-import { describeError, NotAcceptingError } from './errors.ts'
-import type { Paces } from './paces.ts'
-import type { Run, RunNotice, RunProgress } from './ports.ts'
-import { MailboxRoom, SpoolRoom } from './room.ts'
-import { type LiveRun, type RunOptions, runLogic } from './run.ts'
-import type { Source } from './source.ts'
-import type { ChildSpec } from './supervisor.ts'
-import { Turns } from './turns.ts'
+import type { SupervisorPolicy } from '../machines/supervision.ts'
+import { NotAcceptingError } from './errors.ts'
+import { LiveRuns, type LiveRunsOptions, type Submission, type Submitted } from './live-runs.ts'
+import { type ChildSpec, currentChild, supervisor } from './supervisor.ts'
 
-export interface DispatcherOptions
-  extends Omit<RunOptions, 'admit' | 'release' | 'roomIn' | 'takeSpoolRoom' | 'giveSpoolRoom'> {
-  /** Names this node and boot in the runs it drives. */
-  driver: string
-  /** Whether the driver of an unfinished run is gone, so that its run is to be taken over. */
-  isGone(driver: string): boolean
-  rate: number
-  burst: number
-  inFlightMax: number
-  /** Most tasks all runs together may have in their spools. */
-  spoolMax: number
-  /** Live runs at a time. */
-  runsMax: number
-  /** What a new run meets when there is no room. */
-  whenFull: 'refuse' | 'wait'
-  /**
-   * This process was started to go on with what it finds: a run that was unfinished then is resumed
-   * by its content even when it has finished since.
-   */
-  resumesLeftovers: boolean
-  newRunId(): string
-  paces: Paces
-}
-
-export interface Submission {
-  source: Source
-  /** Hash of the source's lines, where it is known before they are read. */
-  content?: string
-  reason?: string
-  /** Tasks in the source, where that is known: refused at once when there is no room for all. */
-  tasks?: number
-  /** Called as soon as the run has a name; reading its source may go on for ever. */
-  onOpen?(run: string): void
-}
-
-export interface Submitted {
-  run: Run
-  resumed: boolean
+export interface DispatcherOptions extends Omit<LiveRunsOptions, 'runsPolicy'> {
+  policy: SupervisorPolicy
+  random(): number
 }
 
 /** The dispatcher as others of this node use it. */
@@ -68,9 +29,12 @@ export interface Dispatcher {
 }
 
 export function dispatcher(options: DispatcherOptions): Dispatcher {
-  let life: Life | undefined
+  const { policy } = options
+  // One that ends and one that takes its place are both there for a moment.
+  const runsPolicy = { ...policy, strategy: 'dynamic', childrenMax: options.runsMax * 2 } as const
+  let life: LiveRuns | undefined
 
-  const spec: ChildSpec = {
+  const turns = (parent: AnyActorRef): ChildSpec => ({
     input: {
       bucket: { rate: options.rate, burst: options.burst },
       inFlightMax: options.inFlightMax,
@@ -79,7 +43,7 @@ export function dispatcher(options: DispatcherOptions): Dispatcher {
     logic: dispatcherMachine.provide({
       actors: {
         open: fromPromise<void, Owned>(async ({ input }) => {
-          life = new Life(options, input.owner)
+          life = new LiveRuns({ ...options, runsPolicy }, input.owner, currentChild(parent, 'runs'))
           await life.open()
         }),
         close: fromPromise<void, Owned>(async () => life?.close()),
@@ -87,34 +51,33 @@ export function dispatcher(options: DispatcherOptions): Dispatcher {
       actions: {
         grant: (_, { id }) => life?.turns.grant(id),
         awaitTokens: (_, { ms }) => life?.turns.awaitTokens(ms),
-        startRun: assign(({ spawn }, { run }) => {
-          const live = life?.runs.get(run)
-          if (life === undefined || live === undefined) return {}
-          const child = spawn(
-            runLogic(life.runOptions, live) as never,
-            {
-              id: run,
-              input: {
-                id: run,
-                hasSource: live.source !== undefined,
-                spooled: live.spooled > 0,
-              },
-            } as never,
-          ) as unknown as AnyActorRef
-          life.actors.set(run, child)
-          child.subscribe({
-            error: (error: unknown) =>
-              options.log.error({ run, ...describeError(error) }, 'the actor of a run failed'),
-          })
-          return {}
-        }),
-        removeRun: stopChild((_, params) => params.run),
       },
     }),
-  }
+  })
+
+  const runs = (): ChildSpec =>
+    supervisor({
+      ...options,
+      id: 'runs',
+      policy: runsPolicy,
+      children: [],
+      specOf: (actor) => {
+        if (life === undefined) throw new Error('expected a dispatcher that has live runs')
+        return life.specOf(actor)
+      },
+    })
 
   return {
-    spec: () => spec,
+    spec: () =>
+      supervisor({
+        ...options,
+        id: 'dispatcher',
+        policy: { ...policy, strategy: 'one_for_all' },
+        children: [
+          { id: 'runs', spec: runs },
+          { id: 'turns', spec: turns },
+        ],
+      }),
     async submit(submission) {
       if (life === undefined || !life.accepting) {
         throw new NotAcceptingError('draining', 'this node is draining; try another one', 5000)
@@ -125,266 +88,5 @@ export function dispatcher(options: DispatcherOptions): Dispatcher {
     get accepting() {
       return life?.accepting ?? false
     },
-  }
-}
-
-/** One life of the dispatcher: everything its actor holds beside its machine's context. */
-class Life {
-  readonly runs = new Map<string, LiveRun>()
-  readonly actors = new Map<string, AnyActorRef>()
-  readonly runOptions: RunOptions
-  readonly turns: Turns
-  accepting = true
-  readonly #options: DispatcherOptions
-  readonly #self: AnyActorRef
-  readonly #ended = new AbortController()
-  readonly #spool: SpoolRoom
-  readonly #room: MailboxRoom
-  #unwatch: (() => Promise<void>) | undefined
-  /** Content of the runs that were unfinished when this life began. */
-  readonly #leftovers = new Map<string, string>()
-
-  constructor(options: DispatcherOptions, self: AnyActorRef) {
-    this.#options = options
-    this.#self = self
-    this.turns = new Turns(self, options.clock, this.#ended.signal)
-    this.#spool = new SpoolRoom(options.spoolMax)
-    this.#room = new MailboxRoom(options.clock, this.#ended.signal)
-    this.runOptions = {
-      ...options,
-      admit: (live, tasks, patienceMs) =>
-        this.turns.offer(tasks, patienceMs, () => this.#takeTurn(live, tasks)),
-      release: (live, tasks) => this.#release(live, tasks),
-      roomIn: (mailbox) => this.#room.more(mailbox),
-      takeSpoolRoom: (live, tasks, signal) => this.#takeSpoolRoom(live, tasks, signal),
-      giveSpoolRoom: (live, tasks) => this.#giveSpoolRoom(live, tasks),
-    }
-  }
-
-  async open(): Promise<void> {
-    this.#unwatch = await this.#options.accounting.watch((notice) => this.#notice(notice))
-    if (this.#ended.signal.aborted) await this.#unwatch()
-    for (const run of await this.#options.accounting.unfinished()) {
-      if (this.#ended.signal.aborted) return
-      const progress = await this.#options.accounting.get(run)
-      if (progress?.content !== undefined && this.#options.resumesLeftovers) {
-        this.#leftovers.set(progress.content, run)
-      }
-      if (progress === undefined || !this.#options.isGone(progress.driver)) continue
-      const adopted = await this.#options.accounting.adopt(run, this.#options.driver)
-      if (adopted !== undefined) this.#begin(adopted, undefined)
-    }
-  }
-
-  async close(): Promise<void> {
-    this.accepting = false
-    const reason = new NotAcceptingError('draining', 'this node is stopping', 5000)
-    this.#ended.abort(reason)
-    // Whoever waits for the end of a source that says nothing would wait for ever.
-    for (const { taken } of this.runs.values()) taken.reject(reason)
-    this.turns.refuseAll()
-    this.#room.wakeAll()
-    for (const [run, actor] of this.actors) {
-      actor.send({ type: 'stop' })
-      this.#self.send({ type: 'run.ended', run })
-    }
-    await this.#unwatch?.()
-  }
-
-  closeIntake(): void {
-    this.accepting = false
-    this.#self.send({ type: 'intake.closed' })
-  }
-
-  async submit(submission: Submission): Promise<Submitted> {
-    const leftover = await this.#finishedLeftover(submission)
-    if (leftover !== undefined) return { run: leftover, resumed: true }
-    if (!this.#isLiveContent(submission.content)) this.#refuseWhenFull(submission)
-    await this.#options.paces.load()
-    const { accounting, clock, driver, newRunId } = this.#options
-    const opened = await accounting.open({
-      id: newRunId(),
-      createdAt: clock.now(),
-      driver,
-      ...(submission.content === undefined ? {} : { content: submission.content }),
-      ...(submission.reason === undefined ? {} : { reason: submission.reason }),
-    })
-    const id = opened.progress.run.id
-    submission.onOpen?.(id)
-    await this.#takeUp(opened, submission.source)
-    const progress = (await accounting.get(id)) ?? opened.progress
-    return { run: progress.run, resumed: opened.resumed }
-  }
-
-  /** Go on with a run that was opened. Resolves when its source has been taken. */
-  async #takeUp(
-    { progress: opened, resumed }: { progress: RunProgress; resumed: boolean },
-    source: Source,
-  ): Promise<void> {
-    const { accounting, driver } = this.#options
-    const { id } = opened.run
-    const live = this.runs.get(id)
-    if (live?.source !== undefined) {
-      // Its first source is still being read here: this one adds nothing, unless that breaks off.
-      const isTaken = await live.taken.promise.then(
-        () => true,
-        () => false,
-      )
-      if (isTaken) return
-      this.#ended.signal.throwIfAborted()
-    }
-    if (opened.closed && (live !== undefined || opened.spooled === 0)) return
-    // Before it is asked how far it is: from then on nobody else moves its spool.
-    if (live !== undefined) this.#end(id)
-    const progress = resumed ? ((await accounting.adopt(id, driver)) ?? opened) : opened
-    // Taken up by somebody else, or over, while it was asked.
-    const other = this.runs.get(id)
-    if (other?.source !== undefined) return other.taken.promise
-    if (other !== undefined || progress.run.finishedAt !== undefined) return
-    if (progress.closed) this.#begin(progress, undefined)
-    else await this.#begin(progress, source).taken.promise
-  }
-
-  async #finishedLeftover({ content, onOpen }: Submission): Promise<Run | undefined> {
-    const id = content === undefined ? undefined : this.#leftovers.get(content)
-    if (content === undefined || id === undefined) return undefined
-    this.#leftovers.delete(content)
-    const progress = await this.#options.accounting.get(id)
-    if (progress?.run.finishedAt === undefined) return undefined
-    onOpen?.(id)
-    return progress.run
-  }
-
-  /** It adds nothing to a run that is live already. */
-  #isLiveContent(content: string | undefined): boolean {
-    if (content === undefined) return false
-    return [...this.runs.values()].some((live) => live.content === content)
-  }
-
-  #refuseWhenFull({ tasks }: Submission): void {
-    const { runsMax, spoolMax, whenFull } = this.#options
-    if (this.runs.size >= runsMax) {
-      const message = `${runsMax} runs are live here, and that is the limit; try again later`
-      throw new NotAcceptingError('full', message, 5000)
-    }
-    if (whenFull === 'refuse' && !this.#spool.hasRoomFor(Math.max(tasks ?? 1, 1))) {
-      const waiting = `${this.#spool.used} of at most ${spoolMax}`
-      const message = `too many accepted tasks wait for their turn (${waiting}); try again later`
-      throw new NotAcceptingError('full', message, 2000)
-    }
-  }
-
-  #begin(progress: RunProgress, source: Source | undefined): LiveRun {
-    const { run } = progress
-    const live: LiveRun = {
-      id: run.id,
-      lines: progress.lines,
-      accepted: progress.accepted,
-      spooled: progress.spooled,
-      dispatched: progress.accepted - progress.spooled,
-      done: run.total - run.counts.pending,
-      taken: Promise.withResolvers<void>(),
-      ...(progress.content === undefined ? {} : { content: progress.content }),
-      ...(source === undefined ? {} : { source: this.#until(source) }),
-    }
-    live.taken.promise.catch(() => undefined)
-    this.runs.set(run.id, live)
-    this.#spool.count(live.spooled)
-    this.#settle(live.done - live.dispatched)
-    this.#self.send({ type: 'run.opened', run: run.id })
-    return live
-  }
-
-  /** A source that ends in error when this life ends. */
-  #until(source: Source): Source {
-    const { signal } = this.#ended
-    return async function* (afterLine) {
-      for await (const piece of source(afterLine)) {
-        signal.throwIfAborted()
-        yield piece
-      }
-    }
-  }
-
-  #end(run: string): void {
-    const live = this.runs.get(run)
-    if (live === undefined) return
-    this.runs.delete(run)
-    this.#spool.count(-live.spooled)
-    this.#settle(live.dispatched - live.done)
-    this.actors.get(run)?.send({ type: 'run.finished' })
-    this.actors.delete(run)
-    this.#self.send({ type: 'run.ended', run })
-  }
-
-  #notice(notice: RunNotice | undefined): void {
-    if (notice === undefined) {
-      // Notices may have been lost with the connection: ask for every live run.
-      for (const run of this.runs.keys()) void this.#refresh(run)
-      this.#room.wakeAll()
-      return
-    }
-    if (notice.mailbox !== undefined) this.#room.wake(notice.mailbox)
-    this.#progress(notice.run, notice.done, notice.state)
-  }
-
-  async #refresh(run: string): Promise<void> {
-    try {
-      const progress = await this.#options.accounting.get(run)
-      if (progress === undefined) return
-      this.#progress(run, progress.run.total - progress.run.counts.pending, progress.run.state)
-    } catch (error) {
-      this.#options.log.warn({ run, ...describeError(error) }, 'cannot ask how a run stands')
-    }
-  }
-
-  #progress(run: string, done: number, state: Run['state']): void {
-    const live = this.runs.get(run)
-    if (live === undefined) return
-    if (done > live.done) {
-      this.#settle(done - live.done)
-      live.done = done
-    }
-    if (state === 'completed' || state === 'cancelled' || state === 'halted') this.#end(run)
-  }
-
-  #settle(tasks: number): void {
-    if (tasks === 0) return
-    this.#self.send({ type: 'tasks.settled', tasks, at: this.#options.clock.monotonic() })
-  }
-
-  /** A run's turn has come: its tasks count as dispatched, if it is still live. */
-  #takeTurn(live: LiveRun, tasks: number): boolean {
-    const isLive = this.#isLive(live)
-    if (isLive) live.dispatched += tasks
-    else this.#settle(tasks)
-    return isLive
-  }
-
-  #release(live: LiveRun, tasks: number): void {
-    // A run that ended has given back all its turns.
-    if (!this.#isLive(live)) return
-    live.dispatched -= tasks
-    this.#settle(tasks)
-  }
-
-  /** Not ended, and not begun anew since. */
-  #isLive(live: LiveRun): boolean {
-    return this.runs.get(live.id) === live
-  }
-
-  async #takeSpoolRoom(live: LiveRun, tasks: number, signal: AbortSignal): Promise<void> {
-    while (!this.#spool.hasRoomFor(tasks)) await this.#spool.fewer(signal)
-    // In the same breath, or two that waited would take the same room.
-    if (!this.#isLive(live)) return
-    live.spooled += tasks
-    this.#spool.count(tasks)
-  }
-
-  #giveSpoolRoom(live: LiveRun, tasks: number): void {
-    // A run that ended has given back all its room.
-    if (!this.#isLive(live)) return
-    live.spooled -= tasks
-    this.#spool.count(-tasks)
   }
 }

@@ -5,6 +5,7 @@
 import type { z } from 'zod'
 import { UsageError } from './errors.ts'
 import type { Executor, Log } from './ports.ts'
+import type { Task } from './task.ts'
 
 /** What a handler is told beside its input. */
 export interface TaskContext {
@@ -98,6 +99,8 @@ export interface Kind {
   concurrency: number
   /** Work in one task, ms, assumed until it has been measured. */
   paceMs: number
+  /** Longest an attempt may take by the executor's own limits; only `timeoutMs` changes it. */
+  limitMs(task: Pick<Task, 'timeoutMs'>): number
 }
 
 export type Kinds = ReadonlyMap<string, Kind>

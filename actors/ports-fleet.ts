@@ -5,7 +5,7 @@
 /** What somebody holds who got a lease. */
 export interface Grant {
   name: string
-  /** Node, boot and attempt: nobody else ever has the same. */
+  /** `<node>/<boot>/<attempt>`: nobody else ever has the same. */
   owner: string
   /** Fencing token: larger than that of any grant before. */
   epoch: number
@@ -39,16 +39,24 @@ export interface Leases {
   renew(grant: Grant, ttlMs: number): Promise<boolean>
   /** Tells those who wait. False: it was lost before. */
   release(grant: Grant): Promise<boolean>
-  /** Takes it away from whoever holds it, and tells those who wait. Undefined: nobody did. */
+  /**
+   * Takes it away from whoever holds it, and tells those who wait. Its holder may hear of it a
+   * moment after somebody else got it; what he writes until then is refused by its epoch.
+   * Undefined: nobody held it.
+   */
   revoke(name: string, reason: string): Promise<LeaseRecord | undefined>
+  /** By name. */
   list(): Promise<LeaseRecord[]>
   /**
    * Called with the name of a lease that was released or revoked, and with undefined when such
-   * notices may have been missed. Returns an unsubscribe function.
+   * notices may have been missed. Resolves when notices come from now on; also when Redis is away,
+   * and then undefined follows when they do. Returns an unsubscribe function.
    */
   watch(listener: (name: string | undefined) => void): Promise<() => Promise<void>>
   /**
-   * A value kept under a lease. Refused as soon as there is a newer grant than `grant`.
+   * A value kept under a lease, for whoever holds it next. Refused unless `grant` is the newest one
+   * that is known, and so as soon as there is a newer one. A lease that is lost with nobody having
+   * got it since is no reason to refuse.
    * @throws FencedError
    */
   put(grant: Pick<Grant, 'name' | 'epoch'>, key: string, value: string): Promise<void>
@@ -88,18 +96,43 @@ export interface MemberRecord extends Omit<Member, 'state'> {
   state: MemberState
   /** Epoch ms, by the clock of Redis. */
   lastSeen: number
+  /** A dead one whose mailboxes somebody has seen to: see `forget`. */
+  swept?: true
 }
 
+export interface BeatOptions {
+  /** Silence after which a node is dead, ms. */
+  staleMs: number
+  /**
+   * Whether another boot of this id, seen lately, is dead all the same: its process on this host
+   * has ended. Asked before this one is refused.
+   */
+  isGone?(twin: MemberRecord): boolean
+}
+
+/**
+ * Who is there, by Redis's clock. A boot that was displaced by a later one of its id, or forgotten,
+ * is dead for good; one that was only silent is back with its next beat.
+ * @throws UnavailableError where Redis does not answer in time; it may have done it all the same
+ */
 export interface Members {
   /**
-   * Register, or say again that this node is there.
-   * @throws ConflictError LIVE_TWIN when another boot of the same id is there and not stale
+   * Register, or say again that this node is there. Displaces an earlier boot of the id that is
+   * dead.
+   * @throws ConflictError LIVE_TWIN when another boot of the same id is there and not dead
+   * @throws ConflictError DISPLACED, of fault `fenced`, when this boot is dead for good
    */
-  beat(member: Member, staleMs: number): Promise<void>
+  beat(member: Member, options: BeatOptions): Promise<void>
   /** Gone in order: nothing of it needs to be swept. */
   leave(id: string, boot: string): Promise<void>
-  /** Those of the last hour, the dead ones included. `staleMs`: silence after which one is dead. */
+  /**
+   * Everybody, by id; of one id first the one that lives. The dead are among them for an hour.
+   * `staleMs`: silence after which one is dead.
+   */
   list(staleMs: number): Promise<MemberRecord[]>
-  /** Take a dead boot off the list of those to be swept; false when somebody else has. */
-  forget(id: string, boot: string): Promise<boolean>
+  /**
+   * Take a dead boot off the list of those to be swept: from now on it cannot come back. True for
+   * exactly one caller; false when somebody else has, and when it is not dead (any more).
+   */
+  forget(id: string, boot: string, staleMs: number): Promise<boolean>
 }

@@ -5,6 +5,7 @@
 import { fromPromise } from 'xstate'
 import { runMachine } from '../machines/run.ts'
 import type { Owned } from '../machines/service.ts'
+import type { Tell } from './dead-letters.ts'
 import {
   countSeqs,
   delayOf,
@@ -13,7 +14,7 @@ import {
   pack,
   workMessage,
 } from './envelope.ts'
-import { ConflictError, describeError } from './errors.ts'
+import { ConflictError, describeError, UnavailableError } from './errors.ts'
 import type { Accounting, Admission, Clock, Log, Mailboxes } from './ports.ts'
 import { numberTasks, type Source } from './source.ts'
 
@@ -23,6 +24,7 @@ export interface RunOptions {
   mailboxes: Mailboxes
   clock: Clock
   log: Log
+  tell: Tell
   pack: PackLimits
   /** Most tasks a mailbox may hold. */
   depthMax: number
@@ -46,6 +48,12 @@ export interface RunOptions {
 /** A live run, shared by its actor and whoever submitted it. */
 export interface LiveRun {
   id: string
+  /** Name of its actor. */
+  actor: string
+  /** An actor of it has come to life. */
+  begun: boolean
+  /** Aborted as soon as nothing more is to be done for it, before its actor hears of it. */
+  ended: AbortController
   lines: number
   accepted: number
   /** Tasks in the spool. */
@@ -61,12 +69,16 @@ export interface LiveRun {
   taken: PromiseWithResolvers<void>
 }
 
+/** What the submitter of a source is told that was not read to its end. */
+export const interrupted = 'its source was not read to the end; submit the same again to go on'
+
 export function runLogic(options: RunOptions, live: LiveRun) {
   return runMachine.provide({
     actors: {
       takeSource: fromPromise<void, Owned>(async ({ input, signal }) => {
         try {
-          await takeSource(options, live, signal, () => input.owner.send({ type: 'spool.filled' }))
+          const spoolFilled = () => options.tell(input.owner, { type: 'spool.filled' })
+          await takeSource(options, live, signalOf(live, signal), spoolFilled)
           live.taken.resolve()
         } catch (error) {
           if (error instanceof ConflictError && error.code === 'RUN_FED_ELSEWHERE') {
@@ -83,7 +95,7 @@ export function runLogic(options: RunOptions, live: LiveRun) {
       }),
       moveSpool: fromPromise<void, Owned>(async ({ signal }) => {
         try {
-          await moveSpool(options, live, signal)
+          await moveSpool(options, live, signalOf(live, signal))
         } catch (error) {
           options.log.warn({ run: live.id, ...describeError(error) }, 'the spool does not move')
           throw error
@@ -92,6 +104,9 @@ export function runLogic(options: RunOptions, live: LiveRun) {
     },
   })
 }
+
+const signalOf = ({ ended }: LiveRun, signal: AbortSignal) =>
+  AbortSignal.any([ended.signal, signal])
 
 async function takeSource(
   options: RunOptions,
@@ -102,7 +117,7 @@ async function takeSource(
   if (live.source === undefined) return
   const { accounting, clock } = options
   for await (const piece of live.source(live.lines)) {
-    if (signal.aborted) return
+    if (signal.aborted) throw new UnavailableError(`run ${live.id}: ${interrupted}`)
     if (piece.lines === live.lines) continue
     const numbered = await numberTasks(accounting, live.id, live.accepted, piece.read)
     const envelopes = pack(live.id, numbered.items, clock.now(), options.pack)

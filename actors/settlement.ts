@@ -26,6 +26,8 @@ export interface SettlementOptions {
   /** Tasks of the mailbox run one after the other, and are retried in place. */
   ordered: boolean
   node: string
+  /** Who settles, as results name it. */
+  worker: string
   retry: BackoffPolicy
   clock: Clock
   random(): number
@@ -127,7 +129,7 @@ function resultsOf(
     kind: envelope.kind,
     attempt: envelope.attempt,
     node: options.node,
-    worker: options.mailbox,
+    worker: options.worker,
     seqs,
     outcomes: final.map((ending) => outcomeCode(ending.outcome)).join(''),
     results: final.map((ending) => resultOf(envelope, ending)),

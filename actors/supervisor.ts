@@ -16,9 +16,11 @@ import {
   type Restart,
   type SupervisorPolicy,
 } from '../machines/supervision.ts'
-import { supervisorMachine } from '../machines/supervisor.ts'
+import { type Child, type SupervisorContext, supervisorMachine } from '../machines/supervisor.ts'
+import { isLive, type Tell } from './dead-letters.ts'
 import { describeError, MusterError, SpecificationError, UnavailableError } from './errors.ts'
 import type { Clock, Log } from './ports.ts'
+import { watch } from './watch.ts'
 
 /** How to bring a child to life. Its snapshots carry the tag `ready` once it can be used. */
 export interface ChildSpec {
@@ -34,6 +36,8 @@ export interface NamedChild {
   restart?: Restart
   /** Its end may end the supervisor; default: no. */
   significant?: boolean
+  /** Default: that of the supervisor; Infinity waits. */
+  startTimeoutMs?: number
   /** Default: that of the supervisor; 0 takes it out at once, Infinity waits. */
   stopTimeoutMs?: number
 }
@@ -44,9 +48,12 @@ export interface SupervisorOptions {
   children: readonly NamedChild[]
   /** The specification of a child that is added later, by `child.add`. */
   specOf?: (id: string) => ChildSpec
+  /** Something everybody here stands on is away: what fails now, fails for that. */
+  isAway?(): boolean
   clock: Clock
   random(): number
   log: Log
+  tell: Tell
 }
 
 /** A child as the machine of a supervisor knows it. */
@@ -55,11 +62,12 @@ export function planOf(child: Omit<NamedChild, 'spec'>, policy: SupervisorPolicy
     id: child.id,
     restart: child.restart ?? 'permanent',
     significant: child.significant ?? false,
+    startTimeoutMs: child.startTimeoutMs ?? policy.startTimeoutMs,
     stopTimeoutMs: child.stopTimeoutMs ?? policy.stopTimeoutMs,
   }
 }
 
-/** What kind of fault an error is. */
+/** What kind of fault an error is, while nothing is known to be away. */
 export function faultOf(error: unknown): Fault {
   if (error instanceof MusterError && error.fault !== undefined) return error.fault
   // A supervisor whose start failed for want of something would want for it again.
@@ -71,7 +79,9 @@ export function faultOf(error: unknown): Fault {
  * @throws SpecificationError naming the child and the field that cannot be used
  */
 export function supervisor(options: SupervisorOptions): ChildSpec {
-  const { clock, random, log, policy } = options
+  const { clock, random, log, policy, tell } = options
+  const faultNow = (fault: Fault): Fault =>
+    fault === 'bug' && options.isAway?.() === true ? 'dependency' : fault
   const plans = options.children.map((child) => planOf(child, policy))
   const flaw = flawOf(policy, plans)
   if (flaw !== undefined) throw new SpecificationError(options.id, flaw)
@@ -89,9 +99,9 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
         const fail = (cause: unknown) => {
           const at = clock.monotonic()
           const { message } = describeError(cause)
-          const fault = faultOf(cause)
+          const fault = faultNow(faultOf(cause))
           const word = { id, incarnation, message, fault, cause, at, random: random() }
-          self.send({ type: 'child.failed', ...word })
+          tell(self, { type: 'child.failed', ...word })
         }
         let spec: ChildSpec
         try {
@@ -110,16 +120,24 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
           next(snapshot: unknown) {
             if (ready || !isReady(snapshot)) return
             ready = true
-            self.send({ type: 'child.ready', id, incarnation })
+            tell(self, { type: 'child.ready', id, incarnation })
           },
-          error: fail,
-          complete: () => self.send({ type: 'child.ended', id, incarnation }),
+          // Of its end we hear by the watch.
+          error: () => undefined,
+        })
+        watch(child, (down) => {
+          if ('error' in down) fail(down.error)
+          // A supervisor that is being taken out takes its children out, and wants no word of it.
+          else if (isLive(self)) tell(self, { type: 'child.ended', id, incarnation })
         })
         return {}
       }),
       askChildToStop: ({ self }, { id, incarnation }) => {
         // Children that end at once would otherwise keep the event loop until all of them have.
-        void clock.breathe().then(() => childOf(self, id, incarnation)?.send({ type: 'stop' }))
+        void clock.breathe().then(() => {
+          const child = childOf(self, id, incarnation)
+          if (child !== undefined) tell(child, { type: 'stop' })
+        })
       },
       removeChild: stopChild(
         // The name of a child that is gone already is not an error to XState.
@@ -130,7 +148,8 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
         const message = event.type === 'child.late' ? 'was not ready in time' : 'ended unasked'
         const { id, incarnation } = event
         const at = clock.monotonic()
-        self.send({ type: 'child.failed', id, incarnation, message, at, random: random() })
+        const word = { id, incarnation, message, fault: faultNow('bug'), at, random: random() }
+        tell(self, { type: 'child.failed', ...word })
       },
       refuseChild: (_, { id, flaw: found }) => {
         const error = new SpecificationError(options.id, found)
@@ -172,6 +191,22 @@ function deafToLives<T extends Pick<AnyStateMachine, 'transition'>>(machine: T):
 /** Unique in every life: XState would leak an earlier child of the same name. */
 function childName(id: string, incarnation: number): string {
   return `${id}:${incarnation}`
+}
+
+/** A child by its name alone, in its present life. */
+export function currentChild(parent: AnyActorRef, id: string): AnyActorRef {
+  const known = childrenOf(parent).find((child) => child.id === id)
+  const child = known && childOf(parent, id, known.incarnation)
+  if (child === undefined) throw new Error(`expected a child "${id}" that lives`)
+  return child
+}
+
+export function hasChild(parent: AnyActorRef, id: string): boolean {
+  return childrenOf(parent).some((child) => child.id === id)
+}
+
+function childrenOf(parent: AnyActorRef): readonly Child[] {
+  return (parent.getSnapshot() as { context: SupervisorContext }).context.children
 }
 
 export function childOf(

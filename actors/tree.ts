@@ -11,6 +11,8 @@ export interface TreeNode {
   incarnation: number
   restarts: number
   lastError?: string
+  /** Age of the oldest message that it has received and not acknowledged. */
+  oldestMessageMs?: number
   pid: number
   children: TreeNode[]
 }
@@ -23,13 +25,34 @@ interface Place {
   pid: number
 }
 
-/** The tree below `root`, in this process. */
-export function treeOf(root: AnyActorRef, id: string, pid: number): TreeNode {
-  return nodeOf(root, { path: `/${id}`, id, pid })
+/**
+ * The tree below `root`: of this process, and of the worker processes as they last told it.
+ * @param nowMonotonic ms of the monotonic clock; without it no age of a message is told
+ */
+export function treeOf(
+  root: AnyActorRef,
+  id: string,
+  pid: number,
+  nowMonotonic?: number,
+): TreeNode {
+  return nodeOf(root, { path: `/${id}`, id, pid }, nowMonotonic)
 }
 
-function nodeOf(actor: AnyActorRef | undefined, { path, id, child, pid }: Place): TreeNode {
+/** What may be seen of an actor's snapshot. */
+interface Seen {
+  context?: { children?: unknown; oldestAt?: unknown; tree?: unknown }
+  children?: Record<string, AnyActorRef | undefined>
+}
+
+function nodeOf(
+  actor: AnyActorRef | undefined,
+  { path, id, child, pid }: Place,
+  now: number | undefined,
+): TreeNode {
   const state = child === undefined || child.status === 'ready' ? stateOf(actor) : child.status
+  const seen = actor?.getSnapshot() as Seen | undefined
+  const { oldestAt, tree } = seen?.context ?? {}
+  const process = isTreeNode(tree) ? tree : undefined
   return {
     path,
     id,
@@ -37,30 +60,58 @@ function nodeOf(actor: AnyActorRef | undefined, { path, id, child, pid }: Place)
     incarnation: child?.incarnation ?? 1,
     restarts: child?.restarts ?? 0,
     ...(child?.lastError === undefined ? {} : { lastError: child.lastError }),
-    pid,
-    children: actor === undefined ? [] : childrenOf(actor, path, pid),
+    ...(typeof oldestAt === 'number' && now !== undefined
+      ? { oldestMessageMs: Math.max(0, Math.round(now - oldestAt)) }
+      : {}),
+    pid: process?.pid ?? pid,
+    children:
+      process === undefined ? childrenOf(actor, path, pid, now) : transplanted(process, path),
   }
 }
 
-function childrenOf(actor: AnyActorRef, path: string, pid: number): TreeNode[] {
-  const snapshot = actor.getSnapshot() as {
-    context?: { children?: unknown }
-    children?: Record<string, AnyActorRef | undefined>
-  }
+function childrenOf(
+  actor: AnyActorRef | undefined,
+  path: string,
+  pid: number,
+  now: number | undefined,
+): TreeNode[] {
+  if (actor === undefined) return []
+  const snapshot = actor.getSnapshot() as Seen
   const supervised = snapshot.context?.children
   if (Array.isArray(supervised)) {
     return (supervised as Child[]).map((child) =>
-      nodeOf(childOf(actor, child.id, child.incarnation), {
-        path: `${path}/${child.id}`,
-        id: child.id,
-        child,
-        pid,
-      }),
+      nodeOf(
+        childOf(actor, child.id, child.incarnation),
+        { path: `${path}/${child.id}`, id: child.id, child, pid },
+        now,
+      ),
     )
   }
   // What an actor keeps beside a supervisor: the live runs of the dispatcher.
   return Object.entries(snapshot.children ?? {}).flatMap(([id, ref]) =>
-    ref === undefined || !isMachine(ref) ? [] : [nodeOf(ref, { path: `${path}/${id}`, id, pid })],
+    ref === undefined || !isMachine(ref)
+      ? []
+      : [nodeOf(ref, { path: `${path}/${id}`, id, pid }, now)],
+  )
+}
+
+/** What is below the root of a worker process, as seen from this node. */
+function transplanted(node: TreeNode, path: string): TreeNode[] {
+  return node.children.filter(isTreeNode).map((child) => {
+    const at = `${path}/${child.id}`
+    return { ...child, path: at, children: transplanted(child, at) }
+  })
+}
+
+function isTreeNode(value: unknown): value is TreeNode {
+  if (typeof value !== 'object' || value === null) return false
+  return (
+    'id' in value &&
+    typeof value.id === 'string' &&
+    'pid' in value &&
+    typeof value.pid === 'number' &&
+    'children' in value &&
+    Array.isArray(value.children)
   )
 }
 

@@ -1,5 +1,6 @@
 /** Turns: what is offered to the dispatcher's machine, and who waits for its answer. */
 import type { AnyActorRef } from 'xstate'
+import type { Tell } from './dead-letters.ts'
 import type { Clock } from './ports.ts'
 
 interface Offered {
@@ -10,6 +11,7 @@ interface Offered {
 
 export class Turns {
   readonly #dispatcher: AnyActorRef
+  readonly #tell: Tell
   readonly #clock: Clock
   readonly #ended: AbortSignal
   readonly #offered = new Map<number, Offered>()
@@ -17,8 +19,9 @@ export class Turns {
   #tokens = 0
 
   /** @param ended aborts when no more turns are given */
-  constructor(dispatcher: AnyActorRef, clock: Clock, ended: AbortSignal) {
+  constructor(dispatcher: AnyActorRef, tell: Tell, clock: Clock, ended: AbortSignal) {
     this.#dispatcher = dispatcher
+    this.#tell = tell
     this.#clock = clock
     this.#ended = ended
   }
@@ -34,7 +37,7 @@ export class Turns {
     const { promise, resolve } = Promise.withResolvers<boolean>()
     this.#offered.set(id, { take, resolve })
     const at = this.#clock.monotonic()
-    this.#dispatcher.send({ type: 'tasks.offered', offer: { id, tasks }, at })
+    this.#tell(this.#dispatcher, { type: 'tasks.offered', offer: { id, tasks }, at })
     if (patienceMs !== undefined && this.#offered.has(id)) void this.#withdraw(id, patienceMs)
     return promise
   }
@@ -58,7 +61,7 @@ export class Turns {
     const turn = this.#tokens
     void this.#clock.wait(ms, this.#ended).then(() => {
       if (turn !== this.#tokens || this.#ended.aborted) return
-      this.#dispatcher.send({ type: 'tokens.due', at: this.#clock.monotonic() })
+      this.#tell(this.#dispatcher, { type: 'tokens.due', at: this.#clock.monotonic() })
     })
   }
 
@@ -67,7 +70,7 @@ export class Turns {
     const offered = this.#offered.get(id)
     if (offered === undefined) return
     this.#offered.delete(id)
-    this.#dispatcher.send({ type: 'offer.withdrawn', id, at: this.#clock.monotonic() })
+    this.#tell(this.#dispatcher, { type: 'offer.withdrawn', id, at: this.#clock.monotonic() })
     offered.resolve(false)
   }
 }

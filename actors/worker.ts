@@ -1,30 +1,30 @@
 /**
  * Binds a worker to its mailbox: runs each envelope's tasks and settles the envelope (results,
  * retries) before it is acknowledged. A crash anywhere brings the envelope back; the ids of what
- * was settled already collide with themselves.
+ * was settled already collide with themselves. An envelope that makes no progress ends this life
+ * of its worker: what is at hand is taken away, and comes back to the next one.
  */
 import { type AnyActorRef, fromPromise } from 'xstate'
-import { backoffMs } from '../machines/backoff.ts'
 import type { Owned } from '../machines/service.ts'
-import { workerMachine } from '../machines/worker.ts'
+import { type WorkerEvent, workerMachine } from '../machines/worker.ts'
+import { AtHand, hungError } from './at-hand.ts'
+import { type Job, runTask, type Work } from './attempt.ts'
+import type { Tell } from './dead-letters.ts'
 import { countSeqs, type Envelope, eachSeq, envelopeVersion } from './envelope.ts'
 import { describeError, MusterError } from './errors.ts'
+import type { Kind } from './kind.ts'
+import { type OneByOneOptions, runOneByOne } from './one-by-one.ts'
 import type { Paces } from './paces.ts'
-import type { Accounting, Attempt, Delivery, Execution, Log, Mailboxes, Receiver } from './ports.ts'
-import {
-  attemptOf,
-  type Ending,
-  isRetried,
-  type SettlementOptions,
-  settlementOf,
-} from './settlement.ts'
+import type { Accounting, Delivery, Log, Mailboxes, Receiver } from './ports.ts'
+import { type Ending, settlementOf } from './settlement.ts'
 import { Slots } from './slots.ts'
 import type { ChildSpec } from './supervisor.ts'
-import type { Task } from './task.ts'
 
-export interface WorkerOptions extends SettlementOptions {
-  /** Crashes while one marked task was running that make it poison. */
-  poisonKills: number
+export interface WorkerOptions extends OneByOneOptions {
+  /** Time beyond the limit of its tasks after which an envelope without progress is hung. */
+  hangGraceMs: number
+  /** Whether what workers stand on is away now: nothing is hung then. */
+  isAway?(): boolean
   /** Aborted when the node begins to drain: nothing new is taken from then on. */
   drain: AbortSignal
   /** How long a stopping worker waits for what it has at hand. */
@@ -32,6 +32,7 @@ export interface WorkerOptions extends SettlementOptions {
   mailboxes: Mailboxes
   accounting: Accounting
   paces: Paces
+  tell: Tell
   log: Log
 }
 
@@ -41,38 +42,78 @@ const breathAfterMs = 10
 export function worker(options: WorkerOptions): ChildSpec {
   const { mailbox, kind, ordered } = options
   const slots = new Slots(kind.concurrency)
+  const limitOf = envelopeLimit(kind, options.hangGraceMs)
   let opening: Promise<Receiver> | undefined
+  let atHand: AtHand | undefined
 
-  const handle = (self: AnyActorRef) => async (delivery: Delivery) => {
+  const handle = (self: AnyActorRef, inHand: AtHand) => async (delivery: Delivery) => {
     const envelope = delivery.body as Envelope
     const tasks = countSeqs(envelope.seqs)
-    self.send({ type: 'envelope.received', tasks })
+    const hand = inHand.begin(delivery.id, limitOf(envelope))
+    const tell = (type: 'envelope.received' | 'envelope.settled' | 'envelope.returned') => {
+      // What was taken from a worker that has failed may still end.
+      options.tell(self, { type, tasks, oldestAt: inHand.oldestAt } satisfies WorkerEvent)
+    }
+    tell('envelope.received')
     try {
-      await workOff(options, slots, envelope, delivery)
-      self.send({ type: 'envelope.settled', tasks })
+      await workOff(options, { envelope, delivery, hand, slots })
+      hand.end()
+      tell('envelope.settled')
     } catch (error) {
-      self.send({ type: 'envelope.returned', tasks })
+      hand.end()
+      tell('envelope.returned')
       throw error
     }
+  }
+
+  const stop = async (graceMs: number) => {
+    // From here on it is the grace that limits what is at hand.
+    atHand?.close()
+    await (await opening)?.stop(graceMs)
   }
 
   return {
     logic: workerMachine.provide({
       actors: {
-        open: fromPromise<void, Owned>(async ({ input, signal }) => {
+        open: fromPromise<void, Owned>(async ({ input: { owner }, signal }) => {
+          const inHand = new AtHand({
+            clock: options.clock,
+            isAway: () => options.isAway?.() === true,
+            onOverdue: (overdue) => {
+              const error = hungError(mailbox, overdue)
+              options.tell(owner, { type: 'message.overdue', error } satisfies WorkerEvent)
+            },
+          })
+          atHand = inHand
           opening = options.mailboxes.receive(
             mailbox,
             { concurrency: kind.concurrency, ordered },
-            handle(input.owner),
+            handle(owner, inHand),
           )
           const receiver = await opening
           // Given up meanwhile: nobody else may be left to close it.
-          if (signal.aborted) await receiver.stop(options.graceMs())
+          if (signal.aborted) await stop(options.graceMs())
           else pauseWhenDraining(options, receiver)
         }),
-        close: fromPromise<void, Owned>(async () => (await opening)?.stop(options.graceMs())),
+        close: fromPromise<void, Owned>(() => stop(options.graceMs())),
+        abort: fromPromise<void, Owned>(() => stop(0)),
       },
     }),
+  }
+}
+
+/** How long an envelope may be without progress: as long as its slowest task may take, and more. */
+function envelopeLimit(kind: Kind, graceMs: number): (envelope: Envelope) => number {
+  const untimedMs = kind.limitMs({})
+  return ({ v, tasks }) => {
+    // What is in an envelope of another version is not known.
+    if (v !== envelopeVersion) return untimedMs + graceMs
+    let longestMs = 0
+    for (const task of tasks) {
+      const limitMs = task.timeoutMs === undefined ? untimedMs : kind.limitMs(task)
+      if (limitMs > longestMs) longestMs = limitMs
+    }
+    return longestMs + graceMs
   }
 }
 
@@ -86,28 +127,26 @@ function pauseWhenDraining({ drain, log, mailbox }: WorkerOptions, receiver: Rec
   drain.addEventListener('abort', pause, { once: true })
 }
 
-async function workOff(
-  options: WorkerOptions,
-  slots: Slots,
-  envelope: Envelope,
-  delivery: Delivery,
-): Promise<void> {
+async function workOff(options: WorkerOptions, work: Work): Promise<void> {
+  const { envelope, delivery, hand } = work
   if (envelope.v !== envelopeVersion) {
     throw new MusterError(
       'ENVELOPE_VERSION',
       `expected version ${String(envelopeVersion)}, got ${String(envelope.v)}: of a newer node`,
     )
   }
-  const jobs = await jobsOf(options, envelope, delivery)
+  const jobs = await jobsOf(options, work)
   const once = envelope.tasks.some((task) => task.delivery === 'at-most-once')
   const careful = delivery.redeliveries > 0 || once
   const endings =
     careful || options.ordered
-      ? await runOneByOne(options, slots, envelope, delivery, jobs, careful)
-      : await runTogether(options, slots, envelope, delivery, jobs)
+      ? await runOneByOne(options, work, jobs, careful)
+      : await runTogether(options, work, jobs)
   // Taken away meanwhile: whoever has it now settles it.
   delivery.signal.throwIfAborted()
+  hand.progress()
   await options.mailboxes.send(settlementOf(options, envelope, endings))
+  hand.progress()
   if (endings.length > 0) {
     const workMs = endings.reduce((sum, ending) => sum + ending.durationMs, 0)
     await recordPace(options, envelope.kind, workMs / endings.length)
@@ -123,22 +162,13 @@ async function recordPace(options: WorkerOptions, kind: string, ms: number): Pro
   }
 }
 
-interface Job {
-  seq: number
-  task: Task
-  history: Attempt[]
-}
-
 /** The tasks still to be run: on a redelivery, some may have been settled already. */
-async function jobsOf(
-  options: WorkerOptions,
-  envelope: Envelope,
-  delivery: Delivery,
-): Promise<Job[]> {
+async function jobsOf(options: WorkerOptions, { envelope, delivery, hand }: Work): Promise<Job[]> {
   const pending =
     delivery.redeliveries > 0
       ? await options.accounting.pending(envelope.run, envelope.seqs)
       : undefined
+  hand.progress()
   const jobs: Job[] = []
   let index = 0
   for (const seq of eachSeq(envelope.seqs)) {
@@ -153,27 +183,42 @@ async function jobsOf(
 
 async function runTogether(
   options: WorkerOptions,
-  slots: Slots,
-  envelope: Envelope,
-  delivery: Delivery,
+  work: Work,
   jobs: readonly Job[],
 ): Promise<Ending[]> {
   const { clock } = options
+  const { envelope, delivery, hand, slots } = work
   const endings: Ending[] = []
   const running: Promise<void>[] = []
+  let busy = 0
+  let isWaiting = false
+  // While none of its own tasks runs, others have the slots: that none gets free is their fault.
+  const pauseIfIdle = () => {
+    if (isWaiting && busy === 0) hand.pause()
+  }
   let breathed = clock.monotonic()
   for (const job of jobs) {
     const wait = slots.take()
-    if (wait !== undefined) await wait
+    if (wait !== undefined) {
+      isWaiting = true
+      pauseIfIdle()
+      await wait
+      isWaiting = false
+      hand.resume()
+    }
     if (delivery.signal.aborted) {
       slots.give()
       break
     }
-    const ending = runTask(options, envelope, delivery, job, envelope.attempt)
+    const ending = runTask(options, work, job, envelope.attempt)
     if (ending instanceof Promise) {
+      busy += 1
       running.push(
         ending.then((ended) => {
           endings.push(ended)
+          busy -= 1
+          hand.progress()
+          pauseIfIdle()
           slots.give()
         }),
       )
@@ -181,173 +226,13 @@ async function runTogether(
       endings.push(ending)
       slots.give()
     }
-    if (clock.monotonic() - breathed > breathAfterMs) {
+    const now = clock.monotonic()
+    hand.progress(now)
+    if (now - breathed > breathAfterMs) {
       await clock.breathe()
       breathed = clock.monotonic()
     }
   }
   await Promise.all(running)
   return running.length === 0 ? endings : endings.sort((a, b) => a.seq - b.seq)
-}
-
-/**
- * One task after the other. On a redelivery each is noted before it runs: one that was noted and
- * took its worker down too often is poison, and its neighbours are not made to suffer for it.
- */
-async function runOneByOne(
-  options: WorkerOptions,
-  slots: Slots,
-  envelope: Envelope,
-  delivery: Delivery,
-  jobs: readonly Job[],
-  careful: boolean,
-): Promise<Ending[]> {
-  const notes = careful ? await delivery.notes() : {}
-  const kills = await countKills(delivery, notes)
-  const endings: Ending[] = []
-  for (const job of jobs) {
-    const known = endedBefore(options, envelope, job, notes, kills)
-    if (known !== undefined) {
-      endings.push(known)
-      continue
-    }
-    await slots.take()
-    try {
-      if (delivery.signal.aborted) break
-      endings.push(await runNoted(options, envelope, delivery, job, careful))
-    } finally {
-      slots.give()
-    }
-  }
-  if (careful) await delivery.note({ running: '' })
-  return endings
-}
-
-/** The ending of a task that must not be run (again), as far as earlier deliveries noted. */
-function endedBefore(
-  options: WorkerOptions,
-  envelope: Envelope,
-  job: Job,
-  notes: Record<string, string>,
-  kills: Map<number, number>,
-): Ending | undefined {
-  const killed = kills.get(job.seq) ?? 0
-  if (killed >= options.poisonKills) {
-    const message = `its worker died ${killed + 1} times while it ran; it is not run again`
-    return deadEnding(options, envelope, job, { code: 'POISON', message })
-  }
-  if (job.task.delivery !== 'at-most-once') return undefined
-  const ended = notes[`ended:${job.seq}`]
-  if (ended !== undefined) return { ...job, ...(JSON.parse(ended) as Omit<Ending, 'task'>) }
-  if (notes[`started:${job.seq}`] === undefined) return undefined
-  const message = 'its worker was lost while it ran, and it must not run twice'
-  return deadEnding(options, envelope, job, { code: 'AT_MOST_ONCE', message })
-}
-
-/** Runs a task, in order as often as it is retried, and notes what a later delivery must know. */
-async function runNoted(
-  options: WorkerOptions,
-  envelope: Envelope,
-  delivery: Delivery,
-  job: Job,
-  careful: boolean,
-): Promise<Ending> {
-  const once = job.task.delivery === 'at-most-once'
-  if (once) await delivery.note({ [`started:${job.seq}`]: '1' })
-  else if (careful) await delivery.note({ running: String(job.seq) })
-  let attempt = envelope.attempt
-  let ending = await runTask(options, envelope, delivery, job, attempt)
-  while (options.ordered && isRetried(options, ending) && !delivery.signal.aborted) {
-    const history = [...ending.history, attemptOf(options, ending)]
-    await options.clock.wait(backoffMs(options.retry, attempt, options.random()), delivery.signal)
-    attempt += 1
-    ending = await runTask(options, envelope, delivery, { ...job, history }, attempt)
-  }
-  // The envelope is settled as a whole: its worker may be lost while it runs the next task.
-  if (once && !delivery.signal.aborted) {
-    const { task: _, ...rest } = ending
-    await delivery.note({ [`ended:${job.seq}`]: JSON.stringify(rest) })
-  }
-  return ending
-}
-
-/** How often each task was running, and noted, when the worker died; counts the last death. */
-async function countKills(
-  delivery: Delivery,
-  notes: Record<string, string>,
-): Promise<Map<number, number>> {
-  const kills = new Map<number, number>()
-  for (const [field, count] of Object.entries(notes)) {
-    if (field.startsWith('kills:')) kills.set(Number(field.slice(6)), Number(count))
-  }
-  const running = notes['running'] ?? ''
-  if (running !== '') {
-    const seq = Number(running)
-    const count = (kills.get(seq) ?? 0) + 1
-    kills.set(seq, count)
-    await delivery.note({ [`kills:${seq}`]: String(count), running: '' })
-  }
-  return kills
-}
-
-function deadEnding(
-  options: WorkerOptions,
-  envelope: Envelope,
-  job: Job,
-  error: { code: string; message: string },
-): Ending {
-  return {
-    ...job,
-    outcome: 'dead',
-    startedAt: options.clock.now(),
-    durationMs: 0,
-    execution: { outcome: 'failed', error, stage: 'terminal' },
-    attempt: envelope.attempt,
-  }
-}
-
-/** Runs one attempt; at once, without a promise, when the executor does. */
-function runTask(
-  options: WorkerOptions,
-  envelope: Envelope,
-  delivery: Delivery,
-  job: Job,
-  attempt: number,
-): Ending | Promise<Ending> {
-  const { clock, kind } = options
-  const startedAt = clock.now()
-  const expired = expiry(envelope, job.task, attempt, startedAt)
-  if (expired !== undefined) {
-    const execution: Execution = { outcome: 'failed', error: expired, stage: 'terminal' }
-    return { ...job, outcome: 'expired', startedAt, durationMs: 0, execution, attempt }
-  }
-  const began = clock.monotonic()
-  const end = (execution: Execution): Ending => ({
-    ...job,
-    outcome: execution.outcome,
-    startedAt,
-    durationMs: Math.round((clock.monotonic() - began) * 1000) / 1000,
-    execution,
-    attempt,
-  })
-  const execution = kind.executor.run(job.task, {
-    run: envelope.run,
-    seq: job.seq,
-    kind: envelope.kind,
-    attempt,
-    signal: delivery.signal,
-  })
-  return execution instanceof Promise ? execution.then(end) : end(execution)
-}
-
-function expiry(
-  envelope: Envelope,
-  task: Task,
-  attempt: number,
-  now: number,
-): { code: string; message: string } | undefined {
-  if (task.deadlineMs === undefined || attempt > 1) return undefined
-  const acceptedAt = envelope.readyAt - (task.delayMs ?? 0)
-  if (now <= acceptedAt + task.deadlineMs) return undefined
-  return { code: 'EXPIRED', message: `not started within its deadline of ${task.deadlineMs} ms` }
 }

@@ -10,8 +10,11 @@ import type { Kinds } from './kind.ts'
 import { type ChildSpec, type NamedChild, planOf, supervisor } from './supervisor.ts'
 import { type WorkerOptions, worker } from './worker.ts'
 
-export interface WorkersOptions extends Omit<WorkerOptions, 'mailbox' | 'kind' | 'ordered'> {
+export interface WorkersOptions
+  extends Omit<WorkerOptions, 'mailbox' | 'kind' | 'ordered' | 'worker'> {
   kinds: Kinds
+  /** Of the worker process that these are in, if they are in one. */
+  process?: string
   policy: SupervisorPolicy
 }
 
@@ -24,7 +27,8 @@ export function workersSupervisor(options: WorkersOptions): ChildSpec {
     if (of === undefined || kind === undefined) {
       throw new Error(`expected the mailbox of a known kind, got ${mailbox}`)
     }
-    return worker({ ...options, mailbox, kind, ordered: of.ordered })
+    const name = options.process === undefined ? mailbox : `${options.process}/${mailbox}`
+    return worker({ ...options, mailbox, kind, worker: name, ordered: of.ordered })
   }
 
   const isOurs = (mailbox: string): boolean => {
@@ -43,7 +47,8 @@ export function workersSupervisor(options: WorkersOptions): ChildSpec {
             open: fromPromise<void, Owned>(async () => {
               const found = (mailbox: string) => {
                 if (!isOurs(mailbox)) return
-                workers.send({ type: 'child.add', child: planOf({ id: mailbox }, options.policy) })
+                const child = planOf({ id: mailbox }, options.policy)
+                options.tell(workers, { type: 'child.add', child })
               }
               unsubscribe = await mailboxes.onNew(found)
               for (const mailbox of await mailboxes.names()) found(mailbox)
@@ -78,12 +83,9 @@ export function workersSupervisor(options: WorkersOptions): ChildSpec {
   })
 
   return supervisor({
+    ...options,
     id: 'workers',
-    policy: options.policy,
     children: [hands, ...own, scout],
     specOf: workerOf,
-    clock: options.clock,
-    random: options.random,
-    log: options.log,
   })
 }

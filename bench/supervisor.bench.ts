@@ -5,7 +5,9 @@
  *
  *   bun bench/supervisor.bench.ts [--json]
  */
+
 import { type AnyActorRef, createActor, setup } from 'xstate'
+import { DeadLetters } from '../actors/dead-letters.ts'
 import {
   type ChildSpec,
   childOf,
@@ -58,7 +60,8 @@ const clock = {
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
 
 function group(id: string, named: readonly NamedChild[]): ChildSpec {
-  return supervisor({ id, policy, children: named, clock, random: Math.random, log })
+  const { tell } = new DeadLetters({ clock, log })
+  return supervisor({ id, policy, children: named, clock, random: Math.random, log, tell })
 }
 
 const flock = (id: string): ChildSpec =>

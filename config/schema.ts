@@ -94,6 +94,16 @@ const dispatcher = z.strictObject({
 })
 
 const worker = z.strictObject({
+  processes: whole(
+    0,
+    { min: 0, max: 64 },
+    'Worker processes of this node; 0 runs its tasks in the process of the node itself.',
+  ),
+  processSilenceMs: duration(
+    15 * second,
+    { min: 2 * second, max: hour },
+    'Silence of its event loop after which a worker process is killed and started again.',
+  ),
   concurrency: whole(64, { min: 1, max: 10_000 }, 'Handlers that wait (io) running at a time.'),
   commandConcurrency: whole(
     0,
@@ -143,6 +153,11 @@ const worker = z.strictObject({
     { min: 1024, max: 64 * mebibyte },
     "Bytes kept of a task's output, of stdout and of stderr each.",
   ),
+  hangGraceMs: duration(
+    30 * second,
+    { min: 100, max: hour },
+    'Time beyond its limit after which a task that makes no progress is given up with its worker.',
+  ),
 })
 
 const mailbox = z.strictObject({
@@ -166,6 +181,11 @@ const mailbox = z.strictObject({
 
 const collector = z.strictObject({
   batchMax: whole(64, { min: 1, max: 1000 }, 'Envelopes of results accounted for at a time.'),
+  hangMs: duration(
+    30 * second,
+    { min: 100, max: hour },
+    'Time without progress after which a collector that has results at hand is restarted.',
+  ),
 })
 
 const lease = z.strictObject({

@@ -9,33 +9,57 @@ import { type Owned, ownedBy } from './service.ts'
 export type CollectorEvent =
   | { type: 'stop' }
   | { type: 'service.failed'; error: unknown }
-  | { type: 'results.received' }
-  | { type: 'batch.collected'; envelopes: number }
+  | { type: 'results.received'; oldestAt?: number | undefined }
+  | { type: 'batch.collected'; envelopes: number; oldestAt?: number | undefined }
+  /** An envelope makes no progress: this life is over. The error says which. */
+  | { type: 'message.overdue'; error: unknown }
 
 export interface CollectorContext {
   /** Envelopes received and not yet worked off. */
   waiting: number
   batches: number
+  /** When the oldest envelope at hand was received, ms of the monotonic clock. */
+  oldestAt: number | undefined
+  /** Why it is aborted, when it is. */
+  hung: unknown
 }
+
+/** Handing back what is at hand may take so long; then its supervisor goes on without it. */
+const abortMs = 2000
 
 const unbound = (name: string) =>
   fromPromise<void, Owned>(() => Promise.reject(new Error(`bind ${name} in actors/collector.ts`)))
 
 export const collectorMachine = setup({
   types: { context: {} as CollectorContext, events: {} as CollectorEvent },
-  actors: { open: unbound('open'), close: unbound('close') },
+  actors: { open: unbound('open'), close: unbound('close'), abort: unbound('abort') },
+  delays: { abortMs },
   actions: {
     fail: ({ event }) => {
       if (event.type === 'service.failed') throw event.error
+    },
+    recordHang: assign(({ event }) =>
+      event.type === 'message.overdue' ? { hung: event.error } : {},
+    ),
+    failHung: ({ context }) => {
+      throw context.hung
     },
     /** Work off what is waiting, at most a batch, and answer with `batch.collected`. */
     collectBatch: () => {
       throw new Error('bind collectBatch in actors/collector.ts')
     },
-    countReceived: assign({ waiting: ({ context }) => context.waiting + 1 }),
+    countReceived: assign(({ context, event }) =>
+      event.type === 'results.received'
+        ? { waiting: context.waiting + 1, oldestAt: event.oldestAt }
+        : {},
+    ),
     countBatch: assign(({ context, event }) =>
       event.type === 'batch.collected'
-        ? { waiting: context.waiting - event.envelopes, batches: context.batches + 1 }
+        ? {
+            waiting: context.waiting - event.envelopes,
+            batches: context.batches + 1,
+            oldestAt: event.oldestAt,
+          }
         : {},
     ),
   },
@@ -46,7 +70,7 @@ export const collectorMachine = setup({
   },
 }).createMachine({
   id: 'collector',
-  context: { waiting: 0, batches: 0 },
+  context: { waiting: 0, batches: 0, oldestAt: undefined, hung: undefined },
   type: 'parallel',
   states: {
     life: {
@@ -58,7 +82,27 @@ export const collectorMachine = setup({
         },
         receiving: {
           tags: ['ready'],
-          on: { stop: 'stopping', 'service.failed': { actions: 'fail' } },
+          on: {
+            stop: 'stopping',
+            'service.failed': { actions: 'fail' },
+            'message.overdue': { target: 'aborting', actions: 'recordHang' },
+          },
+        },
+        // Everything at hand is handed back; then it fails, to be restarted and counted.
+        aborting: {
+          invoke: {
+            src: 'abort',
+            input: ownedBy,
+            onDone: { actions: 'failHung' },
+            onError: { actions: 'failHung' },
+          },
+          after: { abortMs: { actions: 'failHung' } },
+          on: { stop: 'leaving' },
+        },
+        // Aborted and asked to stop: nobody wants to hear of the hang any more.
+        leaving: {
+          invoke: { src: 'abort', input: ownedBy, onDone: 'stopped', onError: 'stopped' },
+          after: { abortMs: 'stopped' },
         },
         // Closing the mailbox waits for the acknowledgements of the batch at hand.
         stopping: { invoke: { src: 'close', input: ownedBy, onDone: 'stopped' } },

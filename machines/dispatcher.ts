@@ -3,7 +3,7 @@
  * holds as many tokens and the tasks in flight stay within their bound; offers are granted in the
  * order in which they came, so that a large run cannot starve a small one.
  */
-import { type ErrorActorEvent, fromPromise, setup } from 'xstate'
+import { fromPromise, setup } from 'xstate'
 import { type Bucket, type BucketPolicy, fullBucket, refill, waitForTokens } from './bucket.ts'
 import { type Owned, ownedBy } from './service.ts'
 
@@ -36,9 +36,6 @@ export type DispatcherEvent =
   | { type: 'tasks.settled'; tasks: number; at: number }
   | { type: 'tokens.due'; at: number }
   | { type: 'intake.closed' }
-  | { type: 'run.opened'; run: string }
-  | { type: 'run.ended'; run: string }
-  | { type: `xstate.error.actor.${string}` }
 
 const unbound = (name: string) =>
   fromPromise<void, Owned>(() => Promise.reject(new Error(`bind ${name} in actors/dispatcher.ts`)))
@@ -51,13 +48,6 @@ const machineSetup = setup({
   },
   actors: { open: unbound('open'), close: unbound('close') },
   actions: {
-    /** Bring the actor of a live run to life, and take it out when the run is over. */
-    startRun: (_, _params: { run: string }) => {
-      throw new Error('bind startRun in actors/dispatcher.ts')
-    },
-    removeRun: (_, _params: { run: string }) => {
-      throw new Error('bind removeRun in actors/dispatcher.ts')
-    },
     /** The offer may go out. */
     grant: (_, _params: { id: number }) => {
       throw new Error('bind grant in actors/dispatcher.ts')
@@ -65,9 +55,6 @@ const machineSetup = setup({
     /** Send `tokens.due` after so many ms; a later call replaces an earlier one. */
     awaitTokens: (_, _params: { ms: number }) => {
       throw new Error('bind awaitTokens in actors/dispatcher.ts')
-    },
-    fail: (_, { error }: { error: unknown }) => {
-      throw error
     },
   },
 })
@@ -111,9 +98,6 @@ const decide = machineSetup.enqueueActions(({ context, event, enqueue }) => {
   enqueue.assign({ offers, inFlight, bucket })
 })
 
-/** The root forgives a run's actor its failure; that must not hide that open or close failed. */
-const failed = { type: 'fail', params: ({ event }: { event: ErrorActorEvent }) => event } as const
-
 export const dispatcherMachine = machineSetup.createMachine({
   id: 'dispatcher',
   context: ({ input }) => ({
@@ -129,18 +113,10 @@ export const dispatcherMachine = machineSetup.createMachine({
     'offer.withdrawn': { actions: decide },
     'tasks.settled': { actions: decide },
     'tokens.due': { actions: decide },
-    'run.opened': {
-      actions: { type: 'startRun', params: ({ event }) => ({ run: event.run }) },
-    },
-    'run.ended': {
-      actions: { type: 'removeRun', params: ({ event }) => ({ run: event.run }) },
-    },
-    // A run's actor says in the log why it failed; its run is durable and can be resumed.
-    'xstate.error.actor.*': {},
   },
   states: {
     starting: {
-      invoke: { src: 'open', input: ownedBy, onDone: 'accepting', onError: { actions: failed } },
+      invoke: { src: 'open', input: ownedBy, onDone: 'accepting' },
       on: { stop: 'stopping' },
     },
     accepting: {
@@ -153,7 +129,7 @@ export const dispatcherMachine = machineSetup.createMachine({
       on: { stop: 'stopping' },
     },
     stopping: {
-      invoke: { src: 'close', input: ownedBy, onDone: 'stopped', onError: { actions: failed } },
+      invoke: { src: 'close', input: ownedBy, onDone: 'stopped' },
     },
     stopped: { type: 'final' },
   },

@@ -16,8 +16,6 @@ export type RunEvent =
   | { type: 'stop' }
   /** Something is in the spool. */
   | { type: 'spool.filled' }
-  /** The accounting says that it is over. */
-  | { type: 'run.finished' }
 
 const unbound = (name: string) =>
   fromPromise<void, Owned>(() => Promise.reject(new Error(`bind ${name} in actors/run.ts`)))
@@ -52,7 +50,7 @@ export const runMachine = setup({
     life: {
       initial: 'live',
       states: {
-        live: { on: { 'run.finished': 'over', stop: 'over' } },
+        live: { on: { stop: 'over' } },
         over: { type: 'final' },
       },
     },

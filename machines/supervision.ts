@@ -28,9 +28,16 @@ export interface SupervisorPolicy {
   /** Failures allowed in the window; one more ends the supervisor. */
   intensity: number
   windowMs: number
+  /**
+   * Failures allowed to one child in a row, none of them after `stableMs` of health; one more ends
+   * the supervisor. It is for failures that take so long that they leave the window as they come,
+   * such as hanging at every start. Those that the intensity allows are allowed in any case.
+   */
+  streakMax: number
   backoff: BackoffPolicy
   /** A child that ran this long without failing starts its back-off anew. */
   stableMs: number
+  /** For children that do not say otherwise. */
   startTimeoutMs: number
   /** For children that do not say otherwise. */
   stopTimeoutMs: number
@@ -44,6 +51,7 @@ export const defaultPolicy: SupervisorPolicy = {
   strategy: 'one_for_one',
   intensity: 5,
   windowMs: 30_000,
+  streakMax: 8,
   backoff: { baseMs: 200, capMs: 30_000, jitter: 0.2 },
   stableMs: 30_000,
   startTimeoutMs: 10_000,
@@ -57,6 +65,8 @@ export interface ChildPlan {
   id: string
   restart: Restart
   significant: boolean
+  /** Time it has to be ready; Infinity waits. */
+  startTimeoutMs: number
   /** Time it has to stop; 0 takes it out at once, Infinity waits. */
   stopTimeoutMs: number
 }
@@ -76,6 +86,11 @@ export function recentFailures(
   at: number,
 ): number[] {
   return failures.filter((failure) => at - failure < policy.windowMs)
+}
+
+/** How often one child may fail in a row. */
+export function strikesMax({ streakMax, intensity }: SupervisorPolicy): number {
+  return Math.max(streakMax, intensity)
 }
 
 /**
@@ -112,6 +127,7 @@ function flawOfPolicy(policy: SupervisorPolicy): Flaw | undefined {
     flawOfChoice('strategy', policy.strategy, strategies) ??
     flawOfChoice('autoShutdown', policy.autoShutdown, autoShutdowns) ??
     flawOfCount('intensity', policy.intensity) ??
+    flawOfCount('streakMax', policy.streakMax) ??
     flawOfCount('childrenMax', policy.childrenMax) ??
     flawOfNumber('windowMs', policy.windowMs, { above: 0 }) ??
     flawOfNumber('startTimeoutMs', policy.startTimeoutMs, { above: 0, max: timerMaxMs }) ??
@@ -169,17 +185,25 @@ function flawOfStopTimeout(got: number): Flaw | undefined {
   return flawOfNumber('stopTimeoutMs', got, { min: 0, max: timerMaxMs })
 }
 
+function flawOfStartTimeout(got: number): Flaw | undefined {
+  if (got === Number.POSITIVE_INFINITY) return undefined
+  return flawOfNumber('startTimeoutMs', got, { above: 0, max: timerMaxMs })
+}
+
 function flawOfChildren(
   policy: SupervisorPolicy,
   children: readonly ChildPlan[],
 ): Flaw | undefined {
   const seen = new Set<string>()
-  for (const { id, restart, significant, stopTimeoutMs } of children) {
+  for (const { id, restart, significant, startTimeoutMs, stopTimeoutMs } of children) {
     if (seen.has(id)) {
       return { child: id, field: 'id', message: `expected an id of its own, got "${id}" twice` }
     }
     seen.add(id)
-    const flaw = flawOfChoice('restart', restart, restarts) ?? flawOfStopTimeout(stopTimeoutMs)
+    const flaw =
+      flawOfChoice('restart', restart, restarts) ??
+      flawOfStartTimeout(startTimeoutMs) ??
+      flawOfStopTimeout(stopTimeoutMs)
     if (flaw !== undefined) return { child: id, ...flaw }
     if (significant && restart === 'permanent') {
       const message = 'expected a transient or temporary child: a permanent one never ends'

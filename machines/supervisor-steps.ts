@@ -1,66 +1,23 @@
 /** What a supervisor asks itself and does: the guards and actions of supervisor.ts. */
 import { setup } from 'xstate'
 import { backoffMs } from './backoff.ts'
+import { type Fault, type Flaw, recentFailures, strikesMax } from './supervision.ts'
+import type { Fall, SupervisorContext, SupervisorEvent, SupervisorInput } from './supervisor.ts'
 import {
-  type ChildPlan,
-  type Flaw,
-  flawOf,
-  recentFailures,
-  type SupervisorPolicy,
-} from './supervision.ts'
-import type { Child, SupervisorContext, SupervisorEvent, SupervisorInput } from './supervisor.ts'
+  change,
+  concerned,
+  dropped,
+  ended,
+  flawOfAdded,
+  isAlive,
+  isGrouped,
+  lapsesOf,
+  waitingChild,
+  withChild,
+} from './supervisor-children.ts'
 
-type Change = (child: Child) => Partial<Child>
-
-const change = (children: readonly Child[], which: (child: Child) => boolean, by: Change) =>
-  children.map((child) => (which(child) ? { ...child, ...by(child) } : child))
-
-const withChild = (children: readonly Child[], id: string, by: Change) =>
-  change(children, (child) => child.id === id, by)
-
-export const waitingChild = (plan: ChildPlan, incarnation: number): Child => ({
-  ...plan,
-  status: 'waiting',
-  incarnation,
-  restarts: 0,
-  doomed: false,
-  fenced: false,
-  streak: 0,
-})
-
-export const isAlive = (child: Child) => ['starting', 'ready', 'stopping'].includes(child.status)
-
-const isGrouped = ({ strategy }: SupervisorPolicy) =>
-  strategy === 'one_for_all' || strategy === 'rest_for_one'
-
-/** The children that are restarted with this one. */
-function concerned({ policy, children }: SupervisorContext, id: string): Set<string> {
-  if (policy.strategy === 'one_for_all') return new Set(children.map((child) => child.id))
-  if (policy.strategy !== 'rest_for_one') return new Set([id])
-  const first = children.findIndex((child) => child.id === id)
-  return new Set(children.slice(first).map((child) => child.id))
-}
-
-/** Without this child. Who is given its name later counts on: the late word of it is not theirs. */
-function dropped(context: SupervisorContext, id: string) {
-  const incarnation = context.children.find((child) => child.id === id)?.incarnation ?? 0
-  return {
-    children: context.children.filter((child) => child.id !== id),
-    goneIncarnation: Math.max(context.goneIncarnation, incarnation),
-  }
-}
-
-const flawOfAdded = ({ policy, children }: SupervisorContext, plan: ChildPlan) =>
-  flawOf(policy, [...children, plan])
-
-/** With the child at its end; one that nobody starts again leaves no trace. */
-function ended(context: SupervisorContext, id: string, by: Change) {
-  const isLast = context.children.some(
-    (child) =>
-      child.id === id && (child.restart === 'temporary' || context.policy.strategy === 'dynamic'),
-  )
-  return isLast ? dropped(context, id) : { children: withChild(context.children, id, by) }
-}
+/** Whether a failure tells against the child, and not against what it stands on or was given. */
+const isCounted = (fault?: Fault) => fault !== 'dependency' && fault !== 'poison'
 
 export const supervisorSetup = setup({
   types: {
@@ -85,6 +42,13 @@ export const supervisorSetup = setup({
     failChild: () => {
       throw new Error('bind failChild in actors/supervisor.ts')
     },
+    /**
+     * Say again what was put off, with the present time: it is counted, and waited, from now on. It
+     * is told and not raised, so that the level above hears first that the start has succeeded.
+     */
+    tellFall: ({ self }, { fall }: { fall: Fall }) => {
+      self.send(fall)
+    },
     /** The child is not taken: there is no place for it, or it cannot be as it is specified. */
     refuseChild: (_, _params: { id: string; flaw: Flaw }) => {
       throw new Error('bind refuseChild in actors/supervisor.ts')
@@ -103,7 +67,10 @@ export const supervisorSetup = setup({
       'incarnation' in event &&
       context.children.some(
         (child) =>
-          child.id === event.id && child.incarnation === event.incarnation && isAlive(child),
+          child.id === event.id &&
+          child.incarnation === event.incarnation &&
+          // A fall that was put off is over with the word that was kept of it, and with no other.
+          (isAlive(child) || (child.status === 'fallen' && 'isPutOff' in event)),
       ),
     isDue: ({ context, event }) =>
       event.type === 'child.due' &&
@@ -133,12 +100,17 @@ export const supervisorSetup = setup({
     isFatal: ({ event }) => event.type === 'child.failed' && event.fault === 'fatal',
     /** Everybody is up who is to be. */
     isSettled: ({ context }) =>
-      context.children.every((child) => child.status === 'ready' || child.status === 'stopped'),
+      context.children.every(({ status }) => ['ready', 'fallen', 'stopped'].includes(status)),
     hasBudget: ({ context, event }) => {
       if (event.type !== 'child.failed') return false
-      if (event.fault === 'dependency' || event.fault === 'poison') return true
-      const { failures, policy } = context
-      return recentFailures(failures, policy, event.at).length < policy.intensity
+      if (!isCounted(event.fault)) return true
+      const { failures, policy, children } = context
+      const child = children.find(({ id }) => id === event.id)
+      const { strikes } = lapsesOf(child, policy, { at: event.at, isCounted: true })
+      return (
+        recentFailures(failures, policy, event.at).length < policy.intensity &&
+        strikes <= strikesMax(policy)
+      )
     },
     isGrouped: ({ context }) => isGrouped(context.policy),
     isNew: ({ context, event }) =>
@@ -163,18 +135,27 @@ export const supervisorSetup = setup({
   },
 })
 
-/** Begin a new life of a child: the next incarnation, with a limit on how long it may take. */
+type Enqueue = Parameters<Parameters<typeof supervisorSetup.enqueueActions>[0]>[0]['enqueue']
+
+/** Begin a new life of a child, with a limit on how long it may take to be ready. */
+function beginLife(enqueue: Enqueue, context: SupervisorContext, id: string, incarnation: number) {
+  const child = context.children.find((one) => one.id === id)
+  if (child === undefined) return
+  enqueue.assign({
+    children: withChild(context.children, id, () => ({ status: 'starting', incarnation })),
+  })
+  enqueue({ type: 'startChild', params: { id, incarnation } })
+  if (!Number.isFinite(child.startTimeoutMs)) return
+  const late = { type: 'child.late' as const, id, incarnation }
+  enqueue.raise(late, { id: `late:${id}`, delay: child.startTimeoutMs })
+}
+
+/** The first that waits is started, unless somebody is starting. */
 export const startNext = supervisorSetup.enqueueActions(({ context, enqueue }) => {
-  const { children, policy } = context
+  const { children } = context
   if (children.some((child) => child.status === 'starting')) return
   const next = children.find((child) => child.status === 'waiting')
-  if (next === undefined) return
-  const { id } = next
-  const incarnation = next.incarnation + 1
-  enqueue.assign({ children: withChild(children, id, () => ({ status: 'starting', incarnation })) })
-  enqueue({ type: 'startChild', params: { id, incarnation } })
-  const late = { type: 'child.late' as const, id, incarnation }
-  enqueue.raise(late, { id: `late:${id}`, delay: policy.startTimeoutMs })
+  if (next !== undefined) beginLife(enqueue, context, next.id, next.incarnation + 1)
 })
 
 /** Stop the doomed, the last first, one at a time; those of a dynamic supervisor all at once. */
@@ -228,27 +209,49 @@ export const markEnded = supervisorSetup.enqueueActions(({ context, event, enque
   enqueue.assign(ended(context, id, () => ({ status: 'stopped', doomed: false, ...failure })))
 })
 
+/**
+ * A child that was ready falls while its siblings are still in the first start. As with OTP, whose
+ * supervisor hears of nothing before the start is over, its end is put off until then.
+ */
+export const putOffFall = supervisorSetup.enqueueActions(({ context, event, enqueue }) => {
+  if (event.type !== 'child.failed' && event.type !== 'child.ended') return
+  const { id, incarnation } = event
+  const failure =
+    event.type === 'child.failed'
+      ? { lastError: event.message, fenced: event.fault === 'fenced' }
+      : {}
+  enqueue({ type: 'removeChild', params: { id, incarnation } })
+  enqueue.assign({
+    falls: [...context.falls, { ...event, isPutOff: true }],
+    children: withChild(context.children, id, () => ({ status: 'fallen', ...failure })),
+  })
+})
+
+/** What was put off is told now, in the order in which it happened. */
+export const tellFalls = supervisorSetup.enqueueActions(({ context, enqueue }) => {
+  for (const fall of context.falls) enqueue({ type: 'tellFall', params: { fall } })
+  enqueue.assign({ falls: [] })
+})
+
 /** Book a failure: how long to wait, and what is known of it. */
 export const bookFailure = supervisorSetup.enqueueActions(({ context, event, enqueue }) => {
   if (event.type !== 'child.failed') return
   const { id, incarnation, at, message, fault = 'bug' } = event
   const { policy } = context
+  const counts = isCounted(fault)
   const child = context.children.find((other) => other.id === id)
-  // Counted from its restart: a long back-off is no health.
-  const stable = at - (child?.dueAt ?? at) >= policy.stableMs
-  const streak = stable ? 1 : (child?.streak ?? 0) + 1
-  const restartInMs = backoffMs(policy.backoff, streak, event.random)
-  const isCounted = fault !== 'dependency' && fault !== 'poison'
+  const lapses = lapsesOf(child, policy, { at, isCounted: counts })
+  const restartInMs = backoffMs(policy.backoff, lapses.streak, event.random)
   const recent = recentFailures(context.failures, policy, at)
   enqueue.cancel(`late:${id}`)
   enqueue({ type: 'removeChild', params: { id, incarnation } })
   enqueue.assign({
-    failures: isCounted ? [...recent, at] : recent,
+    failures: counts ? [...recent, at] : recent,
     children: withChild(context.children, id, (was) => ({
       status: fault === 'dependency' ? 'suspended' : 'backingOff',
       restarts: was.restarts + 1,
       doomed: false,
-      streak,
+      ...lapses,
       lastFailedAt: at,
       lastError: message,
       dueAt: at + restartInMs,
@@ -270,10 +273,16 @@ export const openRound = supervisorSetup.enqueueActions(({ context, event, enque
     // It is stopped in its turn, not when its time to start is up.
     if (ids.has(id) && status === 'starting') enqueue.cancel(`late:${id}`)
   }
+  // A fall that was put off is one with the round; of who is temporary that leaves nothing.
+  const gone = context.children.filter(
+    ({ id, status, restart }) => ids.has(id) && status === 'fallen' && restart === 'temporary',
+  )
+  const incarnations = gone.map(({ incarnation }) => incarnation)
   enqueue.assign({
     roundIsDue: false,
+    goneIncarnation: Math.max(context.goneIncarnation, ...incarnations),
     children: change(
-      context.children,
+      context.children.filter((child) => !gone.includes(child)),
       (child) => ids.has(child.id) && !child.fenced,
       (child) => (isAlive(child) ? { doomed: child.status !== 'stopping' } : { status: 'waiting' }),
     ),
@@ -288,15 +297,7 @@ export const advanceRound = supervisorSetup.enqueueActions(({ context, enqueue }
 })
 
 export const restartNow = supervisorSetup.enqueueActions(({ context, event, enqueue }) => {
-  if (event.type !== 'child.due') return
-  const { id } = event
-  const incarnation = event.incarnation + 1
-  enqueue.assign({
-    children: withChild(context.children, id, () => ({ status: 'starting', incarnation })),
-  })
-  enqueue({ type: 'startChild', params: { id, incarnation } })
-  const late = { type: 'child.late' as const, id, incarnation }
-  enqueue.raise(late, { id: `late:${id}`, delay: context.policy.startTimeoutMs })
+  if (event.type === 'child.due') beginLife(enqueue, context, event.id, event.incarnation + 1)
 })
 
 export const giveUp = supervisorSetup.enqueueActions(({ context, event, enqueue }) => {
@@ -321,7 +322,13 @@ export const doomAll = supervisorSetup.enqueueActions(({ context, enqueue }) => 
     enqueue.cancel(`due:${id}`)
     if (status === 'starting') enqueue.cancel(`late:${id}`)
   }
+  for (const { id, status, lastError } of context.children) {
+    // Nobody will hear of it any more, and it may be why the others did not come up.
+    if (status !== 'fallen' || lastError === undefined) continue
+    enqueue({ type: 'reportFailure', params: { id, message: lastError } })
+  }
   enqueue.assign({
+    falls: [],
     children: context.children.map((child) =>
       isAlive(child)
         ? { ...child, doomed: child.status !== 'stopping' }
@@ -348,14 +355,7 @@ export const enlistChild = supervisorSetup.assign(({ context, event }) =>
 /** A child that is added to those that run is started at once, beside whoever is starting. */
 export const startAdded = supervisorSetup.enqueueActions(({ context, event, enqueue }) => {
   if (event.type !== 'child.add') return
-  const { id } = event.child
-  const incarnation = context.goneIncarnation + 1
-  enqueue.assign({
-    children: withChild(context.children, id, () => ({ status: 'starting', incarnation })),
-  })
-  enqueue({ type: 'startChild', params: { id, incarnation } })
-  const late = { type: 'child.late' as const, id, incarnation }
-  enqueue.raise(late, { id: `late:${id}`, delay: context.policy.startTimeoutMs })
+  beginLife(enqueue, context, event.child.id, context.goneIncarnation + 1)
 })
 
 export const refuse = supervisorSetup.enqueueActions(({ context, event, enqueue }) => {

@@ -2,7 +2,8 @@
  * A supervisor: starts its children one after the other, each awaited until it is ready; restarts
  * what fails by its strategy, after a back-off, as often as its intensity allows; stops them in
  * reverse. When the intensity is used up, or the first start fails, it stops what is left and fails
- * itself, so that the level above decides.
+ * itself, so that the level above decides. Whoever is ready and falls while the others are still in
+ * the first start has not failed it: that is dealt with when the start is over.
  *
  * Time and randomness come in the events. Children are named by id and incarnation, so that the
  * late word of an earlier life cannot be taken for the present one's. The rules are those of
@@ -10,6 +11,7 @@
  */
 import { and, cancel } from 'xstate'
 import type { ChildPlan, Fault, SupervisorPolicy } from './supervision.ts'
+import { waitingChild } from './supervisor-children.ts'
 import {
   advanceRound,
   bookFailure,
@@ -21,13 +23,14 @@ import {
   markGone,
   markReady,
   openRound,
+  putOffFall,
   refuse,
   restartNow,
   startAdded,
   startNext,
   stopNext,
   supervisorSetup,
-  waitingChild,
+  tellFalls,
 } from './supervisor-steps.ts'
 
 export type ChildStatus =
@@ -36,6 +39,8 @@ export type ChildStatus =
   | 'ready'
   | 'backingOff'
   | 'suspended'
+  /** It was ready and is no more, and that is dealt with when the first start is over. */
+  | 'fallen'
   | 'stopping'
   | 'stopped'
 
@@ -49,6 +54,8 @@ export interface Child extends ChildPlan {
   fenced: boolean
   /** Failures since it was last stable. */
   streak: number
+  /** Those of them that count. */
+  strikes: number
   lastFailedAt?: number
   lastError?: string
   /** When its latest restart was due, on the clock of the failures. */
@@ -70,17 +77,17 @@ export interface SupervisorContext {
   failures: readonly number[]
   /** The latest incarnation among the children that are gone: their names may be given again. */
   goneIncarnation: number
+  /** Ends of children that were ready, to be heard when the first start is over; the first first. */
+  falls: readonly Fall[]
   /** Back-off of a restart that concerns several children is over. */
   roundIsDue: boolean
   /** Why it ends in error, when it does. */
   verdict?: { message: string; cause: unknown }
 }
 
-export type SupervisorEvent =
-  | { type: 'child.add'; child: ChildPlan }
-  | { type: 'child.remove'; id: string }
-  | { type: 'child.ready'; id: string; incarnation: number }
-  | { type: 'child.ended'; id: string; incarnation: number }
+/** The word of a child's end. One that was put off is sent by the supervisor to itself. */
+export type Fall =
+  | { type: 'child.ended'; id: string; incarnation: number; isPutOff?: true }
   | {
       type: 'child.failed'
       id: string
@@ -92,7 +99,14 @@ export type SupervisorEvent =
       cause?: unknown
       at: number
       random: number
+      isPutOff?: true
     }
+
+export type SupervisorEvent =
+  | Fall
+  | { type: 'child.add'; child: ChildPlan }
+  | { type: 'child.remove'; id: string }
+  | { type: 'child.ready'; id: string; incarnation: number }
   | { type: 'child.due'; id: string; incarnation: number }
   | { type: 'child.late'; id: string; incarnation: number }
   | { type: 'round.due' }
@@ -107,6 +121,7 @@ export const supervisorMachine = supervisorSetup.createMachine({
     failures: [],
     children: input.children.map((plan) => waitingChild(plan, 0)),
     goneIncarnation: 0,
+    falls: [],
     roundIsDue: true,
   }),
   initial: 'starting',
@@ -131,12 +146,7 @@ export const supervisorMachine = supervisorSetup.createMachine({
             actions: [markGone('stopped'), stopNext, startNext],
           },
           { guard: and(['isCurrent', 'isFatal']), actions: giveUp, target: 'stopping' },
-          {
-            guard: and(['isCurrent', 'isReady', 'isLost', 'endsAll']),
-            actions: markEnded,
-            target: 'stopping',
-          },
-          { guard: and(['isCurrent', 'isReady', 'isLost']), actions: [markEnded, startNext] },
+          { guard: and(['isCurrent', 'isReady']), actions: putOffFall },
           { guard: 'isCurrent', actions: giveUp, target: 'stopping' },
         ],
         'child.late': [
@@ -152,6 +162,7 @@ export const supervisorMachine = supervisorSetup.createMachine({
             actions: [markGone('stopped'), stopNext, startNext],
           },
           { guard: and(['isCurrent', 'isPermanent']), actions: 'failChild' },
+          { guard: and(['isCurrent', 'isReady']), actions: putOffFall },
           { guard: and(['isCurrent', 'endsAll']), actions: markEnded, target: 'stopping' },
           { guard: 'isCurrent', actions: [markEnded, startNext] },
         ],
@@ -160,6 +171,7 @@ export const supervisorMachine = supervisorSetup.createMachine({
     },
     running: {
       tags: ['ready'],
+      entry: tellFalls,
       on: {
         'child.add': [
           { guard: and(['isNew', 'isAcceptable']), actions: [enlistChild, startAdded] },

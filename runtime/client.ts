@@ -3,6 +3,7 @@
  * a node, `fetch: node.fetch` takes the same road without a socket.
  */
 import { UnavailableError } from '../actors/errors.ts'
+import type { NodeLine } from '../actors/membership.ts'
 import type { Attempt, Run } from '../actors/ports.ts'
 import type { ResultLine } from '../actors/result.ts'
 import type { Rejection } from '../actors/task.ts'
@@ -102,6 +103,8 @@ export interface Muster {
   task(run: string, seq: number): Promise<TaskReport>
   /** The node's actors. */
   tree(): Promise<TreeNode>
+  /** Every node, by id; those that died in the last hour among them. */
+  nodes(): Promise<NodeLine[]>
   /** Progress by push, then `done` as the last. Survives a restart of the node. */
   events(run: string, options?: { signal?: AbortSignal }): AsyncGenerator<RunEvent>
 }
@@ -216,6 +219,11 @@ class HttpMuster implements Muster {
 
   async tree(): Promise<TreeNode> {
     return this.#http.json<TreeNode>(await this.#http.call('/v1/tree', {}))
+  }
+
+  async nodes(): Promise<NodeLine[]> {
+    const response = await this.#http.call('/v1/nodes', {})
+    return (await this.#http.json<{ items: NodeLine[] }>(response)).items
   }
 
   async *events(run: string, options: { signal?: AbortSignal } = {}): AsyncGenerator<RunEvent> {

@@ -2,9 +2,9 @@
 import { hostname } from 'node:os'
 import { isAlive } from './node-file.ts'
 
-/** This process on this host. */
+/** This node in this process on this host: a process may have several, one after the other. */
 export function driverName(): string {
-  return `${hostname()}/${process.pid}`
+  return `${hostname()}/${process.pid}/${crypto.randomUUID().slice(0, 8)}`
 }
 
 /** Of other hosts nothing is known here. */

@@ -12,6 +12,11 @@ import { handlerExecutor } from './execute/handler.ts'
 /** Work in one task, ms, while nobody has measured it. */
 const assumedPaceMs = { handler: 1, noop: 0.001, sleep: 100, command: 50 }
 
+/** A command gets SIGKILL so long after SIGTERM at most, when its task has a limit of its own. */
+const killGraceMsMax = 5000
+/** What the executor allows a command beyond SIGKILL: to die, and the rest of its output. */
+const commandEndMs = 10_000 + 200
+
 /**
  * @throws UsageError when two definitions have one name
  */
@@ -37,6 +42,11 @@ export function kindsOf(
     attempts: worker.attempts,
     concurrency: cores,
     paceMs: assumedPaceMs.command,
+    limitMs: ({ timeoutMs }) =>
+      commandEndMs +
+      (timeoutMs === undefined
+        ? worker.commandHardKillMs
+        : timeoutMs + Math.min(timeoutMs, killGraceMsMax)),
   })
   for (const definition of [...builtInHandlers, ...definitions]) {
     const { kind } = definition
@@ -58,6 +68,7 @@ export function kindsOf(
       attempts: definition.attempts ?? worker.attempts,
       concurrency: definition.profile === 'cpu' ? cores : worker.concurrency,
       paceMs: kind === 'noop' || kind === 'sleep' ? assumedPaceMs[kind] : assumedPaceMs.handler,
+      limitMs: ({ timeoutMs }) => timeoutMs ?? definition.timeoutMs ?? worker.handlerTimeoutMs,
     })
   }
   return kinds

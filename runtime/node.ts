@@ -1,38 +1,27 @@
 /**
- * A node: one process holding one supervision tree. This file puts it together and knows the order
- * of things; what they do is elsewhere.
+ * A node: one process holding one supervision tree. This file is its life, from the first problem
+ * that keeps it from starting to its exit code; what is in the tree is in assembly.ts.
  */
 import { hostname } from 'node:os'
 import { type AnyActorRef, createActor } from 'xstate'
-import { collector } from '../actors/collector.ts'
-import { type Dispatcher, dispatcher } from '../actors/dispatcher.ts'
-import { describeError, UnavailableError } from '../actors/errors.ts'
+import { describeError, UnavailableError, UsageError } from '../actors/errors.ts'
 import type { Kind, TaskDefinition } from '../actors/kind.ts'
-import { Paces } from '../actors/paces.ts'
-import type { AuditLog, Log, Results } from '../actors/ports.ts'
-import { service } from '../actors/service.ts'
-import { isReady, type NamedChild, rootCause, supervisor } from '../actors/supervisor.ts'
+import type { Heartbeat, Log } from '../actors/ports.ts'
+import { isReady, rootCause, supervisor } from '../actors/supervisor.ts'
 import { type TreeNode, treeOf } from '../actors/tree.ts'
-import { workersSupervisor } from '../actors/workers.ts'
+import { watch } from '../actors/watch.ts'
 import type { Config } from '../config/schema.ts'
-import { defaultPolicy, type SupervisorPolicy } from '../machines/supervision.ts'
+import type { SupervisorPolicy } from '../machines/supervision.ts'
+import { Assembly, policy, type Role } from './assembly.ts'
 import { systemClock } from './clock.ts'
 import { makeDataDirectory } from './data-directory.ts'
-import { driverName, isDriverGone } from './driver.ts'
-import { httpApp } from './http/app.ts'
-import { RunFeed } from './http/feed.ts'
-import { type HttpServer, httpServer } from './http/server.ts'
 import { readToken } from './http/token.ts'
 import { idleSettings } from './idle-settings.ts'
 import { kindsOf } from './kinds.ts'
 import { pinoLog } from './log/pino.ts'
-import { chooseNodeId, removeNodeFile, writeNodeFile } from './node-file.ts'
-import { newRunId } from './run-id.ts'
-import { fileStores, memoryStores } from './stores.ts'
+import { chooseNodeId } from './node-file.ts'
 import { readTasksFile } from './tasks-file.ts'
 import { memoryWorld, redisWorld, type World } from './world.ts'
-
-export type Role = 'dispatcher' | 'worker' | 'collector'
 
 export interface NodeOptions {
   config: Config
@@ -43,6 +32,8 @@ export interface NodeOptions {
   roles?: readonly Role[]
   /** Open the port and be found by the command line. */
   listen?: boolean
+  /** This is a worker process of the node `config.node.id`: its name. Only workers. */
+  process?: string
   tasksFiles?: readonly string[]
   tasks?: readonly TaskDefinition[]
   /** One line for people, now and then. */
@@ -62,22 +53,16 @@ export interface MusterNode {
   start(): Promise<void>
   /** Drains: waits at most `graceMs` for the tasks at hand, then hands the rest back. */
   stop(graceMs?: number): Promise<void>
+  /** Its actors, and what it has at hand, as of now. */
+  heartbeat(): Heartbeat
   /** The HTTP interface without a socket. */
   fetch(request: Request): Promise<Response>
   /** The exit code, once it has stopped: 0 drained, 70 when it could not go on. */
   readonly stopped: Promise<number>
 }
 
-/** Longer than a node may take to drain. */
-const policy: SupervisorPolicy = { ...defaultPolicy, stopTimeoutMs: 20_000 }
 const rootPolicy: SupervisorPolicy = { ...policy, intensity: 3, windowMs: 60_000 }
 const drainMs = 12_000
-/** Counting and storing what is at hand takes moments, or does not end. */
-const collectMs = 2000
-const poisonKills = 2
-const runsMax = 100
-/** A piece of a source waits so long for its turn before it goes to the spool. */
-const patienceMs = 250
 
 export function createNode(options: NodeOptions): MusterNode {
   return new Node(options)
@@ -87,30 +72,25 @@ class Node implements MusterNode {
   readonly stopped: Promise<number>
   readonly #options: NodeOptions
   readonly #log: Log
-  readonly #roles: readonly Role[]
   readonly #exit = Promise.withResolvers<number>()
-  /** What to undo, in reverse, when the tree is down. */
-  readonly #undo: (() => Promise<void> | void)[] = []
   #id: string
   readonly #drain = new AbortController()
   /** Monotonic ms at which what is still running is handed back. */
   #stopBy = 0
   #world: World | undefined
-  #dispatcher: Dispatcher | undefined
+  #assembly: Assembly | undefined
   #tree: AnyActorRef | undefined
-  #server: HttpServer | undefined
-  #app: ReturnType<typeof httpApp> | undefined
   #starting: Promise<void> | undefined
-  /** What the tree stands on: there, or failed. */
-  #opened: Promise<void> = Promise.resolve()
+  /** What was read before the tree: there, or failed. */
+  #read: Promise<void> = Promise.resolve()
   #stopping: Promise<void> | undefined
 
   constructor(options: NodeOptions) {
-    const { config } = options
+    const { config, process } = options
     this.#options = options
     this.#id = config.node.id ?? hostname()
-    this.#log = options.log ?? pinoLog(options.listen === true ? config.log.level : 'warn', {})
-    this.#roles = options.roles ?? config.node.roles
+    const level = options.listen === true || process !== undefined ? config.log.level : 'warn'
+    this.#log = options.log ?? pinoLog(level, process === undefined ? {} : { process })
     this.stopped = this.#exit.promise
   }
 
@@ -119,12 +99,17 @@ class Node implements MusterNode {
   }
 
   get url(): string | undefined {
-    return this.#server?.url
+    return this.#assembly?.server?.url
   }
 
   async fetch(request: Request): Promise<Response> {
-    if (this.#app === undefined) throw new UnavailableError(`node ${this.#id} is not started`)
-    return this.#app.fetch(request)
+    const app = this.#assembly?.app
+    if (app === undefined) throw new UnavailableError(`node ${this.#id} is not started`)
+    return app.fetch(request)
+  }
+
+  heartbeat(): Heartbeat {
+    return { tree: this.#describeTree(), holders: this.#world?.ports.mailboxes.holders() ?? [] }
   }
 
   start(): Promise<void> {
@@ -134,32 +119,44 @@ class Node implements MusterNode {
 
   async #start(): Promise<void> {
     this.#refuseWhenStopping()
-    const opened = this.#open()
-    this.#opened = opened.then(
+    const reading = this.#readFiles()
+    this.#read = reading.then(
       () => undefined,
       () => undefined,
     )
-    const { kinds, results, audit, token } = await opened
+    const { kinds, token } = await reading
     this.#refuseWhenStopping()
-    await this.#startTree(kinds, results, audit, token)
+    await this.#startTree(kinds, token)
   }
 
-  async #open() {
-    const { config, dataDir, ephemeral, listen, tasksFiles, tasks } = this.#options
-    for (const path of idleSettings(config)) {
+  /** What is wrong with files and settings shows before anything is started. */
+  async #readFiles() {
+    const { config, dataDir, ephemeral, listen, tasksFiles, tasks, process } = this.#options
+    for (const path of process === undefined ? idleSettings(config) : []) {
       this.#say(`${path} is set and has no effect: this version does not act on it`)
     }
+    this.#refuseSplitting()
     const token = readToken(config.http.tokenFile)
     if (ephemeral !== true) makeDataDirectory(dataDir)
     if (listen === true) this.#id = chooseNodeId(dataDir, config.node.id, hostname())
     const fromFiles = await Promise.all((tasksFiles ?? []).map(readTasksFile))
     const definitions = [...(tasks ?? []), ...fromFiles.flat()]
-    const kinds = kindsOf(definitions, config.worker, this.#log)
-    const stores = ephemeral === true ? memoryStores() : fileStores(config, dataDir, this.#log)
-    this.#undo.push(() => stores.close())
-    this.#world = await this.#openWorld()
-    this.#undo.push(() => this.#world?.close())
-    return { kinds, ...stores, token }
+    return { kinds: kindsOf(definitions, config.worker, this.#log), token }
+  }
+
+  /** What lives in the memory of this process no other one can work on. */
+  #refuseSplitting(): void {
+    const { config, ephemeral, tasks } = this.#options
+    if (config.worker.processes === 0) return
+    const why =
+      ephemeral === true
+        ? 'an ephemeral node is one process'
+        : (tasks?.length ?? 0) > 0
+          ? 'functions cannot be handed to another process; put them into a file (tasksFiles)'
+          : undefined
+    if (why !== undefined) {
+      throw new UsageError(`worker.processes: expected 0, got ${config.worker.processes}: ${why}`)
+    }
   }
 
   #refuseWhenStopping(): void {
@@ -174,31 +171,21 @@ class Node implements MusterNode {
   }
 
   async #stop(exitCode: number): Promise<void> {
-    this.#dispatcher?.closeIntake()
+    this.#assembly?.closeIntake()
     this.#drain.abort()
     // What is still coming up would outlive us.
-    await this.#opened
+    await this.#read
     const tree = this.#tree
     if (tree !== undefined && tree.getSnapshot().status === 'active') {
       const ended = Promise.withResolvers<void>()
-      tree.subscribe({ complete: () => ended.resolve(), error: () => ended.resolve() })
+      watch(tree, () => ended.resolve())
       tree.send({ type: 'stop' })
       await ended.promise
     }
-    for (const undo of this.#undo.toReversed()) await this.#undoOne(undo)
     this.#exit.resolve(exitCode)
   }
 
-  /** What cannot be put away (the disk is full, say) keeps nothing else from being put away. */
-  async #undoOne(undo: () => Promise<void> | void): Promise<void> {
-    try {
-      await undo()
-    } catch (error) {
-      this.#log.warn(describeError(error), 'something could not be stopped in order')
-    }
-  }
-
-  #openWorld(): Promise<World> | World {
+  #openWorld(): World {
     const { config, dataDir, ephemeral } = this.#options
     if (ephemeral === true) {
       this.#say('ephemeral: everything is in memory and is gone when this process ends')
@@ -209,39 +196,61 @@ class Node implements MusterNode {
 
   #describeTree(): TreeNode {
     if (this.#tree === undefined) throw new UnavailableError(`node ${this.#id} is not started`)
-    return treeOf(this.#tree, this.#id, process.pid)
+    const id = this.#options.process ?? this.#id
+    return treeOf(this.#tree, id, process.pid, systemClock.monotonic())
   }
 
   #say(line: string): void {
     this.#options.say?.(line)
   }
 
-  async #startTree(
-    kinds: ReadonlyMap<string, Kind>,
-    results: Results,
-    audit: AuditLog,
-    token: string | undefined,
-  ): Promise<void> {
-    const world = this.#world
-    if (world === undefined) return
-    const tree = supervisor({
-      id: 'node',
-      policy: rootPolicy,
-      children: this.#children(world, kinds, results, audit, token),
-      clock: systemClock,
-      random: Math.random,
+  async #startTree(kinds: ReadonlyMap<string, Kind>, token: string | undefined): Promise<void> {
+    const { config, dataDir, ephemeral, listen, roles, process, tasksFiles } = this.#options
+    const world = this.#openWorld()
+    this.#world = world
+    const assembly = new Assembly({
+      id: this.#id,
+      config,
+      dataDir,
+      ephemeral: ephemeral === true,
+      roles: roles ?? config.node.roles,
+      listen: listen === true,
+      ...(process === undefined ? {} : { process }),
+      tasksFiles: tasksFiles ?? [],
+      kinds,
+      ...(token === undefined ? {} : { token }),
+      world,
+      drain: this.#drain.signal,
+      graceMs: () => Math.max(0, this.#stopBy - systemClock.monotonic()),
+      tree: () => this.#describeTree(),
+      say: (line) => this.#say(line),
       log: this.#log,
     })
-    const actor = createActor(tree.logic, { input: tree.input }) as AnyActorRef
-    this.#tree = actor
+    this.#assembly = assembly
+    const root = supervisor({
+      id: 'node',
+      policy: rootPolicy,
+      children: assembly.children(),
+      isAway: assembly.isAway,
+      clock: systemClock,
+      random: Math.random,
+      tell: assembly.deadLetters.tell,
+      log: this.#log,
+    })
+    await this.#run(createActor(root.logic, { input: root.input }) as AnyActorRef)
+  }
+
+  /** Resolves when everything is up. */
+  async #run(tree: AnyActorRef): Promise<void> {
+    this.#tree = tree
     const ready = Promise.withResolvers<void>()
-    actor.subscribe({
+    tree.subscribe({
       next: (snapshot: unknown) => {
         if (isReady(snapshot)) ready.resolve()
       },
       error: (error: unknown) => {
         ready.reject(rootCause(error))
-        this.#log.error({ error: String(error) }, 'this node cannot go on')
+        this.#log.error(describeError(error), 'this node cannot go on')
         this.#stopping ??= this.#stop(70)
       },
       complete: () => {
@@ -249,140 +258,7 @@ class Node implements MusterNode {
         ready.reject(new UnavailableError(message, { code: 'STOPPED' }))
       },
     })
-    actor.start()
+    tree.start()
     await ready.promise
-  }
-
-  #children(
-    world: World,
-    kinds: ReadonlyMap<string, Kind>,
-    results: Results,
-    audit: AuditLog,
-    token: string | undefined,
-  ): NamedChild[] {
-    const { config } = this.#options
-    const { accounting, mailboxes } = world.ports
-    const log = this.#log
-    const paces = new Paces(world.ports.admission, systemClock)
-    const shared = { mailboxes, accounting, clock: systemClock, random: Math.random, log }
-    const children: NamedChild[] = []
-    // Stopped in reverse: what the workers settle last still finds its collector.
-    if (this.#roles.includes('dispatcher')) {
-      const made = this.#makeDispatcher(world, kinds, paces)
-      this.#dispatcher = made
-      children.push({ id: 'dispatcher', spec: () => made.spec() })
-    }
-    if (this.#roles.includes('collector')) {
-      const { batchMax } = config.collector
-      const spec = () =>
-        collector({ ...shared, batchMax, graceMs: () => collectMs, results, audit })
-      children.push({ id: 'collector', spec })
-    }
-    if (this.#roles.includes('worker')) {
-      const { retryBaseMs, retryCapMs } = config.worker
-      const workers = workersSupervisor({
-        ...shared,
-        kinds,
-        node: this.#id,
-        retry: { baseMs: retryBaseMs, capMs: retryCapMs, jitter: 0 },
-        poisonKills,
-        drain: this.#drain.signal,
-        graceMs: () => Math.max(0, this.#stopBy - systemClock.monotonic()),
-        paces,
-        policy,
-      })
-      children.push({ id: 'workers', spec: () => workers })
-    }
-    children.push({ id: 'edge', spec: () => this.#edge(world, kinds, results, token) })
-    return children
-  }
-
-  #makeDispatcher(world: World, kinds: ReadonlyMap<string, Kind>, paces: Paces): Dispatcher {
-    const { dispatcher: limits, worker, mailbox } = this.#options.config
-    const together = Math.min(worker.envelopeTasksMax, limits.queueMax, mailbox.depthMax)
-    return dispatcher({
-      ...world.ports,
-      clock: systemClock,
-      log: this.#log,
-      driver: driverName(),
-      isGone: isDriverGone,
-      newRunId: () => newRunId(systemClock.now()),
-      rate: limits.rate,
-      burst: limits.burst,
-      inFlightMax: limits.queueMax,
-      depthMax: mailbox.depthMax,
-      spoolMax: Math.min(limits.spoolMax, mailbox.depthMax),
-      whenFull: limits.whenFull,
-      runsMax,
-      patienceMs,
-      resumesLeftovers: this.#options.listen !== true,
-      paces,
-      pack: {
-        tasksMax: together,
-        bytesMax: worker.envelopeBytesMax,
-        keyPartitions: mailbox.keyPartitions,
-        tasksOf: (kind) =>
-          Math.floor(worker.envelopeMs / paces.of(kind, kinds.get(kind)?.paceMs ?? 1)),
-      },
-    })
-  }
-
-  #edge(
-    world: World,
-    kinds: ReadonlyMap<string, Kind>,
-    results: Results,
-    token: string | undefined,
-  ) {
-    const { config, dataDir, listen } = this.#options
-    const { accounting } = world.ports
-    const feed = new RunFeed(accounting, systemClock)
-    return service({
-      open: async () => {
-        await feed.open()
-        const app = httpApp({
-          accounting,
-          results,
-          dispatcher: this.#dispatcher,
-          feed,
-          kinds,
-          lingerMs: config.worker.lingerMs,
-          clock: systemClock,
-          log: this.#log,
-          tree: () => this.#describeTree(),
-          unready: () => {
-            const trouble = world.trouble()
-            return [
-              ...(trouble === undefined ? [] : [trouble]),
-              ...(this.#dispatcher?.accepting === false ? ['draining'] : []),
-            ]
-          },
-        })
-        this.#app = app
-        if (listen !== true) return
-        const { host, port } = config.http
-        this.#server = httpServer({
-          host,
-          port,
-          ...(token === undefined ? {} : { token }),
-          handle: (request) => app.fetch(request),
-        })
-        const { url } = this.#server
-        try {
-          const startedAt = systemClock.now()
-          writeNodeFile(dataDir, { id: this.#id, pid: process.pid, url, startedAt })
-        } catch (error) {
-          await this.#server.stop()
-          throw error
-        }
-        this.#say(
-          `node ${this.#id} listens on ${url}, data in ${dataDir}, Redis at ${world.address}`,
-        )
-      },
-      close: async () => {
-        if (listen === true) removeNodeFile(dataDir, this.#id)
-        await feed.close()
-        await this.#server?.stop()
-      },
-    })
   }
 }

@@ -1,11 +1,18 @@
 /** The ports of a node, on Redis or in memory, and how they come up and go down. */
 import type { Redis } from 'ioredis'
-import { UsageError } from '../actors/errors.ts'
-import type { Accounting, Admission, Log, Mailboxes } from '../actors/ports.ts'
+import { UnavailableError, UsageError } from '../actors/errors.ts'
+import type {
+  Accounting,
+  Admission,
+  Dependency,
+  DependencyListener,
+  Log,
+  Mailboxes,
+} from '../actors/ports.ts'
 import type { Config } from '../config/schema.ts'
 import { hidePassword } from '../config/secret.ts'
 import { systemClock } from './clock.ts'
-import { bullMailboxes } from './mailbox/bullmq.ts'
+import { type BullMailboxes, bullMailboxes } from './mailbox/bullmq.ts'
 import { memoryAccounting } from './memory/accounting.ts'
 import { memoryMailboxes } from './memory/mailboxes.ts'
 import { redisAccounting } from './redis/accounting.ts'
@@ -20,14 +27,14 @@ export interface Ports {
   admission: Admission
 }
 
-/** What a node stands on. */
-export interface World {
+/** What a node stands on, once it is open. */
+export interface World extends Dependency {
   /** Where that is, for people. */
-  address: string
-  ports: Ports
+  readonly address: string
+  /** @throws UnavailableError before it is open */
+  readonly ports: Ports
   /** Why it cannot be used now, or undefined. */
   trouble(): string | undefined
-  close(): Promise<void>
 }
 
 /** Outcome maps of finished runs are kept a day, to tell late duplicates from news. */
@@ -41,6 +48,8 @@ export function memoryWorld(): World {
     address: 'memory',
     ports: { mailboxes, ...memoryAccounting(() => systemClock.now()) },
     trouble: () => undefined,
+    open: () => Promise.resolve(),
+    revive: () => Promise.resolve(),
     close: () => mailboxes.close(),
   }
 }
@@ -52,88 +61,108 @@ export interface RedisWorldOptions {
   say(line: string): void
 }
 
-/**
- * @throws UnavailableError when Redis cannot be reached or started
- */
-export async function redisWorld(options: RedisWorldOptions): Promise<World> {
-  const { config, log } = options
-  const url = config.redis.url
-  if (url !== undefined) return connectWorld(options, url, undefined)
-  const embedded = embeddedRedis({
-    dataDir: options.dataDir,
-    durability: config.redis.durability,
-    ...(config.redis.maxMemoryBytes > 0 ? { maxMemoryBytes: config.redis.maxMemoryBytes } : {}),
-    findServer: () => findOrInstallServer({ say: options.say }),
-    log,
-  })
-  const server = await embedded.ensure()
-  try {
-    return await connectWorld(options, server.url, embedded)
-  } catch (error) {
-    await embedded.release()
-    throw error
-  }
+/** @throws UsageError when the URL cannot be used */
+export function redisWorld(options: RedisWorldOptions): World {
+  return new RedisWorld(options)
 }
 
-async function connectWorld(
-  options: RedisWorldOptions,
-  url: string,
-  embedded: EmbeddedRedis | undefined,
-): Promise<World> {
-  const { config, log } = options
-  if (parseRedisUrl(url).kind === 'cluster') {
-    throw new UsageError('redis.url: expected a single Redis or a Sentinel, got a Redis Cluster')
-  }
-  const clients: Redis[] = []
-  const connect = (name: string, kind: 'command' | 'blocking' | 'subscriber'): Redis => {
-    const client = redisClient(url, { name, kind }, { log }) as Redis
-    clients.push(client)
-    return client
-  }
-  const redis = connect('node', 'command')
-  const subscriber = connect('notices', 'subscriber')
-  let closed = false
-  const closeClients = () => {
-    closed = true
-    for (const client of clients) client.disconnect()
-  }
-  try {
-    await Promise.all([redis, subscriber].map((client) => connectOrFail(client, connectMs)))
-  } catch (error) {
-    closeClients()
-    throw error
-  }
-  if (embedded !== undefined) {
-    redis.on('close', () => {
-      if (!closed) void reviveServer(embedded, log, () => closed)
+class RedisWorld implements World {
+  readonly #options: RedisWorldOptions
+  readonly #embedded: EmbeddedRedis | undefined
+  #url: string | undefined
+  #opened: { redis: Redis; clients: Redis[]; mailboxes: BullMailboxes; ports: Ports } | undefined
+  #isClosed = false
+
+  constructor(options: RedisWorldOptions) {
+    const { redis } = options.config
+    this.#options = options
+    this.#url = redis.url
+    if (redis.url !== undefined && parseRedisUrl(redis.url).kind === 'cluster') {
+      throw new UsageError('redis.url: expected a single Redis or a Sentinel, got a Redis Cluster')
+    }
+    if (redis.url !== undefined) return
+    this.#embedded = embeddedRedis({
+      dataDir: options.dataDir,
+      durability: redis.durability,
+      ...(redis.maxMemoryBytes > 0 ? { maxMemoryBytes: redis.maxMemoryBytes } : {}),
+      findServer: () => findOrInstallServer({ say: options.say }),
+      log: options.log,
     })
   }
-  const mailboxes = bullMailboxes({
-    connect,
-    lockMs: config.mailbox.lockMs,
-    stalledIntervalMs: config.mailbox.stalledIntervalMs,
-    log,
-  })
-  if (embedded !== undefined) {
-    const reclaimed = await mailboxes.reclaim(() => isAlone(redis))
-    if (reclaimed > 0) log.info({ reclaimed }, 'messages of a killed process are delivered again')
+
+  get address(): string {
+    return this.#url === undefined ? 'a Redis of its own' : hidePassword(this.#url)
   }
-  return {
-    address: hidePassword(url),
-    ports: {
+
+  get ports(): Ports {
+    if (this.#opened === undefined) throw new UnavailableError(`${this.address} is not open`)
+    return this.#opened.ports
+  }
+
+  trouble(): string | undefined {
+    const status = this.#opened?.redis.status ?? 'not open'
+    return status === 'ready' ? undefined : `Redis at ${this.address} is away (${status})`
+  }
+
+  async open(listener: DependencyListener): Promise<void> {
+    this.#isClosed = false
+    if (this.#embedded !== undefined) this.#url = (await this.#embedded.ensure()).url
+    try {
+      await this.#connect(listener)
+    } catch (error) {
+      await this.#embedded?.release()
+      throw error
+    }
+  }
+
+  async revive(): Promise<void> {
+    const server = await this.#embedded?.ensure()
+    if (server?.started === true) {
+      this.#options.log.warn({}, 'the embedded Redis was gone and has been started again')
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    await this.#opened?.mailboxes.close()
+    for (const client of this.#opened?.clients ?? []) client.disconnect()
+    await this.#embedded?.release()
+  }
+
+  async #connect({ lost, back }: DependencyListener): Promise<void> {
+    const { config, log } = this.#options
+    const url = this.#url ?? ''
+    const clients: Redis[] = []
+    const connect = (name: string, kind: 'command' | 'blocking' | 'subscriber'): Redis => {
+      const client = redisClient(url, { name, kind }, { log }) as Redis
+      clients.push(client)
+      return client
+    }
+    const redis = connect('node', 'command')
+    const subscriber = connect('notices', 'subscriber')
+    try {
+      await Promise.all([redis, subscriber].map((client) => connectOrFail(client, connectMs)))
+    } catch (error) {
+      for (const client of clients) client.disconnect()
+      throw error
+    }
+    redis.on('close', () => {
+      if (!this.#isClosed) lost()
+    })
+    redis.on('ready', back)
+    const { lockMs, stalledIntervalMs } = config.mailbox
+    const mailboxes = bullMailboxes({ connect, lockMs, stalledIntervalMs, log })
+    if (this.#embedded !== undefined) {
+      const messages = await mailboxes.reclaimAbandoned(() => isAlone(redis))
+      if (messages > 0) log.info({ messages }, 'messages of a killed process are delivered again')
+    }
+    const now = () => systemClock.now()
+    const ports = {
       mailboxes,
-      accounting: redisAccounting({ redis, subscriber, now: () => systemClock.now(), mapKeepMs }),
+      accounting: redisAccounting({ redis, subscriber, now, mapKeepMs }),
       admission: redisAdmission(redis),
-    },
-    trouble: () =>
-      redis.status === 'ready'
-        ? undefined
-        : `Redis at ${hidePassword(url)} is away (${redis.status})`,
-    async close() {
-      await mailboxes.close()
-      closeClients()
-      await embedded?.release()
-    },
+    }
+    this.#opened = { redis, clients, mailboxes, ports }
   }
 }
 
@@ -141,22 +170,4 @@ async function connectWorld(
 async function isAlone(redis: Redis): Promise<boolean> {
   const clients = String(await redis.client('LIST'))
   return clients.split('\n').filter((line) => line.includes(' name=muster:anchor ')).length === 1
-}
-
-/** The server of our data directory is gone: bring it back, as often as it takes. */
-async function reviveServer(
-  embedded: EmbeddedRedis,
-  log: Log,
-  isClosed: () => boolean,
-): Promise<void> {
-  for (let waitMs = 200; !isClosed(); waitMs = Math.min(waitMs * 2, 5000)) {
-    try {
-      const { started } = await embedded.ensure()
-      if (started) log.warn({}, 'the embedded Redis was gone and has been started again')
-      return
-    } catch (error) {
-      log.error({ error: String(error), waitMs }, 'the embedded Redis cannot be started')
-    }
-    await systemClock.wait(waitMs)
-  }
 }

@@ -74,6 +74,7 @@ function addNodeVerbs(program: Command, perform: Perform): void {
       ),
     )
     .option('--workers <N>', 'tasks running at a time', parseCount)
+    .option('--processes <N>', 'worker processes, supervised, instead of this one', parseCount)
     .option('--host <ADDRESS>', 'address to listen on')
     .option('--port <PORT>', 'port to listen on, 0 for any', parsePort)
     .option('--node-id <ID>', 'name of this node')
@@ -148,6 +149,10 @@ function addReadingVerbs(program: Command, perform: Perform): void {
     .command('tree')
     .description('the actors of a node, each with its state')
     .action(() => perform(async (invocation) => (await import('./tree.ts')).tree(invocation)))
+  program
+    .command('nodes')
+    .description('every node, and how it is')
+    .action(() => perform(async (invocation) => (await import('./nodes.ts')).nodes(invocation)))
   program
     .command('show')
     .description('one run, or one task with its attempts')

@@ -11,6 +11,7 @@ export interface StartFlags {
   port?: number
   nodeId?: string
   workers?: number
+  processes?: number
   tasks?: string[]
   ephemeral?: boolean
   printConfig?: boolean
@@ -64,6 +65,7 @@ function settingsOf(flags: StartFlags, tokenFile: string | undefined): SettingFl
   if (flags.host !== undefined) settings['http.host'] = flags.host
   if (flags.port !== undefined) settings['http.port'] = flags.port
   if (flags.nodeId !== undefined) settings['node.id'] = flags.nodeId
+  if (flags.processes !== undefined) settings['worker.processes'] = flags.processes
   Object.assign(settings, workerSettings(flags.workers))
   if (tokenFile !== undefined) settings['http.tokenFile'] = tokenFile
   return settings

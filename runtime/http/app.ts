@@ -1,5 +1,6 @@
 /** All routes of a node. */
 import { Hono } from 'hono'
+import type { DeadLetter } from '../../actors/dead-letters.ts'
 import { describeError } from '../../actors/errors.ts'
 import type { TreeNode } from '../../actors/tree.ts'
 import { problem, problemOf } from './problem.ts'
@@ -9,6 +10,8 @@ export interface AppOptions extends RunRoutesOptions {
   /** Why the node is not ready; empty when it is. */
   unready(): string[]
   tree(): TreeNode
+  /** Messages between actors that reached nobody; newest first. */
+  deadLetters(): DeadLetter[]
 }
 
 export function httpApp(options: AppOptions): Hono {
@@ -22,6 +25,7 @@ export function httpApp(options: AppOptions): Hono {
     )
   })
   app.get('/v1/tree', () => Response.json(options.tree()))
+  app.get('/v1/deadletters', () => Response.json({ items: options.deadLetters() }))
   app.route('/', runRoutes(options))
   app.notFound(({ req: { method, path } }) => {
     const allowed = ['GET', 'POST'].filter((other) => app.router.match(other, path)[0].length > 0)

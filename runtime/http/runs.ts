@@ -1,8 +1,9 @@
 /** The routes of runs: contract section 8. */
 import { Hono } from 'hono'
-import type { Dispatcher, Submission } from '../../actors/dispatcher.ts'
+import type { Dispatcher } from '../../actors/dispatcher.ts'
 import { describeError, NotFoundError, UsageError } from '../../actors/errors.ts'
 import type { Kinds } from '../../actors/kind.ts'
+import type { Submission } from '../../actors/live-runs.ts'
 import type { Accounting, Clock, Log, Results, Run } from '../../actors/ports.ts'
 import type { Rejection } from '../../actors/task.ts'
 import { isOutcome, type Outcome, outcomes } from '../../machines/outcome.ts'

@@ -44,7 +44,8 @@ export function memoryMailboxes({
   /** Those that somebody sent to. */
   const names = new Set<string>()
   const listeners = new Set<(mailbox: string) => void>()
-  const receivers = new Set<Receiver>()
+  const receivers = new Map<string, MemoryReceiver>()
+  let opened = 0
 
   const boxOf = (mailbox: string): Box => {
     const known = boxes.get(mailbox)
@@ -108,7 +109,8 @@ export function memoryMailboxes({
     async receive(mailbox, options, handle) {
       const box = boxOf(mailbox)
       const receiver = memoryReceiver(box, { ...options, giveBackAfterMs, handle }, () => wake(box))
-      receivers.add(receiver)
+      opened += 1
+      receivers.set(`memory-${opened}`, receiver)
       return receiver
     },
 
@@ -130,19 +132,31 @@ export function memoryMailboxes({
       }
     },
 
+    holders: () => [...receivers.keys()],
+
+    async reclaim(holders) {
+      const gone = holders.map((holder) => receivers.get(holder)?.lose() ?? 0)
+      return gone.reduce((sum, messages) => sum + messages, 0)
+    },
+
     async close() {
-      await Promise.all([...receivers].map((receiver) => receiver.stop(0)))
+      await Promise.all([...receivers.values()].map((receiver) => receiver.stop(0)))
       for (const box of boxes.values())
         for (const timer of box.delayed.values()) clearTimeout(timer)
     },
   }
 }
 
+interface MemoryReceiver extends Receiver {
+  /** Everything at hand is taken away; says how much that was. */
+  lose(): number
+}
+
 function memoryReceiver(
   box: Box,
   options: ReceiveOptions & { handle: Handle; giveBackAfterMs: number },
   wake: () => void,
-): Receiver {
+): MemoryReceiver {
   box.ordered ||= options.ordered
   const atHand = new Map<Held, { abort: AbortController; ended: Promise<void> }>()
   let open = true
@@ -186,6 +200,11 @@ function memoryReceiver(
   queueMicrotask(offer)
 
   return {
+    lose() {
+      const lost = [...atHand.values()]
+      for (const { abort } of lost) abort.abort(new Error('the holder is gone'))
+      return lost.length
+    },
     async pause() {
       open = false
     },

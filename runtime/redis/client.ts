@@ -17,6 +17,11 @@ export interface ClientPurpose {
   name: string
   /** `blocking` waits inside Redis, `subscriber` listens; a `command` is answered at once. */
   kind: 'command' | 'blocking' | 'subscriber'
+  /**
+   * A command that is not answered within so long fails, and one given while Redis is away fails at
+   * once: whoever gave it up must not have it done when the connection is back.
+   */
+  timeoutMs?: number
 }
 
 type ConnectionOptions = Omit<RedisOptions, 'replyMapping'>
@@ -29,6 +34,14 @@ export type RedisTarget =
 /** Without an answer for so long, a connection with commands under way is taken for dead. */
 const silenceMaxMs = 30_000
 const addresses = new WeakMap<RedisClient, string>()
+
+const promptly = (timeoutMs: number): ConnectionOptions => ({
+  enableOfflineQueue: false,
+  autoResendUnfulfilledCommands: false,
+  maxRetriesPerRequest: 0,
+  commandTimeout: timeoutMs,
+  socketTimeout: timeoutMs,
+})
 
 const retryDelayMs = (times: number): number => Math.min(50 * 2 ** (times - 1), 2000)
 
@@ -55,6 +68,7 @@ export function redisClient(
     reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 1 : false),
     // A cable pulled out says nothing. Those who wait or listen are silent by nature.
     ...(purpose.kind === 'command' ? { socketTimeout: silenceMaxMs } : {}),
+    ...(purpose.timeoutMs === undefined ? {} : promptly(purpose.timeoutMs)),
   }
   const client =
     target.kind === 'cluster'

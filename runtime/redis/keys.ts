@@ -1,6 +1,7 @@
 /**
  * Every key Muster keeps in Redis. All carry the hash tag of their shard, so that one script can
- * touch a run's record, its outcome map and its mailbox's room in one hash slot of a cluster.
+ * touch a run's record, its outcome map and its mailbox's room in one hash slot of a cluster. Each
+ * lease is a shard of its own.
  */
 const shard = '{s0}'
 
@@ -9,6 +10,8 @@ export const mailboxPrefix = `muster:${shard}:mailbox`
 
 /** Base of all other keys of the shard; scripts append to it. */
 export const base = `muster:${shard}`
+
+const leaseBase = (name: string) => `muster:{lease:${name}}`
 
 export const keys = {
   /** Hash: the run's record. */
@@ -33,8 +36,26 @@ export const keys = {
   mailboxes: `${base}:mailboxes`,
   /** Hash: what a worker noted about a message before it ran it. */
   notes: (mailbox: string, id: string) => `${base}:notes:${mailbox}:${id}`,
+  /** Hash: `<node id> <boot>` → what that node says of itself, as JSON. */
+  members: `${base}:members`,
+  /** Sorted set of `<node id> <boot>`, by the time of the last beat. */
+  membersSeen: `${base}:members:seen`,
+  /** Hash: node id → boot that has it now. */
+  memberBoots: `${base}:members:boots`,
+  /** Hash: `<node id> <boot>` that is dead for good → `displaced` or `swept`. */
+  membersDead: `${base}:members:dead`,
   /** Channel: notices about runs. */
   notices: `${base}:notices`,
   /** Channel: names of new mailboxes. */
   newMailboxes: `${base}:mailboxes:new`,
+  /** Hash with a ttl: owner, holder, epoch and since of the grant that holds. */
+  leaseLock: (name: string) => `${leaseBase(name)}:lock`,
+  /** String: epoch of the newest grant; outlives every grant. */
+  leaseEpoch: (name: string) => `${leaseBase(name)}:epoch`,
+  /** Hash: what is kept under the lease. */
+  leaseValues: (name: string) => `${leaseBase(name)}:values`,
+  /** Set: names of all leases anybody ever asked for. */
+  leases: `${base}:leases`,
+  /** Channel: names of leases that were released or revoked. */
+  freedLeases: `${base}:leases:freed`,
 }

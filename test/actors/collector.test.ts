@@ -27,7 +27,9 @@ async function makeWorld(tasks: number): Promise<World> {
 }
 
 function beginCollector(world: World, over: Partial<CollectorOptions> = {}): Begun {
-  return world.begin(collector({ ...world, batchMax: 50, graceMs: () => 1000, ...over }))
+  return world.begin(
+    collector({ ...world, batchMax: 50, graceMs: () => 1000, hangMs: 30_000, ...over }),
+  )
 }
 
 /** Results of tasks in a row, as a worker sends them. */

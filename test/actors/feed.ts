@@ -3,6 +3,7 @@ import { type Dispatcher, type DispatcherOptions, dispatcher } from '../../actor
 import { type Envelope, eachSeq, envelopeId } from '../../actors/envelope.ts'
 import type { Source, SourceLine } from '../../actors/source.ts'
 import type { AcceptedTask } from '../../actors/task.ts'
+import { defaultPolicy } from '../../machines/supervision.ts'
 import type { TestClock } from '../kit/clock.ts'
 import { type Begun, packLimits, type World } from './world.ts'
 
@@ -16,6 +17,8 @@ export function beginDispatcher(
 ): Dispatcher & Begun {
   const made = dispatcher({
     ...world,
+    policy: defaultPolicy,
+    random: () => 0.5,
     driver: 'n-1',
     isGone: () => false,
     rate: 1_000_000,

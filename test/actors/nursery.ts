@@ -1,6 +1,11 @@
 /** A tree of supervisors over children that do what a test says. */
+import { DeadLetters } from '../../actors/dead-letters.ts'
 import { service } from '../../actors/service.ts'
 import type { NamedChild } from '../../actors/supervisor.ts'
+import { systemClock } from '../../runtime/clock.ts'
+
+const log = { debug() {}, info() {}, warn() {}, error() {} }
+const { tell } = new DeadLetters({ clock: systemClock, log })
 
 /** Children that write down when they are opened and closed, and fail when they are told to. */
 export class Nursery {
@@ -20,6 +25,7 @@ export class Nursery {
         const life = (this.#lives.get(id) ?? 0) + 1
         this.#lives.set(id, life)
         return service({
+          tell,
           open: async (fail) => {
             this.events.push(`open ${id}`)
             this.#fail.set(id, fail)

@@ -113,13 +113,21 @@ function beginAll(steady: World, random: Random) {
       retry: backoff,
       random: () => random.next(),
       poisonKills: 2,
+      hangGraceMs: 30_000,
       drain: new AbortController().signal,
       graceMs: () => 1000,
       policy: { ...defaultPolicy, intensity: 3, windowMs: 10_000, backoff, ...timeouts },
     }),
   )
   const collectors = steady.begin(
-    collector({ ...steady, accounting, results, batchMax: 20, graceMs: () => 1000 }),
+    collector({
+      ...steady,
+      accounting,
+      results,
+      batchMax: 20,
+      graceMs: () => 1000,
+      hangMs: 30_000,
+    }),
   )
   const limits = { inFlightMax: 3000, depthMax: 1500, spoolMax: 6000, whenFull: 'wait' as const }
   const dispatcher = beginDispatcher(steady, {

@@ -46,6 +46,7 @@ function group(
     clock: { ...clock },
     random: () => 0.5,
     log: world.log,
+    tell: world.tell,
   })
 }
 

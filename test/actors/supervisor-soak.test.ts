@@ -2,6 +2,7 @@
 import { heapStats } from 'bun:jsc'
 import { expect, test } from 'bun:test'
 import { type AnyActorRef, createActor } from 'xstate'
+import { DeadLetters } from '../../actors/dead-letters.ts'
 import { supervisor } from '../../actors/supervisor.ts'
 import { defaultPolicy, type SupervisorPolicy } from '../../machines/supervision.ts'
 import { testClock } from '../kit/clock.ts'
@@ -29,6 +30,7 @@ async function begin(over: Partial<SupervisorPolicy>) {
     clock,
     random: () => 0.5,
     log,
+    tell: new DeadLetters({ clock, log }).tell,
   })
   const errors: unknown[] = []
   const actor = createActor(logic, { input, clock: clock.timers }) as AnyActorRef

@@ -49,6 +49,7 @@ const group = (
     clock: { ...clock },
     random: () => 0.5,
     log: world.log,
+    tell: world.tell,
   })
 
 /** Stops it, and lets the time pass that its children may take. */
@@ -275,7 +276,9 @@ describe('a service', () => {
   test('fails with the reason for which it could not be opened', async () => {
     begin([])
     const reason = new Error('no such server')
-    const life = world.begin(service({ open: () => Promise.reject(reason), close: never }))
+    const life = world.begin(
+      service({ open: () => Promise.reject(reason), close: never, tell: world.tell }),
+    )
     await clock.settle()
     expect(life.errors).toEqual([reason])
   })

@@ -1,6 +1,7 @@
 /** A world for actors under test: the memory twins, a log that can be read, and their lives. */
 import { type AnyActorRef, createActor } from 'xstate'
 import { z } from 'zod'
+import { DeadLetters, type Tell } from '../../actors/dead-letters.ts'
 import type { Envelope, PackItem, PackLimits, ResultsEnvelope } from '../../actors/envelope.ts'
 import { pack, resultsMailbox, workMessage } from '../../actors/envelope.ts'
 import type { Kind } from '../../actors/kind.ts'
@@ -49,6 +50,7 @@ export interface World {
   audit: { lines: string[]; append(lines: string): Promise<void> }
   clock: Clock
   paces: Paces
+  tell: Tell
   log: Log
   logged: LogLine[]
   begin(spec: ChildSpec, timers?: Timers): Begun
@@ -77,6 +79,12 @@ export function memoryWorld(clock: Clock = systemClock): World {
   const write = (level: LogLevel) => (fields: Record<string, unknown>, message: string) => {
     logged.push({ level, fields, message })
   }
+  const log: Log = {
+    debug: write('debug'),
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+  }
   const begun: Begun[] = []
   const lines: string[] = []
 
@@ -93,7 +101,8 @@ export function memoryWorld(clock: Clock = systemClock): World {
     },
     clock,
     paces: new Paces(admission, clock),
-    log: { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') },
+    tell: new DeadLetters({ clock, log }).tell,
+    log,
     logged,
     begin(spec, timers) {
       const life = beginActor(spec, timers)
@@ -162,6 +171,7 @@ export function kindOf(kind: string, run: Executor['run'], over: Partial<Kind> =
     attempts: 6,
     concurrency: 8,
     paceMs: 1,
+    limitMs: ({ timeoutMs }) => timeoutMs ?? 60_000,
     ...over,
   }
 }

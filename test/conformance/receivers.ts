@@ -45,6 +45,28 @@ export function receiverConformance(open: OpenMailboxes): void {
     expect(idsOf(seen)).toEqual(idsOf(messages('work.a', 10)))
   })
 
+  test('what a holder held that is gone is delivered again at once, and nothing else', async () => {
+    const a = await receiveHeld('work.a')
+    const holders = mailboxes.holders()
+    expect(holders.length).toBe(1)
+    await mailboxes.send(messages('work.a', 3))
+    await eventually(() => expect(a.seen.length).toBe(3))
+    await a.receiver.pause()
+    const b = await receiveHeld('work.a')
+    await mailboxes.send([message('work.a', 'other')])
+    await eventually(() => expect(idsOf(b.seen)).toEqual(['other']))
+    expect(await mailboxes.reclaim([])).toBe(0)
+    const since = performance.now()
+    expect(await mailboxes.reclaim(holders)).toBe(3)
+    await eventually(() => expect(b.seen.length).toBe(4))
+    expect(performance.now() - since).toBeLessThan(atOnceMs)
+    const again = b.seen.filter(({ id }) => id !== 'other')
+    expect(idsOf(again).toSorted()).toEqual(idsOf(messages('work.a', 3)))
+    expect(again.map(({ redeliveries }) => redeliveries)).toEqual([1, 1, 1])
+    b.finish()
+    await isEmpty('work.a')
+  })
+
   test('a receiver that pauses takes nothing, and goes on where it was', async () => {
     const a = await receiveHeld('work.a')
     a.finish()

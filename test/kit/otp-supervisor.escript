@@ -1,7 +1,8 @@
 #!/usr/bin/env escript
 %% Supervisors of Erlang/OTP, driven by cases on the standard input, one term each:
 %%
-%%   {Strategy, Intensity, AutoShutdown, [{Id, Restart, Significant}], [Step]}.
+%%   {Strategy, Intensity, AutoShutdown, [{Id, Restart, Significant}], [Fall], [Step]}.
+%%   Fall: {During, crash | normal, Id}: so Id ends while During is first being started
 %%   Step: {crash, Id} | {normal, Id} | {remove, Id} | {add, {Id, Restart, Significant}}
 %%       | {both, First, Second}: crash in this order, before the supervisor hears of the first
 %%
@@ -24,8 +25,9 @@ main(_) ->
 cases() ->
     case io:read(standard_io, '') of
         eof -> ok;
-        {ok, {Strategy, Intensity, AutoShutdown, Children, Steps}} ->
+        {ok, {Strategy, Intensity, AutoShutdown, Children, Falls, Steps}} ->
             ets:delete_all_objects(lives),
+            ets:insert(lives, {falls, Falls}),
             {ok, Supervisor} =
                 supervisor:start_link(?MODULE, {Strategy, Intensity, AutoShutdown, Children}),
             case Strategy of
@@ -58,11 +60,19 @@ start_child(Id) ->
     ets:update_counter(lives, {starts, Id}, 1, {{starts, Id}, 0}),
     record("+", Id),
     Supervisor = self(),
+    fall_during(Supervisor, Id),
     Pid = spawn_link(fun() -> process_flag(trap_exit, true), live(Id, Supervisor) end),
     ets:insert(lives, {{pid, Id}, Pid}),
     {ok, Pid}.
 
 start_child(_, Id) -> start_child(Id).
+
+%% Runs in the supervisor, which hears of the ends when it is through with the start of all.
+fall_during(Supervisor, Id) ->
+    [{_, Falls}] = ets:lookup(lives, falls),
+    {Now, Later} = lists:partition(fun({During, _, _}) -> During =:= Id end, Falls),
+    ets:insert(lives, {falls, Later}),
+    [end_unheard(Supervisor, Falling, Reason) || {_, Reason, Falling} <- Now].
 
 live(Id, Supervisor) ->
     receive
@@ -87,7 +97,7 @@ step(Supervisor, _, {crash, Id}) -> finish(Supervisor, Id, crash);
 step(Supervisor, _, {normal, Id}) -> finish(Supervisor, Id, normal);
 step(Supervisor, _, {both, First, Second}) ->
     sys:suspend(Supervisor),
-    Pids = [Pid || Id <- [First, Second], Pid <- crash_unheard(Supervisor, Id)],
+    Pids = [Pid || Id <- [First, Second], Pid <- end_unheard(Supervisor, Id, crash)],
     sys:resume(Supervisor),
     [await(Supervisor, Pid) || Pid <- Pids];
 step(Supervisor, simple_one_for_one, {remove, Id}) ->
@@ -111,12 +121,12 @@ finish(Supervisor, Id, Reason) ->
         Pid -> Pid ! {finish, Reason}, await(Supervisor, Pid)
     end.
 
-crash_unheard(Supervisor, Id) ->
+end_unheard(Supervisor, Id, Reason) ->
     case pid(Id) of
         none -> [];
         Pid ->
             {_, Before} = process_info(Supervisor, message_queue_len),
-            Pid ! {finish, crash},
+            Pid ! {finish, Reason},
             await_message(Supervisor, Before),
             [Pid]
     end.

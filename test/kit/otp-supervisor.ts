@@ -13,11 +13,20 @@ export type OtpStep =
   /** Both crash, before the supervisor has dealt with the first. */
   | { verb: 'both'; id: string; second: string }
 
+/** As `during` is being started for the first time, a child that is up crashes or ends. */
+export interface OtpFall {
+  during: string
+  verb: 'crash' | 'normal'
+  id: string
+}
+
 export interface OtpCase {
   strategy: 'one_for_one' | 'one_for_all' | 'rest_for_one' | 'simple_one_for_one'
   intensity: number
   autoShutdown: 'never' | 'any_significant' | 'all_significant'
   children: readonly OtpChild[]
+  /** In the first start, in this order; none of a dynamic supervisor, whose children come later. */
+  falls: readonly OtpFall[]
   steps: readonly OtpStep[]
 }
 
@@ -53,13 +62,16 @@ export async function runOtpSupervisors(cases: readonly OtpCase[]): Promise<OtpR
   return { release: Number(release), told: told.slice(0, cases.length) }
 }
 
-function termOf({ strategy, intensity, autoShutdown, children, steps }: OtpCase): string {
+function termOf(one: OtpCase): string {
+  const { strategy, intensity, autoShutdown, children, falls, steps } = one
   const childTerm = ({ id, restart, significant }: OtpChild) => `{${id},${restart},${significant}}`
   const stepTerm = (step: OtpStep) => {
     if (step.verb === 'add') return `{add,${childTerm(step.child)}}`
     if (step.verb === 'both') return `{both,${step.id},${step.second}}`
     return `{${step.verb},${step.id}}`
   }
-  const lists = [children.map(childTerm), steps.map(stepTerm)].map((list) => `[${list.join()}]`)
+  const fallTerm = ({ during, verb, id }: OtpFall) => `{${during},${verb},${id}}`
+  const terms = [children.map(childTerm), falls.map(fallTerm), steps.map(stepTerm)]
+  const lists = terms.map((list) => `[${list.join()}]`)
   return `{${strategy},${intensity},${autoShutdown},${lists.join()}}.\n`
 }

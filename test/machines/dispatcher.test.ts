@@ -18,8 +18,6 @@ const exploration = explore(dispatcherMachine, {
     { type: 'tasks.settled', tasks: 5, at: 0 },
     { type: 'tokens.due', at: 0 },
     { type: 'intake.closed' },
-    { type: 'run.opened', run: 'r-1' },
-    { type: 'run.ended', run: 'r-1' },
     { type: 'xstate.error.actor.r-1' },
     { type: 'xstate.done.actor.0.dispatcher.starting' },
     { type: 'xstate.done.actor.0.dispatcher.stopping' },
@@ -62,8 +60,6 @@ function begin(bucket: BucketPolicy, inFlightMax: number) {
           asked.push(ms)
           dueAt = Number.isFinite(ms) ? at + ms : undefined
         },
-        startRun: () => {},
-        removeRun: () => {},
       },
     }),
     { input: { bucket, inFlightMax, at } },

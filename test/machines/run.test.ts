@@ -8,7 +8,6 @@ import { type Exploration, explore } from '../kit/explore.ts'
 const events = [
   { type: 'stop' },
   { type: 'spool.filled' },
-  { type: 'run.finished' },
   { type: 'xstate.done.actor.0.run.source.taking' },
   { type: 'xstate.error.actor.0.run.source.taking' },
   { type: 'xstate.done.actor.0.run.spool.moving' },
@@ -89,7 +88,7 @@ describe('run machine', () => {
     expect([tries, actor.getSnapshot().value.spool]).toEqual([2, 'stuck'])
     await clock.pass(1000)
     expect([tries, actor.getSnapshot().value.spool]).toEqual([3, 'empty'])
-    actor.send({ type: 'run.finished' })
+    actor.send({ type: 'stop' })
     expect([actor.getSnapshot().status, clock.armed]).toEqual(['done', 0])
   })
 

@@ -22,7 +22,14 @@ export const policy: SupervisorPolicy = {
 
 /** A permanent child, unless it is said otherwise. */
 export function planned(id: string, over: Partial<ChildPlan> = {}): ChildPlan {
-  return { id, restart: 'permanent', significant: false, stopTimeoutMs: 500, ...over }
+  return {
+    id,
+    restart: 'permanent',
+    significant: false,
+    startTimeoutMs: 1000,
+    stopTimeoutMs: 500,
+    ...over,
+  }
 }
 
 /** Begins a supervisor, on a clock that the test moves. */
@@ -65,6 +72,9 @@ export function begin(
           if (event.type !== 'child.late' && event.type !== 'child.ended') return
           const { id, incarnation } = event
           self.send(failed(id, incarnation, event.type))
+        },
+        tellFall: ({ self }, { fall }) => {
+          self.send(fall.type === 'child.failed' ? { ...fall, at: clock.monotonic() } : fall)
         },
         refuseChild: (_, { id }) => {
           refused.push(id)

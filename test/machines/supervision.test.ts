@@ -25,6 +25,9 @@ describe('a specification', () => {
     const forever = { stopTimeoutMs: Number.POSITIVE_INFINITY }
     expect(flawOfChildren([planned('a', forever)], forever)).toBeUndefined()
     expect(flawOfChildren([planned('a', { stopTimeoutMs: 0 })])).toBeUndefined()
+    const patient = { startTimeoutMs: Number.POSITIVE_INFINITY }
+    expect(flawOfChildren([planned('a', patient)])).toBeUndefined()
+    expect(flawOfChildren([planned('a', { startTimeoutMs: 2 ** 31 - 1 })])).toBeUndefined()
   })
 
   test('needs a strategy and an auto-shutdown that there are', () => {
@@ -37,7 +40,8 @@ describe('a specification', () => {
 
   test('needs limits above zero, and such as a timer can keep', () => {
     const noLimits = [0, -1, Number.NaN]
-    for (const field of ['intensity', 'windowMs', 'startTimeoutMs', 'childrenMax'] as const) {
+    const fields = ['intensity', 'streakMax', 'windowMs', 'startTimeoutMs', 'childrenMax'] as const
+    for (const field of fields) {
       for (const limit of noLimits) {
         const flaw = flawOfPolicy({ [field]: limit })
         expect([flaw?.field, flaw?.message]).toEqual([field, expect.stringContaining(`${limit}`)])
@@ -46,6 +50,8 @@ describe('a specification', () => {
     const infinite = Number.POSITIVE_INFINITY
     expect(flawOfPolicy({ intensity: infinite })?.field).toBe('intensity')
     expect(flawOfPolicy({ intensity: 1.5 })?.field).toBe('intensity')
+    expect(flawOfPolicy({ streakMax: 1.5 })?.field).toBe('streakMax')
+    expect(flawOfPolicy({ streakMax: 1 })).toBeUndefined()
     expect(flawOfPolicy({ startTimeoutMs: infinite })?.field).toBe('startTimeoutMs')
     expect(flawOfPolicy({ stopTimeoutMs: -1 })?.field).toBe('stopTimeoutMs')
     expect(flawOfPolicy({ stopTimeoutMs: 2 ** 31 })?.field).toBe('stopTimeoutMs')
@@ -66,6 +72,9 @@ describe('a specification', () => {
     const wrong: [ChildPlan, string][] = [
       [planned('a'), 'id'],
       [planned('b', { restart: anything('always') }), 'restart'],
+      [planned('b', { startTimeoutMs: 0 }), 'startTimeoutMs'],
+      [planned('b', { startTimeoutMs: 2 ** 31 }), 'startTimeoutMs'],
+      [planned('b', { startTimeoutMs: Number.NaN }), 'startTimeoutMs'],
       [planned('b', { stopTimeoutMs: -1 }), 'stopTimeoutMs'],
       [planned('b', { stopTimeoutMs: Number.NaN }), 'stopTimeoutMs'],
       [planned('b', { significant: true }), 'significant'],
@@ -116,7 +125,7 @@ describe('the limit of a supervisor', () => {
     })
     assert(
       property(policies, (over) => {
-        const it = begin(['a'], over)
+        const it = begin(['a'], { ...over, streakMax: 100 })
         allReady(it, ['a'])
         for (let crash = 0; crash < 50 && it.errors.length === 0; crash += 1) {
           it.crash('a')

@@ -116,9 +116,9 @@ describe('a significant child', () => {
     expect([it.state(), it.started.at(-1)]).toEqual(['running', 'a:2'])
   })
 
-  test('that ends well during the start, or in a restart of its group, ends it too', () => {
-    const early = begin([significant('a'), 'b'], { autoShutdown: 'any_significant' })
-    early.ready('a')
+  test('that ends well as it starts, or in a restart of its group, ends it too', () => {
+    const early = begin(['b', significant('a')], { autoShutdown: 'any_significant' })
+    early.ready('b')
     early.end('a')
     expect([early.state(), early.asked]).toEqual(['stopping', ['b']])
 

@@ -17,7 +17,7 @@ import type {
   Restart,
   Strategy,
 } from '../../machines/supervision.ts'
-import { isAlive } from '../../machines/supervisor-steps.ts'
+import { isAlive } from '../../machines/supervisor-children.ts'
 import { begin, planned, policy, type Supervised } from './supervised.ts'
 
 const ids = ['a', 'b', 'c', 'd', 'e']
@@ -33,6 +33,7 @@ interface Move {
 
 const plan = record({
   restart: constantFrom<Restart>('permanent', 'transient', 'temporary'),
+  startTimeoutMs: constantFrom(900, 2000, Number.POSITIVE_INFINITY),
   stopTimeoutMs: constantFrom(0, 100, 500, 2000),
 })
 
@@ -51,6 +52,7 @@ const specification = record({
   strategy: constantFrom<Strategy>('one_for_one', 'one_for_all', 'rest_for_one', 'dynamic'),
   autoShutdown: constantFrom<AutoShutdown>('never', 'any_significant', 'all_significant'),
   intensity: integer({ min: 1, max: 4 }),
+  streakMax: integer({ min: 1, max: 4 }),
   childrenMax: integer({ min: 3, max: 5 }),
   children: tuple(plan, plan, plan),
   significant: integer({ min: 0, max: 7 }),
@@ -93,8 +95,10 @@ function staleWords(it: Supervised, id: string): void {
 
 const isActive = (it: Supervised) => it.actor.getSnapshot().status === 'active'
 
+type Limits = Pick<Specification, 'intensity' | 'streakMax' | 'childrenMax'>
+
 /** What holds at any moment. */
-function check(it: Supervised, over: { intensity: number; childrenMax: number }): void {
+function check(it: Supervised, over: Limits): void {
   const { status, context, value } = it.actor.getSnapshot()
   // What the children of this test would not have done is an error as well.
   for (const error of it.errors) expect(String(error)).toStartWith('Error: root/')
@@ -107,10 +111,24 @@ function check(it: Supervised, over: { intensity: number; childrenMax: number })
   expect(context.children.length).toBeLessThanOrEqual(over.childrenMax)
   const { length } = context.failures.filter((at) => it.clock.monotonic() - at < policy.windowMs)
   expect(length).toBeLessThanOrEqual(over.intensity)
+  const strikes = context.children.map((child) => child.strikes)
+  expect(Math.max(0, ...strikes)).toBeLessThanOrEqual(Math.max(over.streakMax, over.intensity))
+  // Whoever falls in the first start is dealt with at its end, and not left behind.
+  const fallen = context.children.filter((child) => child.status === 'fallen')
+  expect(fallen.map(({ id }) => id).toSorted()).toEqual(
+    value === 'starting' ? idsOf(context.falls, it) : [],
+  )
   if (value === 'running') {
     expect(context.children.filter((child) => child.status === 'waiting')).toEqual([])
   }
 }
+
+/** Of those that are still known in the life that fell: the others were removed. */
+const idsOf = (falls: readonly { id: string; incarnation: number }[], it: Supervised) =>
+  falls
+    .filter(({ id, incarnation }) => it.child(id)?.incarnation === incarnation)
+    .map(({ id }) => id)
+    .toSorted()
 
 /** Plays, and checks after every move. */
 function play(it: Supervised, all: readonly Move[], over: Specification): void {

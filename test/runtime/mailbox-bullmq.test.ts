@@ -102,9 +102,9 @@ test('what a killed process held is given back at once, if nobody else is there'
   await says('got one')
   child.kill('SIGKILL')
   await child.exited
-  expect(await mailboxes.reclaim(() => Promise.resolve(false))).toBe(0)
+  expect(await mailboxes.reclaimAbandoned(() => Promise.resolve(false))).toBe(0)
   expect(await mailboxes.depth('work.a')).toEqual({ waiting: 0, active: 1, delayed: 0 })
-  expect(await mailboxes.reclaim(() => Promise.resolve(true))).toBe(1)
+  expect(await mailboxes.reclaimAbandoned(() => Promise.resolve(true))).toBe(1)
   expect(await mailboxes.depth('work.a')).toEqual({ waiting: 1, active: 0, delayed: 0 })
   const { seen, finish } = await receiveHeld(mailboxes, 'work.a')
   await eventually(() => expect(idsOf(seen)).toEqual(['one']))

@@ -1,0 +1,63 @@
+/**
+ * Messages between actors of one process that found their receiver stopped. XState drops them in
+ * silence; here they are kept, the latest of them, and told.
+ */
+import type { AnyActorRef, AnyEventObject } from 'xstate'
+import type { Clock, Log } from './ports.ts'
+
+/** A message that reached nobody. */
+export interface DeadLetter {
+  /** Epoch ms. */
+  at: number
+  /** The actor, with its incarnation. */
+  to: string
+  /** Type of the event. */
+  type: string
+  reason: 'stopped'
+}
+
+/** How actors send: to one that has stopped, it is recorded. */
+export type Tell = (to: AnyActorRef, event: AnyEventObject) => void
+
+export interface DeadLettersOptions {
+  clock: Clock
+  log: Log
+  /** How many are kept; of all, how many there were is counted. Default 1000. */
+  keep?: number
+}
+
+export class DeadLetters {
+  readonly #options: DeadLettersOptions
+  readonly #letters: DeadLetter[] = []
+  #total = 0
+
+  constructor(options: DeadLettersOptions) {
+    this.#options = options
+  }
+
+  readonly tell: Tell = (to, event) => {
+    if (isLive(to)) to.send(event)
+    else this.#record({ to: to.id, type: event.type })
+  }
+
+  get total(): number {
+    return this.#total
+  }
+
+  /** Newest first. */
+  list(): DeadLetter[] {
+    return this.#letters.toReversed()
+  }
+
+  #record(fields: { to: string; type: string }): void {
+    const { clock, log, keep = 1000 } = this.#options
+    this.#total += 1
+    this.#letters.push({ at: clock.now(), ...fields, reason: 'stopped' })
+    if (this.#letters.length > keep) this.#letters.shift()
+    log.debug(fields, 'a message reached an actor that has stopped')
+  }
+}
+
+export function isLive(actor: AnyActorRef): boolean {
+  return (actor.getSnapshot() as { status: string }).status === 'active'
+}

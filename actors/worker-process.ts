@@ -1,0 +1,83 @@
+/** Binds a worker process to the life of an actor: no process outlives its actor. */
+import { assign, fromCallback } from 'xstate'
+import type { Owned } from '../machines/service.ts'
+import {
+  type WorkerProcessEvent,
+  type WorkerProcessInput,
+  workerProcessMachine,
+} from '../machines/worker-process.ts'
+import type { Tell } from './dead-letters.ts'
+import { describeError, HungError, MusterError } from './errors.ts'
+import type { Log, Mailboxes, WorkerProcess, WorkerProcesses } from './ports.ts'
+import type { ChildSpec } from './supervisor.ts'
+
+export interface WorkerProcessOptions extends WorkerProcessInput {
+  name: string
+  processes: WorkerProcesses
+  mailboxes: Pick<Mailboxes, 'reclaim'>
+  /** What it gets to finish what it has at hand, ms. */
+  graceMs(): number
+  tell: Tell
+  log: Log
+}
+
+/** The specification of one life of a worker process. */
+export function workerProcess(options: WorkerProcessOptions): ChildSpec {
+  const { name, processes, mailboxes, tell, log, silenceMs, reapMs } = options
+  let child: WorkerProcess | undefined
+  let holders: readonly string[] = []
+
+  /** Nobody else can have what a dead process held, so nobody has to wait for its locks to end. */
+  const giveBack = async () => {
+    try {
+      const messages = await mailboxes.reclaim(holders)
+      if (messages > 0) log.info({ name, messages }, 'messages of a lost process go back')
+    } catch (error) {
+      // They come back all the same, when their locks have ended.
+      log.warn({ name, ...describeError(error) }, 'messages of a lost process cannot go back yet')
+    }
+  }
+
+  const process = fromCallback<WorkerProcessEvent, Owned>(({ input: { owner } }) => {
+    let isGone = false
+    const started = processes.start(name, {
+      ready: () => tell(owner, { type: 'process.ready' }),
+      beat: (heartbeat) => {
+        holders = heartbeat.holders
+        tell(owner, { type: 'process.beat', ...heartbeat })
+      },
+      failed: (error) => tell(owner, { type: 'process.failed', error }),
+      exited: ({ exitCode, signal }) => {
+        if (!isGone) {
+          isGone = true
+          const how = signal === null ? `exit code ${exitCode}` : signal
+          const message = `worker process ${started.pid} ended unasked: ${how}`
+          tell(owner, { type: 'process.exited', error: new MusterError('PROCESS_ENDED', message) })
+        }
+        void giveBack()
+      },
+    })
+    child = started
+    tell(owner, { type: 'process.started', pid: started.pid })
+    return () => {
+      if (isGone) return
+      isGone = true
+      started.kill()
+    }
+  })
+
+  return {
+    input: { silenceMs, reapMs },
+    logic: workerProcessMachine.provide({
+      actors: { process },
+      actions: {
+        askToStop: () => child?.stop(options.graceMs()),
+        kill: () => child?.kill(),
+        recordSilence: assign(({ context }) => {
+          const message = `worker process ${child?.pid} said nothing for ${context.silenceMs} ms`
+          return { error: new HungError(`${message} and was killed`) }
+        }),
+      },
+    }),
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * A worker process of this node: started, awaited until it takes work, believed to be alive for as
+ * long as its own event loop says so, asked to stop. One that ends unasked, or falls silent, is a
+ * failure of this actor, and its supervisor decides what follows.
+ */
+import { assign, fromCallback, setup } from 'xstate'
+import { type Owned, ownedBy } from './service.ts'
+
+export interface WorkerProcessInput {
+  /** Silence after which it is taken for hung, ms. */
+  silenceMs: number
+  /** Wait for its death after it was killed, ms; then it is given up. */
+  reapMs: number
+}
+
+export interface WorkerProcessContext extends WorkerProcessInput {
+  pid?: number
+  /** What it last told of itself: its actors, and the names under which it holds messages. */
+  tree?: unknown
+  holders: readonly string[]
+  error?: unknown
+}
+
+export type WorkerProcessEvent =
+  | { type: 'stop' }
+  | { type: 'process.started'; pid: number }
+  | { type: 'process.ready' }
+  | { type: 'process.beat'; tree: unknown; holders: readonly string[] }
+  /** It says why it gives up, or could not be started, or how it ended. */
+  | { type: 'process.failed'; error: unknown }
+  | { type: 'process.exited'; error: unknown }
+
+/** Runs as long as the actor lives, and leaves no process behind. */
+const unbound = fromCallback<WorkerProcessEvent, Owned>(() => {
+  throw new Error('bind process in actors/worker-process.ts')
+})
+
+export const workerProcessMachine = setup({
+  types: {
+    context: {} as WorkerProcessContext,
+    input: {} as WorkerProcessInput,
+    events: {} as WorkerProcessEvent,
+  },
+  actors: { process: unbound },
+  actions: {
+    recordStart: assign(({ event }) =>
+      event.type === 'process.started' ? { pid: event.pid } : {},
+    ),
+    recordBeat: assign(({ event }) =>
+      event.type === 'process.beat' ? { tree: event.tree, holders: event.holders } : {},
+    ),
+    /** The first reason is the one to tell. */
+    recordError: assign(({ context, event }) =>
+      'error' in event && context.error === undefined ? { error: event.error } : {},
+    ),
+    askToStop: () => {
+      throw new Error('bind askToStop in actors/worker-process.ts')
+    },
+    kill: () => {
+      throw new Error('bind kill in actors/worker-process.ts')
+    },
+    /** The error of one that said nothing for too long. */
+    recordSilence: () => {
+      throw new Error('bind recordSilence in actors/worker-process.ts')
+    },
+    fail: ({ context }) => {
+      throw context.error
+    },
+  },
+  delays: {
+    silenceAfter: ({ context }) => context.silenceMs,
+    reapAfter: ({ context }) => context.reapMs,
+  },
+}).createMachine({
+  id: 'workerProcess',
+  context: ({ input }) => ({ ...input, holders: [] }),
+  invoke: { src: 'process', input: ownedBy },
+  initial: 'starting',
+  on: {
+    'process.started': { actions: 'recordStart' },
+    'process.beat': { actions: 'recordBeat' },
+    'process.failed': { actions: 'recordError' },
+    'process.exited': { actions: ['recordError', 'fail'] },
+  },
+  states: {
+    starting: {
+      on: { 'process.ready': 'running', stop: 'stopping' },
+    },
+    running: {
+      tags: ['ready'],
+      on: { stop: 'stopping' },
+      initial: 'heard',
+      states: {
+        heard: {
+          on: { 'process.beat': { target: 'heard', reenter: true, actions: 'recordBeat' } },
+          after: { silenceAfter: '#workerProcess.hung' },
+        },
+      },
+    },
+    /** Its event loop stands still: whatever it holds is lost to it anyhow. */
+    hung: {
+      entry: ['recordSilence', 'kill'],
+      on: { stop: {} },
+      after: { reapAfter: { actions: 'fail' } },
+    },
+    stopping: {
+      entry: 'askToStop',
+      on: { 'process.exited': 'stopped' },
+    },
+    stopped: { type: 'final' },
+  },
+})

@@ -1,0 +1,285 @@
+/**
+ * What a node consists of, in the order in which it comes up. Nothing here is opened before its
+ * actor comes to life: what stands on Redis is made when Redis is there.
+ */
+import type { Hono } from 'hono'
+import { collector } from '../actors/collector.ts'
+import { connection } from '../actors/connection.ts'
+import { DeadLetters } from '../actors/dead-letters.ts'
+import { type Dispatcher, dispatcher } from '../actors/dispatcher.ts'
+import type { Kind } from '../actors/kind.ts'
+import { Paces } from '../actors/paces.ts'
+import type { Log } from '../actors/ports.ts'
+import { service } from '../actors/service.ts'
+import { type ChildSpec, type NamedChild, supervisor } from '../actors/supervisor.ts'
+import type { TreeNode } from '../actors/tree.ts'
+import { workerProcess } from '../actors/worker-process.ts'
+import { workersSupervisor } from '../actors/workers.ts'
+import type { Config } from '../config/schema.ts'
+import { defaultPolicy, type SupervisorPolicy } from '../machines/supervision.ts'
+import { systemClock } from './clock.ts'
+import { driverName, isDriverGone } from './driver.ts'
+import { httpApp } from './http/app.ts'
+import { RunFeed } from './http/feed.ts'
+import { type HttpServer, httpServer } from './http/server.ts'
+import { removeNodeFile, writeNodeFile } from './node-file.ts'
+import { newRunId } from './run-id.ts'
+import { fileStores, memoryStores, type Stores } from './stores.ts'
+import { bunWorkerProcesses } from './worker-processes.ts'
+import type { World } from './world.ts'
+
+export type Role = 'dispatcher' | 'worker' | 'collector'
+
+export interface AssemblyOptions {
+  id: string
+  config: Config
+  dataDir: string
+  ephemeral: boolean
+  roles: readonly Role[]
+  listen: boolean
+  /** Set in a worker process: its name. It has workers and nothing else. */
+  process?: string
+  tasksFiles: readonly string[]
+  kinds: ReadonlyMap<string, Kind>
+  token?: string
+  world: World
+  /** Aborted when the node begins to drain. */
+  drain: AbortSignal
+  /** What is left of the time for what is at hand, ms. */
+  graceMs(): number
+  tree(): TreeNode
+  say(line: string): void
+  log: Log
+}
+
+/** Longer than a node may take to drain. */
+export const policy: SupervisorPolicy = { ...defaultPolicy, stopTimeoutMs: 20_000 }
+/** Counting and storing what is at hand takes moments, or does not end. */
+const collectMs = 2000
+const poisonKills = 2
+const runsMax = 100
+/** A piece of a source waits so long for its turn before it goes to the spool. */
+const patienceMs = 250
+/** A killed process is gone at once, or the kernel holds it. */
+const reapMs = 2000
+/** Tries to bring Redis back. */
+const revival = { baseMs: 200, capMs: 5000, jitter: 0 }
+
+export class Assembly {
+  readonly deadLetters: DeadLetters
+  readonly #options: AssemblyOptions
+  #stores: Stores | undefined
+  #paces: Paces | undefined
+  #dispatcher: Dispatcher | undefined
+  #server: HttpServer | undefined
+  #app: Hono | undefined
+
+  constructor(options: AssemblyOptions) {
+    this.#options = options
+    this.deadLetters = new DeadLetters({ clock: systemClock, log: options.log })
+  }
+
+  get server(): HttpServer | undefined {
+    return this.#server
+  }
+
+  get app(): Hono | undefined {
+    return this.#app
+  }
+
+  /** Take no new runs from now on. */
+  closeIntake(): void {
+    this.#dispatcher?.closeIntake()
+  }
+
+  /** Stopped in reverse: what the workers settle last still finds its collector. */
+  children(): NamedChild[] {
+    const { roles, process, config } = this.#options
+    const children = [this.#redis()]
+    if (process === undefined) children.push(this.#store())
+    if (roles.includes('dispatcher')) {
+      children.push({ id: 'dispatcher', spec: () => this.#makeDispatcher().spec() })
+    }
+    if (roles.includes('collector')) {
+      children.push({ id: 'collector', spec: () => this.#collector() })
+    }
+    if (roles.includes('worker') && process === undefined && config.worker.processes > 0) {
+      children.push({ id: 'processes', spec: () => this.#processes() })
+    } else if (roles.includes('worker')) {
+      children.push({ id: 'workers', spec: () => this.#workers() })
+    }
+    if (process === undefined) children.push({ id: 'edge', spec: () => this.#edge() })
+    return children
+  }
+
+  readonly isAway = (): boolean => this.#options.world.trouble() !== undefined
+
+  #shared() {
+    const { world, log } = this.#options
+    return {
+      ...world.ports,
+      clock: systemClock,
+      random: Math.random,
+      log,
+      tell: this.deadLetters.tell,
+      isAway: this.isAway,
+      policy,
+    }
+  }
+
+  #pacesOnce(): Paces {
+    this.#paces ??= new Paces(this.#options.world.ports.admission, systemClock)
+    return this.#paces
+  }
+
+  #storesOnce(): Stores {
+    if (this.#stores === undefined) throw new Error('expected the store to be open')
+    return this.#stores
+  }
+
+  #redis(): NamedChild {
+    const { world, log } = this.#options
+    const { tell } = this.deadLetters
+    const spec = () => connection({ name: 'redis', dependency: world, backoff: revival, tell, log })
+    // To install a server, or to load all that it holds, takes as long as it takes.
+    return { id: 'redis', spec, startTimeoutMs: Number.POSITIVE_INFINITY }
+  }
+
+  #store(): NamedChild {
+    const { config, dataDir, ephemeral, log } = this.#options
+    const spec = () =>
+      service({
+        tell: this.deadLetters.tell,
+        open: async () => {
+          this.#stores = ephemeral ? memoryStores() : fileStores(config, dataDir, log)
+        },
+        close: async () => this.#stores?.close(),
+      })
+    return { id: 'store', spec }
+  }
+
+  #collector(): ChildSpec {
+    const { batchMax, hangMs } = this.#options.config.collector
+    const { results, audit } = this.#storesOnce()
+    const graceMs = () => collectMs
+    return collector({ ...this.#shared(), batchMax, hangMs, graceMs, results, audit })
+  }
+
+  #workers(): ChildSpec {
+    const { id, process, kinds, config, drain, graceMs } = this.#options
+    const { retryBaseMs, retryCapMs, hangGraceMs } = config.worker
+    return workersSupervisor({
+      ...this.#shared(),
+      kinds,
+      node: id,
+      ...(process === undefined ? {} : { process }),
+      retry: { baseMs: retryBaseMs, capMs: retryCapMs, jitter: 0 },
+      poisonKills,
+      hangGraceMs,
+      drain,
+      graceMs,
+      paces: this.#pacesOnce(),
+    })
+  }
+
+  #processes(): ChildSpec {
+    const { id, config, dataDir, tasksFiles, graceMs, log } = this.#options
+    const processes = bunWorkerProcesses({ node: id, config, dataDir, tasksFiles, log })
+    const silenceMs = config.worker.processSilenceMs
+    const children = Array.from({ length: config.worker.processes }, (_, index): NamedChild => {
+      const name = `process-${index + 1}`
+      const shared = this.#shared()
+      const spec = () => workerProcess({ ...shared, name, processes, silenceMs, reapMs, graceMs })
+      return { id: name, spec }
+    })
+    return supervisor({ ...this.#shared(), id: 'processes', children })
+  }
+
+  #makeDispatcher(): Dispatcher {
+    const { config, kinds, listen } = this.#options
+    const { dispatcher: limits, worker, mailbox } = config
+    const together = Math.min(worker.envelopeTasksMax, limits.queueMax, mailbox.depthMax)
+    const paces = this.#pacesOnce()
+    this.#dispatcher ??= dispatcher({
+      ...this.#shared(),
+      driver: driverName(),
+      isGone: isDriverGone,
+      newRunId: () => newRunId(systemClock.now()),
+      rate: limits.rate,
+      burst: limits.burst,
+      inFlightMax: limits.queueMax,
+      depthMax: mailbox.depthMax,
+      spoolMax: Math.min(limits.spoolMax, mailbox.depthMax),
+      whenFull: limits.whenFull,
+      runsMax,
+      patienceMs,
+      resumesLeftovers: !listen,
+      paces,
+      pack: {
+        tasksMax: together,
+        bytesMax: worker.envelopeBytesMax,
+        keyPartitions: mailbox.keyPartitions,
+        tasksOf: (kind) =>
+          Math.floor(worker.envelopeMs / paces.of(kind, kinds.get(kind)?.paceMs ?? 1)),
+      },
+    })
+    return this.#dispatcher
+  }
+
+  #edge(): ChildSpec {
+    const { id, config, dataDir, listen, world, kinds, token, log, say, tree } = this.#options
+    const { accounting } = world.ports
+    const feed = new RunFeed(accounting, systemClock)
+    return service({
+      tell: this.deadLetters.tell,
+      open: async () => {
+        await feed.open()
+        const app = httpApp({
+          accounting,
+          results: this.#storesOnce().results,
+          dispatcher: this.#dispatcher,
+          feed,
+          kinds,
+          lingerMs: config.worker.lingerMs,
+          clock: systemClock,
+          log,
+          tree,
+          deadLetters: () => this.deadLetters.list(),
+          unready: () => this.#unready(),
+        })
+        this.#app = app
+        if (!listen) return
+        const { host, port } = config.http
+        this.#server = httpServer({
+          host,
+          port,
+          ...(token === undefined ? {} : { token }),
+          handle: (request) => app.fetch(request),
+        })
+        const { url } = this.#server
+        try {
+          const startedAt = systemClock.now()
+          writeNodeFile(dataDir, { id, pid: globalThis.process.pid, url, startedAt })
+        } catch (error) {
+          await this.#server.stop()
+          throw error
+        }
+        say(`node ${id} listens on ${url}, data in ${dataDir}, Redis at ${world.address}`)
+      },
+      close: async () => {
+        if (listen) removeNodeFile(dataDir, id)
+        await feed.close()
+        await this.#server?.stop()
+      },
+    })
+  }
+
+  /** Why this node takes no work now. */
+  #unready(): string[] {
+    const trouble = this.#options.world.trouble()
+    return [
+      ...(trouble === undefined ? [] : [trouble]),
+      ...(this.#dispatcher?.accepting === false ? ['draining'] : []),
+    ]
+  }
+}

@@ -1,0 +1,59 @@
+/** `muster nodes`: who is there. */
+import { type NodeLine, nodeLineOf } from '../../actors/membership.ts'
+import { elapsed } from './elapsed.ts'
+import { exitCodes } from './exit.ts'
+import type { Invocation } from './invocation.ts'
+import { locate } from './locate.ts'
+import { printable } from './report.ts'
+import type { Colors } from './terminal.ts'
+
+export async function nodes(invocation: Invocation): Promise<number> {
+  const { terminal } = invocation
+  const { muster } = await locate(invocation)
+  const all = await muster.nodes()
+  const lines = terminal.json
+    ? all.map((node) => JSON.stringify(nodeLineOf(node)))
+    : nodeTable(all, Date.now(), terminal.out)
+  await terminal.print(lines.map((line) => `${line}\n`).join(''))
+  return exitCodes.ok
+}
+
+const heading = ['NODE', 'STATE', 'ROLES', 'LOAD', 'SEEN', 'HOST', 'PID', 'LABELS', 'KINDS']
+
+/** Lines for people, each column as wide as what is in it. */
+export function nodeTable(all: readonly NodeLine[], now: number, colors: Colors): string[] {
+  const rows = [heading, ...all.map((node) => cellsOf(node, now))]
+  const widths = heading.map((_, column) =>
+    Math.max(...rows.map((cells) => cells[column]?.length ?? 0)),
+  )
+  return rows.map((cells, row) =>
+    cells
+      .map((cell, column) => {
+        const text = cell.padEnd(widths[column] ?? 0)
+        return row > 0 && column === 1 ? colorOf(cell, colors)(text) : text
+      })
+      .join('  ')
+      .trimEnd(),
+  )
+}
+
+function cellsOf(node: NodeLine, now: number): string[] {
+  const labels = Object.entries(node.labels).map(([name, value]) => `${name}=${value}`)
+  return [
+    node.id,
+    node.state,
+    node.roles.join(','),
+    String(node.load),
+    // The clock of Redis may be a little ahead of ours.
+    `${elapsed(Math.max(0, now - node.lastSeen))} ago`,
+    node.host,
+    String(node.pid),
+    labels.join(','),
+    node.kinds.join(','),
+  ].map((cell) => (cell === '' ? '-' : printable(cell).replace(/\s+/g, ' ')))
+}
+
+function colorOf(state: string, colors: Colors): (text: string) => string {
+  if (state === 'dead') return colors.red
+  return state === 'alive' ? colors.green : colors.yellow
+}

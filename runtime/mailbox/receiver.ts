@@ -1,0 +1,212 @@
+/**
+ * A receiver of one mailbox: a BullMQ worker that never fails a message. What cannot be handled
+ * goes back to the head of its priority, and what is taken away is aborted.
+ */
+import { once } from 'node:events'
+import { type Job, type Queue, WaitingError, Worker } from 'bullmq'
+import type { Redis } from 'ioredis'
+import type { Delivery, Handle, Log, ReceiveOptions, Receiver } from '../../actors/ports.ts'
+import { keys, mailboxPrefix } from '../redis/keys.ts'
+import { ReceiverTrouble } from './trouble.ts'
+
+export interface ReceiverOptions {
+  lockMs: number
+  stalledIntervalMs: number
+  /** A message that could not be handled is held this long before it goes back. Default 1000. */
+  giveBackAfterMs?: number
+  log: Log
+  onStalled?(mailbox: string): void
+}
+
+/** Notes about a message outlive any redelivery, and end with the message at the latest by this. */
+const notesKeepMs = 24 * 3_600_000
+/** Among the notes: how often the message was taken but not handed to anybody. */
+const undeliveredField = ':undelivered'
+
+/** BullMQ's close() has no limit of its own. */
+export const closeMs = 2000
+
+export interface ReceiverParts {
+  mailbox: string
+  queue: Queue
+  redis: Redis
+  receiveOptions: ReceiveOptions
+  handle: Handle
+  options: ReceiverOptions
+  forget(): unknown
+}
+
+/** BullMQ wakes nobody for a message with a priority that goes back. */
+export function wakeReceivers(redis: Redis, queue: Queue): Promise<unknown> {
+  return redis.zadd(queue.toKey('marker'), 0, '0')
+}
+
+export async function bullReceiver(
+  parts: ReceiverParts,
+): Promise<{ receiver: Receiver; holder: string }> {
+  const { mailbox, queue, redis, receiveOptions, handle, options, forget } = parts
+  const { log, giveBackAfterMs = 1000 } = options
+  if (receiveOptions.ordered) await queue.setGlobalConcurrency(1)
+  /** Deliveries at hand: how to take each away, and its end. */
+  const atHand = new Map<string, { abort: AbortController; ended: Promise<void> }>()
+  /** Messages at hand that may have notes. */
+  const noted = new Set<string>()
+  let open = true
+  let stopping: Promise<void> | undefined
+
+  const wakeOthers = () => wakeReceivers(redis, queue)
+
+  /**
+   * To the head of its priority, without using up an attempt. Where that fails (Redis away or full,
+   * lock lost) the message stays active without a lock and comes back as stalled: whatever else
+   * were thrown here, BullMQ would fail the message for good.
+   */
+  const giveBack = async (job: Job, token: string | undefined, delivered: boolean) => {
+    try {
+      if (!delivered) await countUndelivered(redis, job)
+      await job.moveToWait(token)
+      await wakeOthers()
+    } catch (error) {
+      log.warn({ mailbox, id: job.id, error: String(error) }, 'a message cannot be given back yet')
+    }
+    throw new WaitingError()
+  }
+
+  const process = async (job: Job, token?: string) => {
+    const id = job.id ?? ''
+    if (!open) {
+      // BullMQ was already waiting for a message when it was told to take no more.
+      await giveBack(job, token, false)
+      return
+    }
+    const abort = new AbortController()
+    const ended = Promise.withResolvers<void>()
+    const hand = { abort, ended: ended.promise }
+    atHand.set(id, hand)
+    try {
+      const delivery = await deliveryOf(job, abort.signal, redis, () => noted.add(id))
+      await Promise.race([handle(delivery), aborted(abort.signal)])
+    } catch (error) {
+      noted.delete(id)
+      if (!abort.signal.aborted) {
+        log.warn({ mailbox, id, error: String(error) }, 'a message goes back to its mailbox')
+        // What failed at once would fail at once again.
+        await atMost(giveBackAfterMs, once(abort.signal, 'abort'))
+      }
+      await giveBack(job, token, true)
+    } finally {
+      // Where its lock was lost, the same message may be at hand again already.
+      if (atHand.get(id) === hand) atHand.delete(id)
+      ended.resolve()
+    }
+  }
+
+  const worker = new Worker(mailbox, process, {
+    // BullMQ takes a second, blocking connection for itself and closes it.
+    connection: redis,
+    prefix: mailboxPrefix,
+    autorun: false,
+    concurrency: receiveOptions.ordered ? 1 : receiveOptions.concurrency,
+    lockDuration: options.lockMs,
+    stalledInterval: options.stalledIntervalMs,
+    // Messages that kill their worker are found by the worker's own notes; BullMQ must not fail a
+    // whole envelope for one poisonous task.
+    maxStalledCount: 1_000_000,
+  })
+  const trouble = new ReceiverTrouble(mailbox, worker, log, () => open)
+  worker.on('error', trouble.meet)
+  // Not before: a message that comes back for lack of an acknowledgement needs its notes.
+  worker.on('completed', ({ id = '' }) => {
+    if (!noted.delete(id)) return
+    redis.unlink(keys.notes(mailbox, id)).catch(trouble.meet)
+  })
+  worker.on('failed', (job, error) => {
+    log.error({ mailbox, id: job?.id, error: error.message }, 'a message was parked as failed')
+  })
+  worker.on('stalled', (id) => {
+    options.onStalled?.(mailbox)
+    log.warn({ mailbox, id }, 'a message was recovered from a dead worker')
+  })
+  worker.on('lockRenewalFailed', (ids: string[]) => {
+    for (const id of ids) atHand.get(id)?.abort.abort(new Error('the lock on the message was lost'))
+  })
+  await worker.waitUntilReady()
+  const running = worker.run()
+  running.catch((error: Error) => log.error({ mailbox, error: error.message }, 'receiver ended'))
+
+  const stop = async (graceMs: number) => {
+    open = false
+    trouble.stop()
+    await worker.pause(true)
+    const ends = Promise.all([...atHand.values()].map(({ ended }) => ended))
+    await atMost(graceMs, ends)
+    for (const { abort } of atHand.values()) abort.abort(new Error('the receiver is stopping'))
+    // What cannot be given back now is not worth waiting for: it comes back as stalled.
+    await atMost(closeMs, worker.close(redis.status !== 'ready'))
+    // A call to look for messages may have reached us and found nobody.
+    if (redis.status === 'ready') await atMost(closeMs, wakeOthers()).catch(trouble.meet)
+    forget()
+  }
+
+  const receiver: Receiver = {
+    pause: async () => {
+      open = false
+      await worker.pause(true)
+    },
+    resume: async () => {
+      if (stopping !== undefined) return
+      open = true
+      await worker.resume()
+    },
+    stop: (graceMs) => (stopping ??= stop(graceMs)),
+  }
+  return { receiver, holder: worker.id }
+}
+
+/** Wait for something, but no longer than this. */
+export async function atMost(ms: number, something: Promise<unknown>): Promise<void> {
+  const { promise: late, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, ms)
+  await Promise.race([something, late])
+  clearTimeout(timer)
+}
+
+/** Rejects when the signal aborts; settles never otherwise. */
+function aborted(signal: AbortSignal): Promise<never> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  if (signal.aborted) reject(signal.reason)
+  signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  return promise
+}
+
+async function countUndelivered(redis: Redis, job: Job): Promise<void> {
+  const notes = keys.notes(job.queueName, job.id ?? '')
+  await redis.multi().hincrby(notes, undeliveredField, 1).pexpire(notes, notesKeepMs).exec()
+}
+
+async function deliveryOf(
+  job: Job,
+  signal: AbortSignal,
+  redis: Redis,
+  onNoted: () => void,
+): Promise<Delivery> {
+  const id = job.id ?? ''
+  const notes = keys.notes(job.queueName, id)
+  const before = Math.max(0, job.attemptsStarted - 1)
+  if (before > 0) onNoted()
+  const undelivered = before > 0 ? await redis.hget(notes, undeliveredField) : 0
+  return {
+    id,
+    body: job.data,
+    redeliveries: Math.max(0, before - Number(undelivered)),
+    signal,
+    async notes() {
+      const { [undeliveredField]: _, ...found } = await redis.hgetall(notes)
+      return found
+    },
+    async note(fields) {
+      onNoted()
+      await redis.multi().hset(notes, fields).pexpire(notes, notesKeepMs).exec()
+    },
+  }
+}

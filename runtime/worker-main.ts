@@ -1,0 +1,57 @@
+/**
+ * A worker process: the workers of a node, with an event loop of their own. Started by its node
+ * (worker-processes.ts), which tells it what to do and when to stop, and without which it ends.
+ */
+import { describeError, UnavailableError } from '../actors/errors.ts'
+import { createNode, type MusterNode } from './node.ts'
+import type { FromWorker, ToWorker, WorkerAssignment } from './worker-processes.ts'
+
+/** Often enough that a few lost ones do not look like silence. */
+const beatMs = 1000
+/** A process that nobody wants any more gives its tasks so long to notice. */
+const orphanGraceMs = 500
+
+// A loop that stands still would not notice that the node is gone; a thread of its own does.
+new Worker(new URL('./orphan-watch.ts', import.meta.url).href).unref()
+
+let node: MusterNode | undefined
+let beating: ReturnType<typeof setInterval> | undefined
+
+process.on('message', (message: ToWorker) => {
+  if (message.type === 'assignment') void work(message)
+  else void end(message.graceMs)
+})
+process.on('disconnect', () => void end(orphanGraceMs))
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+  process.on(signal, () => void end(undefined))
+}
+
+async function work({ name, config, dataDir, tasksFiles }: WorkerAssignment): Promise<void> {
+  node = createNode({ config, dataDir, roles: ['worker'], process: name, tasksFiles })
+  void node.stopped.then((exitCode) => process.exit(exitCode))
+  try {
+    await node.start()
+  } catch (error) {
+    tell({ type: 'failed', isAway: error instanceof UnavailableError, ...describeError(error) })
+    await node.stop(0)
+    return
+  }
+  beat()
+  beating = setInterval(beat, beatMs)
+  tell({ type: 'ready' })
+}
+
+function beat(): void {
+  if (node !== undefined) tell({ type: 'beat', ...node.heartbeat() })
+}
+
+async function end(graceMs: number | undefined): Promise<void> {
+  clearInterval(beating)
+  if (node === undefined) process.exit(0)
+  await node.stop(graceMs)
+}
+
+function tell(message: FromWorker): void {
+  // Without a node nobody listens.
+  if (process.connected) process.send?.(message)
+}

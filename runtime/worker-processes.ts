@@ -1,0 +1,77 @@
+/**
+ * The worker processes port: the same program once more, as a child that hears from its node over a
+ * channel of its own, and ends when that is gone.
+ */
+import { fileURLToPath } from 'node:url'
+import { describeError, MusterError, UnavailableError } from '../actors/errors.ts'
+import type { Heartbeat, Log, WorkerProcesses, WorkerProcessListener } from '../actors/ports.ts'
+import type { Config } from '../config/schema.ts'
+
+/** What a worker process has to know, and what it is told. */
+export interface WorkerAssignment {
+  /** Its own name; the node's is `config.node.id`. */
+  name: string
+  config: Config
+  dataDir: string
+  tasksFiles: readonly string[]
+}
+
+export type ToWorker =
+  | ({ type: 'assignment' } & WorkerAssignment)
+  | { type: 'stop'; graceMs: number }
+
+export type FromWorker =
+  | { type: 'ready' }
+  | ({ type: 'beat' } & Heartbeat)
+  | { type: 'failed'; code: string; message: string; isAway: boolean }
+
+export interface WorkerProcessesOptions extends Omit<WorkerAssignment, 'name'> {
+  node: string
+  log: Log
+}
+
+const program = fileURLToPath(new URL('./worker-main.ts', import.meta.url))
+
+export function bunWorkerProcesses(options: WorkerProcessesOptions): WorkerProcesses {
+  const { node, config, dataDir, tasksFiles, log } = options
+  return {
+    start(name, listener) {
+      const child = Bun.spawn([process.execPath, '--no-install', program], {
+        argv0: `muster-worker ${node}/${name}`,
+        // Of its own session: a Ctrl-C at the terminal is for the node, which tells it to stop.
+        detached: true,
+        stdio: ['ignore', 'inherit', 'inherit'],
+        serialization: 'json',
+        ipc: (message) => hear(message as FromWorker, listener),
+        onExit: (_child, exitCode, signal) =>
+          listener.exited({ exitCode, signal: signal === null ? null : `SIG${signal}` }),
+      })
+      const tell = (message: ToWorker) => {
+        try {
+          child.send(message)
+        } catch (error) {
+          // It is on its way out; its end is told by itself.
+          log.debug({ name, ...describeError(error) }, 'a worker process cannot be told')
+        }
+      }
+      const own = { ...config, node: { ...config.node, id: node } }
+      tell({ type: 'assignment', name, config: own, dataDir, tasksFiles })
+      return {
+        pid: child.pid,
+        stop: (graceMs) => tell({ type: 'stop', graceMs }),
+        kill: () => child.kill('SIGKILL'),
+      }
+    },
+  }
+}
+
+function hear(message: FromWorker, listener: WorkerProcessListener): void {
+  if (message.type === 'ready') listener.ready()
+  else if (message.type === 'beat') listener.beat({ tree: message.tree, holders: message.holders })
+  else listener.failed(errorOf(message))
+}
+
+function errorOf({ code, message, isAway }: Extract<FromWorker, { type: 'failed' }>): MusterError {
+  if (isAway) return new UnavailableError(message, { code })
+  return new MusterError(code, message)
+}
