@@ -97,10 +97,13 @@ function childrenOf(
 
 /** What is below the root of a worker process, as seen from this node. */
 function transplanted(node: TreeNode, path: string): TreeNode[] {
-  return node.children.filter(isTreeNode).map((child) => {
-    const at = `${path}/${child.id}`
-    return { ...child, path: at, children: transplanted(child, at) }
-  })
+  return node.children
+    .filter(isTreeNode)
+    .map((child) => transplantedTo(`${path}/${child.id}`, child))
+}
+
+function transplantedTo(path: string, node: TreeNode): TreeNode {
+  return { ...node, path, children: transplanted(node, path) }
 }
 
 function isTreeNode(value: unknown): value is TreeNode {

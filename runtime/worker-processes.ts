@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { describeError, MusterError, UnavailableError } from '../actors/errors.ts'
 import type { Heartbeat, Log, WorkerProcesses, WorkerProcessListener } from '../actors/ports.ts'
 import type { Config } from '../config/schema.ts'
+import { signalName } from './execute/processes.ts'
 
 /** What a worker process has to know, and what it is told. */
 export interface WorkerAssignment {
@@ -44,7 +45,7 @@ export function bunWorkerProcesses(options: WorkerProcessesOptions): WorkerProce
         serialization: 'json',
         ipc: (message) => hear(message as FromWorker, listener),
         onExit: (_child, exitCode, signal) =>
-          listener.exited({ exitCode, signal: signal === null ? null : `SIG${signal}` }),
+          listener.exited({ exitCode, signal: signal === null ? null : signalName(signal) }),
       })
       const tell = (message: ToWorker) => {
         try {

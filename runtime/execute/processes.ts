@@ -92,7 +92,8 @@ function spawn(command: Command, listener: ProcessListener) {
   }
 }
 
-function signalName(signal: string | number): string {
+/** Bun names some signals and numbers others. */
+export function signalName(signal: string | number): string {
   return typeof signal === 'number' ? `SIG${signal}` : signal
 }
 

@@ -49,6 +49,24 @@ describe('messages at hand', () => {
     expect(told).toEqual([{ id: 'a', limitMs: 100, ageMs: 550, quietMs: 100 }])
   })
 
+  test('a pause does not count, and progress in it is no credit for later', async () => {
+    const { clock, told, atHand } = begin()
+    const hand = atHand.begin('a', 100)
+    await clock.pass(60)
+    hand.pause()
+    await clock.pass(500)
+    hand.resume()
+    await clock.pass(39)
+    hand.pause()
+    await clock.pass(500)
+    hand.progress()
+    hand.resume()
+    await clock.pass(99)
+    expect(told).toEqual([])
+    await clock.pass(1)
+    expect(told).toEqual([{ id: 'a', limitMs: 100, ageMs: 1199, quietMs: 100 }])
+  })
+
   test('progress of all is progress of each', async () => {
     const { clock, told, atHand } = begin()
     atHand.begin('a', 100)
@@ -147,7 +165,7 @@ class Model {
   }
 }
 
-test('it is told of what is overdue, then and only then, whatever happens to the messages', async () => {
+test('what is overdue is told, then and only then, whatever happens to the messages', async () => {
   const which = integer({ min: 0, max: 5 })
   const move = oneof(
     record({ type: constant('begin' as const), limitMs: integer({ min: 1, max: 60 }) }),

@@ -35,8 +35,7 @@ cases() ->
                     [supervisor:start_child(Supervisor, [Id]) || {Id, _, _} <- Children];
                 _ -> ok
             end,
-            tell(Supervisor),
-            steps(Supervisor, Strategy, Steps),
+            tell_steps(Supervisor, Strategy, Steps),
             io:format("~n"),
             cases()
     end.
@@ -61,7 +60,13 @@ start_child(Id) ->
     record("+", Id),
     Supervisor = self(),
     fall_during(Supervisor, Id),
-    Pid = spawn_link(fun() -> process_flag(trap_exit, true), live(Id, Supervisor) end),
+    %% Before it traps exits it could be stopped without recording that.
+    Pid = spawn_link(fun() ->
+        process_flag(trap_exit, true),
+        Supervisor ! {up, self()},
+        live(Id, Supervisor)
+    end),
+    receive {up, Pid} -> ok end,
     ets:insert(lives, {{pid, Id}, Pid}),
     {ok, Pid}.
 
@@ -84,14 +89,18 @@ record(Sign, Id) ->
     Next = ets:update_counter(lives, written, 1, {written, 0}),
     ets:insert(lives, {{log, Next}, Sign ++ atom_to_list(Id)}).
 
-steps(_, _, []) -> ok;
-steps(Supervisor, Strategy, [Step | Steps]) ->
-    [ets:delete(lives, Key) || {{log, _} = Key, _} <- ets:tab2list(lives)],
-    step(Supervisor, Strategy, Step),
+%% What fell in the first start may have ended the supervisor before the first step.
+tell_steps(Supervisor, Strategy, Steps) ->
     case tell(Supervisor) of
         alive -> steps(Supervisor, Strategy, Steps);
         _ -> ok
     end.
+
+steps(_, _, []) -> ok;
+steps(Supervisor, Strategy, [Step | Steps]) ->
+    [ets:delete(lives, Key) || {{log, _} = Key, _} <- ets:tab2list(lives)],
+    step(Supervisor, Strategy, Step),
+    tell_steps(Supervisor, Strategy, Steps).
 
 step(Supervisor, _, {crash, Id}) -> finish(Supervisor, Id, crash);
 step(Supervisor, _, {normal, Id}) -> finish(Supervisor, Id, normal);

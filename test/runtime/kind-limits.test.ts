@@ -1,4 +1,4 @@
-/** How long an attempt may take, as its worker is told: never shorter than what its executor allows. */
+/** How long an attempt may take, as its worker is told: all that its executor allows. */
 import { describe, expect, test } from 'bun:test'
 import { z } from 'zod'
 import { defineTask } from '../../actors/kind.ts'

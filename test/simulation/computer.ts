@@ -31,8 +31,12 @@ export class Computer {
       breathe: () => this.clock.wait(0),
       wait: (ms, signal) =>
         new Promise((resolve) => {
-          signal?.addEventListener('abort', () => resolve(), { once: true })
-          timeline.after(ms / rate, this.inThisLife(resolve))
+          const cancel = timeline.after(ms / rate, this.inThisLife(resolve))
+          const abort = () => {
+            cancel()
+            resolve()
+          }
+          signal?.addEventListener('abort', abort, { once: true })
         }),
     }
   }
@@ -65,12 +69,12 @@ export class Computer {
     this.isPaused = true
     const { life } = this
     this.#timeline.after(forMs, () => {
-      if (this.life === life && this.isRunning) this.#resume()
+      if (this.life === life) this.resume()
     })
   }
 
-  /** Timers and messages that came meanwhile: in any order, and each in a turn of its own. */
-  #resume(): void {
+  /** Timers and messages that came meanwhile have their turn: in any order, and each in a turn of its own. */
+  resume(): void {
     this.isPaused = false
     const waiting = this.#backlog
     this.#backlog = []

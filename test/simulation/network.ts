@@ -27,10 +27,18 @@ export class Network {
   readonly cutOff = new Set<Computer>()
   readonly #timeline: Timeline
   readonly #random: Random
+  #heals = 0
 
   constructor(timeline: Timeline, random: Random) {
     this.#timeline = timeline
     this.#random = random
+  }
+
+  /** From now on everything arrives; what was on its way never does. */
+  heal(): void {
+    this.faults = undefined
+    this.cutOff.clear()
+    this.#heals += 1
   }
 
   /** Asks the server, which answers by what `serve` does there and then. */
@@ -64,7 +72,10 @@ export class Network {
       this.faults !== undefined && this.#happens('late')
         ? this.#random.next() * this.faults.lateMaxMs
         : 1 + this.#random.next() * (healthyMaxMs - 1)
-    this.#timeline.after(delayMs, arrive)
+    const heals = this.#heals
+    this.#timeline.after(delayMs, () => {
+      if (heals === this.#heals) arrive()
+    })
   }
 
   #happens(fault: 'lost' | 'doubled' | 'refused' | 'late'): boolean {

@@ -6,7 +6,7 @@
 interface Happening {
   atMs: number
   order: number
-  run: () => void
+  run: (() => void) | undefined
 }
 
 export class Timeline {
@@ -14,25 +14,36 @@ export class Timeline {
   #heap: Happening[] = []
   #orders = 0
 
-  /** Calls `run` that much later. */
-  after(delayMs: number, run: () => void): void {
+  /** Calls `run` that much later, unless what is returned is called before. */
+  after(delayMs: number, run: () => void): () => void {
     this.#orders += 1
-    this.#push({ atMs: this.nowMs + Math.max(0, delayMs), order: this.#orders, run })
+    const atMs = this.nowMs + Math.max(0, delayMs)
+    const happening: Happening = { atMs, order: this.#orders, run }
+    this.#push(happening)
+    return () => {
+      happening.run = undefined
+    }
   }
 
   /** Lets time pass up to `untilMs`; `look` is called after everything that happened. */
   async pass(untilMs: number, look: () => void): Promise<void> {
-    for (let next = this.#heap[0]; next !== undefined && next.atMs <= untilMs; ) {
-      this.#pop()
+    for (let next = this.#nextBy(untilMs); next !== undefined; next = this.#nextBy(untilMs)) {
+      if (next.run === undefined) continue
       this.nowMs = next.atMs
       next.run()
       // Every chain of promises is through after one turn.
       await new Promise<void>((resolve) => setImmediate(resolve))
       look()
-      next = this.#heap[0]
     }
     this.nowMs = untilMs
     look()
+  }
+
+  #nextBy(untilMs: number): Happening | undefined {
+    const next = this.#heap[0]
+    if (next === undefined || next.atMs > untilMs) return undefined
+    this.#pop()
+    return next
   }
 
   #push(happening: Happening): void {
