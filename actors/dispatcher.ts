@@ -6,21 +6,25 @@ import { type AnyActorRef, fromPromise } from 'xstate'
 import { dispatcherMachine } from '../machines/dispatcher.ts'
 import type { Owned } from '../machines/service.ts'
 import type { SupervisorPolicy } from '../machines/supervision.ts'
-import { NotAcceptingError } from './errors.ts'
+import { describeError, NotAcceptingError, UnavailableError } from './errors.ts'
 import { LiveRuns, type LiveRunsOptions, type Submission, type Submitted } from './live-runs.ts'
 import { type ChildSpec, currentChild, supervisor } from './supervisor.ts'
+import { watch } from './watch.ts'
 
 export interface DispatcherOptions extends Omit<LiveRunsOptions, 'runsPolicy'> {
   policy: SupervisorPolicy
   random(): number
 }
 
+const restarting = 'the dispatcher of this node failed and starts anew; submit the same again'
+
 /** The dispatcher as others of this node use it. */
 export interface Dispatcher {
   spec(): ChildSpec
   /**
    * Resolves when every line of the source is durable.
-   * @throws NotAcceptingError when draining, or full and set to refuse
+   * @throws NotAcceptingError when draining, or full and set to refuse; UnavailableError when the
+   * dispatcher fails meanwhile: the same again goes on
    */
   submit(submission: Submission): Promise<Submitted>
   /** Take no new runs from now on. */
@@ -33,6 +37,16 @@ export function dispatcher(options: DispatcherOptions): Dispatcher {
   // One that ends and one that takes its place are both there for a moment.
   const runsPolicy = { ...policy, strategy: 'dynamic', childrenMax: options.runsMax * 2 } as const
   let life: LiveRuns | undefined
+  let isIntakeClosed = false
+
+  /** A life that fails closes nothing itself, and who waits for it would wait for ever. */
+  const closeWhenFailed = (owner: AnyActorRef, failed: LiveRuns) =>
+    watch(owner, ({ reason }) => {
+      if (reason === 'normal') return
+      failed.close(new UnavailableError(restarting)).catch((error: unknown) => {
+        options.log.warn(describeError(error), 'a dispatcher that failed cannot be closed')
+      })
+    })
 
   const turns = (parent: AnyActorRef): ChildSpec => ({
     input: {
@@ -42,11 +56,15 @@ export function dispatcher(options: DispatcherOptions): Dispatcher {
     },
     logic: dispatcherMachine.provide({
       actors: {
-        open: fromPromise<void, Owned>(async ({ input }) => {
-          life = new LiveRuns({ ...options, runsPolicy }, input.owner, currentChild(parent, 'runs'))
+        open: fromPromise<void, Owned>(async ({ input: { owner } }) => {
+          life = new LiveRuns({ ...options, runsPolicy }, owner, currentChild(parent, 'runs'))
+          life.accepting = !isIntakeClosed
+          closeWhenFailed(owner, life)
           await life.open()
         }),
-        close: fromPromise<void, Owned>(async () => life?.close()),
+        close: fromPromise<void, Owned>(async () => {
+          await life?.close(new NotAcceptingError('draining', 'this node is stopping', 5000))
+        }),
       },
       actions: {
         grant: (_, { id }) => life?.turns.grant(id),
@@ -79,12 +97,16 @@ export function dispatcher(options: DispatcherOptions): Dispatcher {
         ],
       }),
     async submit(submission) {
+      life?.refuseWhenClosed()
       if (life === undefined || !life.accepting) {
         throw new NotAcceptingError('draining', 'this node is draining; try another one', 5000)
       }
       return life.submit(submission)
     },
-    closeIntake: () => life?.closeIntake(),
+    closeIntake: () => {
+      isIntakeClosed = true
+      life?.closeIntake()
+    },
     get accepting() {
       return life?.accepting ?? false
     },

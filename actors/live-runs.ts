@@ -106,19 +106,25 @@ export class LiveRuns {
       if (progress === undefined || !(progress.driver === driver || isGone(progress.driver)))
         continue
       const adopted = await this.#options.accounting.adopt(run, driver)
+      if (this.#ended.signal.aborted) return
       if (adopted !== undefined) this.#begin(adopted, undefined)
     }
   }
 
-  async close(): Promise<void> {
+  /** @param reason told to whoever waits for this life */
+  async close(reason: Error): Promise<void> {
     this.accepting = false
-    const reason = new NotAcceptingError('draining', 'this node is stopping', 5000)
     this.#ended.abort(reason)
     // Whoever waits for the end of a source that says nothing would wait for ever.
     for (const { taken } of this.#runs.values()) taken.reject(reason)
     this.turns.refuseAll()
     this.#room.wakeAll()
     await this.#unwatch?.()
+  }
+
+  /** @throws the reason why it was closed */
+  refuseWhenClosed(): void {
+    this.#ended.signal.throwIfAborted()
   }
 
   closeIntake(): void {
@@ -178,12 +184,14 @@ export class LiveRuns {
         () => false,
       )
       if (isTaken) return
-      this.#ended.signal.throwIfAborted()
+      this.refuseWhenClosed()
     }
     if (opened.closed && (live !== undefined || opened.spooled === 0)) return
     // Before it is asked how far it is: from then on nobody else moves its spool.
     if (live !== undefined) this.#end(id)
     const progress = resumed ? ((await accounting.adopt(id, driver)) ?? opened) : opened
+    // Nobody would bring its actor to life any more, nor tell who waits.
+    this.refuseWhenClosed()
     // Taken up by somebody else, or over, while it was asked.
     const other = this.#runs.get(id)
     if (other?.source !== undefined) return other.taken.promise

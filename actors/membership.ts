@@ -24,7 +24,8 @@ export class LiveTwinError extends ConflictError {
 
 /** Others have been told that this boot is dead, and may have its work: it has to stop. */
 export class DisplacedError extends ConflictError {
-  override readonly fault: Fault = 'fenced'
+  /** The whole node has to go, not its membership alone. */
+  override readonly fault: Fault = 'fatal'
   constructor({ id, boot }: Pick<Member, 'id' | 'boot'>, successor: Member | undefined) {
     const why =
       successor === undefined

@@ -197,6 +197,12 @@ export interface RunNotice {
   mailbox?: string
 }
 
+/** Under which grant of a lease something is done; FencedError once there is a newer one. */
+export interface FencingToken {
+  name: string
+  epoch: number
+}
+
 export interface Accounting {
   /** The new run, or the unfinished one with the same content. */
   open(run: OpenRun): Promise<{ progress: RunProgress; resumed: boolean }>
@@ -208,13 +214,19 @@ export interface Accounting {
   /** The source has ended. Completes the run if everything is accounted for already. */
   close(run: string): Promise<void>
   /** Make `driver` the one that drives the run. */
-  adopt(run: string, driver: string): Promise<RunProgress | undefined>
+  adopt(run: string, driver: string, fence?: FencingToken): Promise<RunProgress | undefined>
   /** The first `count` envelopes of the spool, and taking them off once they are in a mailbox. */
   peekSpool(run: string, count: number): Promise<Envelope[]>
   dropSpool(run: string, envelopes: number, tasks: number): Promise<void>
-  settle(settlements: readonly Settlement[]): Promise<Settled[]>
+  settle(settlements: readonly Settlement[], fence?: FencingToken): Promise<Settled[]>
   /** The rows of these settlements are stored; completes runs that waited for just that. */
-  stored(settled: readonly { run: string; id: string }[]): Promise<void>
+  stored(settled: readonly { run: string; id: string }[], fence?: FencingToken): Promise<void>
+  /**
+   * Give back room that the run holds without need, as far as that is certain, and complete it if
+   * everything is accounted for.
+   * @returns how many tasks' room that was
+   */
+  recount(run: string, fence?: FencingToken): Promise<number>
   /** Which of these tasks have no outcome yet. */
   pending(run: string, seqs: readonly SeqRange[]): Promise<boolean[]>
   get(run: string): Promise<RunProgress | undefined>

@@ -143,6 +143,8 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
         // The name of a child that is gone already is not an error to XState.
         (_, params) => childName(params.id, params.incarnation),
       ),
+      tellFall: ({ self }, { fall }) =>
+        tell(self, fall.type === 'child.failed' ? { ...fall, at: clock.monotonic() } : fall),
       failChild: ({ event, self }) => {
         if (event.type !== 'child.late' && event.type !== 'child.ended') return
         const message = event.type === 'child.late' ? 'was not ready in time' : 'ended unasked'

@@ -30,16 +30,22 @@ export function watch(actor: AnyActorRef, onDown: (down: Down) => void): () => v
       isWatching = false
     }
   }
-  actor.subscribe({
+  const subscription = actor.subscribe({
     error: (error: unknown) => tell('error', { error }),
     // XState completes those that came to their end and those that were stopped alike.
     complete: () => tell(snapshotOf(actor).status === 'done' ? 'normal' : 'killed', {}),
   })
-  // Still subscribed: an error that nobody observes would end the process.
   return () => {
     isWatching = false
+    // An error that nobody observes would end the process.
+    if (!observed.has(actor)) actor.subscribe({ error: () => undefined })
+    observed.add(actor)
+    subscription.unsubscribe()
   }
 }
+
+/** Those whose watch was given up once, and who have an observer since. */
+const observed = new WeakSet<AnyActorRef>()
 
 function snapshotOf(actor: AnyActorRef): { status: string; error?: unknown } {
   return actor.getSnapshot() as { status: string; error?: unknown }

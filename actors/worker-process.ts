@@ -54,7 +54,8 @@ export function workerProcess(options: WorkerProcessOptions): ChildSpec {
           const message = `worker process ${started.pid} ended unasked: ${how}`
           tell(owner, { type: 'process.exited', error: new MusterError('PROCESS_ENDED', message) })
         }
-        void giveBack()
+        // One that ended in order has handed back what it held.
+        if (exitCode !== 0) void giveBack()
       },
     })
     child = started

@@ -68,7 +68,7 @@ export const workerProcessMachine = setup({
     },
   },
   delays: {
-    silenceAfter: ({ context }) => context.silenceMs,
+    halfSilenceAfter: ({ context }) => context.silenceMs / 2,
     reapAfter: ({ context }) => context.reapMs,
   },
 }).createMachine({
@@ -88,13 +88,15 @@ export const workerProcessMachine = setup({
     },
     running: {
       tags: ['ready'],
-      on: { stop: 'stopping' },
+      on: { stop: 'stopping', 'process.beat': { target: '.heard', actions: 'recordBeat' } },
       initial: 'heard',
       states: {
-        heard: {
-          on: { 'process.beat': { target: 'heard', reenter: true, actions: 'recordBeat' } },
-          after: { silenceAfter: '#workerProcess.hung' },
-        },
+        heard: { after: { halfSilenceAfter: 'quiet' } },
+        /**
+         * Who stood still himself has not read yet what was told meanwhile: between the two halves
+         * he does.
+         */
+        quiet: { after: { halfSilenceAfter: '#workerProcess.hung' } },
       },
     },
     /** Its event loop stands still: whatever it holds is lost to it anyhow. */

@@ -192,7 +192,9 @@ export class Assembly {
       const spec = () => workerProcess({ ...shared, name, processes, silenceMs, reapMs, graceMs })
       return { id: name, spec }
     })
-    return supervisor({ ...this.#shared(), id: 'processes', children })
+    // Dynamic, for those stop together: one after the other, the last would get no time at all.
+    const together: SupervisorPolicy = { ...policy, strategy: 'dynamic' }
+    return supervisor({ ...this.#shared(), id: 'processes', policy: together, children })
   }
 
   #makeDispatcher(): Dispatcher {

@@ -189,7 +189,7 @@ class Node implements MusterNode {
     const { config, dataDir, ephemeral } = this.#options
     if (ephemeral === true) {
       this.#say('ephemeral: everything is in memory and is gone when this process ends')
-      return memoryWorld()
+      return memoryWorld({ log: this.#log })
     }
     return redisWorld({ config, dataDir, log: this.#log, say: (line) => this.#say(line) })
   }

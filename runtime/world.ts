@@ -9,22 +9,29 @@ import type {
   Log,
   Mailboxes,
 } from '../actors/ports.ts'
+import type { Leases, Members } from '../actors/ports-fleet.ts'
 import type { Config } from '../config/schema.ts'
 import { hidePassword } from '../config/secret.ts'
 import { systemClock } from './clock.ts'
 import { type BullMailboxes, bullMailboxes } from './mailbox/bullmq.ts'
 import { memoryAccounting } from './memory/accounting.ts'
+import { emptyLeaseStore, memoryLeases } from './memory/leases.ts'
 import { memoryMailboxes } from './memory/mailboxes.ts'
+import { memoryMembers } from './memory/members.ts'
 import { redisAccounting } from './redis/accounting.ts'
 import { redisAdmission } from './redis/admission.ts'
 import { connectOrFail, parseRedisUrl, redisClient } from './redis/client.ts'
 import { type EmbeddedRedis, embeddedRedis } from './redis/embedded.ts'
 import { findOrInstallServer } from './redis/install.ts'
+import { redisLeases } from './redis/leases.ts'
+import { redisMembers } from './redis/members.ts'
 
 export interface Ports {
   mailboxes: Mailboxes
   accounting: Accounting
   admission: Admission
+  members: Members
+  leases: Leases
 }
 
 /** What a node stands on, once it is open. */
@@ -42,11 +49,15 @@ const mapKeepMs = 24 * 3_600_000
 /** Redis away at start is told within 5 s. */
 const connectMs = 4000
 
-export function memoryWorld(): World {
+export function memoryWorld({ log }: { log: Log }): World {
   const mailboxes = memoryMailboxes()
+  const now = () => systemClock.now()
+  const store = emptyLeaseStore()
+  const leases = memoryLeases({ now, log, store })
+  const accounts = memoryAccounting(now, (lease) => store.epochs.get(lease) ?? 0)
   return {
     address: 'memory',
-    ports: { mailboxes, ...memoryAccounting(() => systemClock.now()) },
+    ports: { mailboxes, ...accounts, members: memoryMembers(now), leases },
     trouble: () => undefined,
     open: () => Promise.resolve(),
     revive: () => Promise.resolve(),
@@ -66,11 +77,18 @@ export function redisWorld(options: RedisWorldOptions): World {
   return new RedisWorld(options)
 }
 
+interface Opened {
+  redis: Redis
+  clients: Redis[]
+  mailboxes: BullMailboxes
+  ports: Ports
+}
+
 class RedisWorld implements World {
   readonly #options: RedisWorldOptions
   readonly #embedded: EmbeddedRedis | undefined
   #url: string | undefined
-  #opened: { redis: Redis; clients: Redis[]; mailboxes: BullMailboxes; ports: Ports } | undefined
+  #opened: Opened | undefined
   #isClosed = false
 
   constructor(options: RedisWorldOptions) {
@@ -125,6 +143,7 @@ class RedisWorld implements World {
   async close(): Promise<void> {
     this.#isClosed = true
     await this.#opened?.mailboxes.close()
+    await this.#opened?.ports.leases.close()
     for (const client of this.#opened?.clients ?? []) client.disconnect()
     await this.#embedded?.release()
   }
@@ -157,10 +176,13 @@ class RedisWorld implements World {
       if (messages > 0) log.info({ messages }, 'messages of a killed process are delivered again')
     }
     const now = () => systemClock.now()
+    const { operationTimeoutMs } = config.lease
     const ports = {
       mailboxes,
       accounting: redisAccounting({ redis, subscriber, now, mapKeepMs }),
       admission: redisAdmission(redis),
+      members: redisMembers({ redis, timeoutMs: operationTimeoutMs }),
+      leases: redisLeases({ url, operationTimeoutMs, log }),
     }
     this.#opened = { redis, clients, mailboxes, ports }
   }

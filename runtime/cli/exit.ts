@@ -48,7 +48,9 @@ export function exitCodeOfError(error: unknown): number {
   if (error instanceof DataDirectoryError) return exitCodes.cannotCreate
   if (error instanceof TokenError) return exitCodes.refused
   if (error instanceof ConflictError) {
-    return error.code === 'ILLEGAL_TRANSITION' ? exitCodes.illegalTransition : exitCodes.usage
+    if (error.code === 'ILLEGAL_TRANSITION') return exitCodes.illegalTransition
+    const isTwin = error.code === 'LIVE_TWIN' || error.code === 'DISPLACED'
+    return isTwin ? exitCodes.unavailable : exitCodes.usage
   }
   return exitCodes.internal
 }

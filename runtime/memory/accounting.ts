@@ -1,9 +1,11 @@
 /** The accounting port in memory: the twin of runtime/redis/accounting.ts. */
 import { type Envelope, eachSeq } from '../../actors/envelope.ts'
 import { ConflictError, NotFoundError } from '../../actors/errors.ts'
+import { fenced } from '../../actors/lease.ts'
 import type {
   Accounting,
   Admission,
+  FencingToken,
   OpenRun,
   RunNotice,
   RunProgress,
@@ -37,7 +39,10 @@ interface Ledger {
 }
 
 /** Accounting and admission share what they count, as they do in Redis. */
-export function memoryAccounting(now: () => number): {
+export function memoryAccounting(
+  now: () => number,
+  newestEpoch: (lease: string) => number = () => 0,
+): {
   accounting: Accounting
   admission: Admission
 } {
@@ -108,6 +113,11 @@ export function memoryAccounting(now: () => number): {
       : { fresh, outcomes: tasks.map((seq) => outcomeOf(ledger.map[seq] ?? 0)) }
   }
 
+  const notFenced = (fence: FencingToken | undefined): void => {
+    const newest = fence === undefined ? 0 : newestEpoch(fence.name)
+    if (fence !== undefined && newest > fence.epoch) throw fenced(fence.name, fence.epoch, newest)
+  }
+
   const found = (run: string): Ledger => {
     const ledger = ledgers.get(run)
     if (ledger === undefined) throw new NotFoundError(`there is no run ${run}`)
@@ -171,7 +181,8 @@ export function memoryAccounting(now: () => number): {
       ledger.closed = true
       finish(ledger)
     },
-    async adopt(run, driver) {
+    async adopt(run, driver, fence) {
+      notFenced(fence)
       const ledger = ledgers.get(run)
       if (ledger === undefined) return undefined
       ledger.opened = { ...ledger.opened, driver }
@@ -185,10 +196,28 @@ export function memoryAccounting(now: () => number): {
       ledger.spool.splice(0, envelopes)
       ledger.spooled -= tasks
     },
-    async settle(settlements) {
+    async settle(settlements, fence) {
+      notFenced(fence)
       return settlements.map(settleOne)
     },
-    async stored(settled) {
+    async recount(run, fence) {
+      notFenced(fence)
+      const ledger = ledgers.get(run)
+      if (ledger === undefined || ledger.finishedAt !== undefined) return 0
+      const held = [...ledger.room].filter(([, tasks]) => tasks !== 0)
+      const holding = held.reduce((sum, [, tasks]) => sum + tasks, 0)
+      const excess = holding - (ledger.accepted - ledger.done)
+      const [mailbox] = held[0] ?? []
+      const isCertain = ledger.closed && ledger.spooled === 0 && held.length === 1 && excess > 0
+      if (isCertain && mailbox !== undefined) {
+        add(room, mailbox, -excess)
+        add(ledger.room, mailbox, -excess)
+      }
+      finish(ledger)
+      return isCertain ? excess : 0
+    },
+    async stored(settled, fence) {
+      notFenced(fence)
       for (const { run, id } of settled) {
         const ledger = ledgers.get(run)
         if (ledger === undefined) continue

@@ -3,9 +3,11 @@ import { randomUUID } from 'node:crypto'
 import type { Redis } from 'ioredis'
 import { countSeqs, type Envelope, eachSeq } from '../../actors/envelope.ts'
 import { ConflictError, NotFoundError } from '../../actors/errors.ts'
+import { fenced } from '../../actors/lease.ts'
 import type {
   Accounting,
   Chunk,
+  FencingToken,
   OpenRun,
   Run,
   RunNotice,
@@ -27,6 +29,8 @@ const scripts = {
   commit: new Script('commit'),
   settle: new Script('settle'),
   finish: new Script('finish'),
+  adopt: new Script('adopt'),
+  recount: new Script('recount'),
   drop: new Script('drop'),
 }
 
@@ -53,17 +57,24 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     )
   }
 
-  const finish = (run: string, sourceEnded: boolean, ids: readonly string[]) =>
-    scripts.finish.call(
+  const finish = async (
+    run: string,
+    sourceEnded: boolean,
+    ids: readonly string[],
+    fence?: FencingToken,
+  ): Promise<unknown> => {
+    const reply = await scripts.finish.call(
       redis,
-      [keys.run(run), keys.map(run), `${keys.run(run)}:storing`],
-      [base, keys.notices, run, now(), sourceEnded ? '1' : '0', mapKeepMs, ...ids],
+      [keys.run(run), keys.map(run), `${keys.run(run)}:storing`, epochKey(fence)],
+      [base, keys.notices, run, now(), sourceEnded ? '1' : '0', mapKeepMs, epochOf(fence), ...ids],
     )
+    return notFenced(reply, fence)
+  }
 
-  const settleOne = async (settlement: Settlement): Promise<Settled> => {
+  const settleOne = async (settlement: Settlement, fence?: FencingToken): Promise<Settled> => {
     const { counts, ranges } = mapBytes(settlement)
     const run = settlement.run
-    const reply = (await scripts.settle.call(
+    const reply = await scripts.settle.call(
       redis,
       [
         keys.run(run),
@@ -71,10 +82,11 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
         `${keys.run(run)}:storing`,
         keys.room,
         `${keys.run(run)}:room`,
+        epochKey(fence),
       ],
-      [settlement.id, settlement.mailbox, keys.notices, run, ...counts, ...ranges],
-    )) as [number, ...string[]]
-    const [fresh, ...before] = reply
+      [settlement.id, settlement.mailbox, keys.notices, run, ...counts, epochOf(fence), ...ranges],
+    )
+    const [fresh, ...before] = notFenced(reply, fence) as [number, ...string[]]
     if (fresh === -1) return { fresh: 0, outcomes: settlement.outcomes.map(() => undefined) }
     return before.length === 0
       ? { fresh }
@@ -156,10 +168,10 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
       if ((await finish(run, true, [])) === null) throw noRun(run)
     },
 
-    async adopt(run, driver) {
-      if ((await redis.exists(keys.run(run))) === 0) return undefined
-      await redis.hset(keys.run(run), 'driver', driver)
-      return get(run)
+    async adopt(run, driver, fence) {
+      const record = [keys.run(run), epochKey(fence)]
+      const reply = await scripts.adopt.call(redis, record, [driver, epochOf(fence)])
+      return notFenced(reply, fence) === 1 ? get(run) : undefined
     },
 
     async peekSpool(run, count) {
@@ -173,9 +185,18 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
       if (done === -1) throw noRun(run)
     },
 
-    settle: (settlements) => Promise.all(settlements.map(settleOne)),
+    settle: (settlements, fence) =>
+      Promise.all(settlements.map((settlement) => settleOne(settlement, fence))),
 
-    async stored(settled) {
+    async recount(run, fence) {
+      const record = [keys.run(run), keys.room, `${keys.run(run)}:room`, epochKey(fence)]
+      const reply = await scripts.recount.call(redis, record, [epochOf(fence)])
+      const tasks = Number(notFenced(reply, fence))
+      await finish(run, false, [], fence)
+      return tasks
+    },
+
+    async stored(settled, fence) {
       const byRun = Map.groupBy(settled, (settlement) => settlement.run)
       await Promise.all(
         [...byRun].map(([run, of]) =>
@@ -183,6 +204,7 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
             run,
             false,
             of.map((settlement) => settlement.id),
+            fence,
           ),
         ),
       )
@@ -237,6 +259,16 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
       }
     },
   }
+}
+
+/** A script wants a key even where there is nothing to look up. */
+const epochKey = (fence: FencingToken | undefined): string => keys.leaseEpoch(fence?.name ?? '')
+const epochOf = (fence: FencingToken | undefined): number | '' => fence?.epoch ?? ''
+
+/** @throws FencedError where a script says that there is a newer grant */
+function notFenced(reply: unknown, fence: FencingToken | undefined): unknown {
+  if (fence === undefined || !Array.isArray(reply) || reply[0] !== -2) return reply
+  throw fenced(fence.name, fence.epoch, Number(reply[1]))
 }
 
 function noRun(run: string): NotFoundError {

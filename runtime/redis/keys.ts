@@ -1,7 +1,7 @@
 /**
  * Every key Muster keeps in Redis. All carry the hash tag of their shard, so that one script can
- * touch a run's record, its outcome map and its mailbox's room in one hash slot of a cluster. Each
- * lease is a shard of its own.
+ * touch a run's record, its outcome map, its mailbox's room and the epoch of whoever asks for it in
+ * one hash slot of a cluster.
  */
 const shard = '{s0}'
 
@@ -11,7 +11,7 @@ export const mailboxPrefix = `muster:${shard}:mailbox`
 /** Base of all other keys of the shard; scripts append to it. */
 export const base = `muster:${shard}`
 
-const leaseBase = (name: string) => `muster:{lease:${name}}`
+const leaseBase = (name: string) => `${base}:lease:${name}`
 
 export const keys = {
   /** Hash: the run's record. */

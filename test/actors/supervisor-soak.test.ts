@@ -22,6 +22,7 @@ async function begin(over: Partial<SupervisorPolicy>) {
       ...defaultPolicy,
       // A fall every other millisecond is within it, for ever.
       intensity: 900,
+      streakMax: falls,
       windowMs: 1000,
       backoff: { baseMs: 1, capMs: 1, jitter: 0 },
       ...over,

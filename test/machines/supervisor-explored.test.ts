@@ -47,15 +47,10 @@ const exploreWith = (children: readonly ChildPlan[], over: Partial<SupervisorPol
 
 /** What was put off is heard whenever it may be: before it comes whatever else was under way. */
 const exploreLate = (children: readonly ChildPlan[], over: Partial<SupervisorPolicy> = {}) =>
-  exploreAs(
-    supervisorMachine,
-    children,
-    over,
-    ['a', 'b'].flatMap((id) => [
-      ...[1, livesMax].flatMap((life) => words(id, life, ['bug'])),
-      { ...failed(id, 1, 'bug'), isPutOff: true },
-    ]),
-  )
+  exploreAs(supervisorMachine, children, over, [
+    ...['a', 'b'].flatMap((id) => [1, livesMax].flatMap((life) => words(id, life, ['bug']))),
+    ...['a', 'b'].map((id) => Object.assign(failed(id, 1, 'bug'), { isPutOff: true })),
+  ])
 
 const keys = new WeakMap<AnyMachineSnapshot, string>()
 

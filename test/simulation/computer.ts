@@ -73,7 +73,7 @@ export class Computer {
     })
   }
 
-  /** Timers and messages that came meanwhile have their turn: in any order, and each in a turn of its own. */
+  /** What came meanwhile has its turn: in any order, and one after the other. */
   resume(): void {
     this.isPaused = false
     const waiting = this.#backlog

@@ -119,9 +119,14 @@ class LeaseFleet {
     this.network.heal()
     for (const node of this.nodes) {
       node.computer.resume()
-      if (node.actor?.getSnapshot().status !== 'active') this.kill(node)
-      this.boot(node)
+      this.replace(node)
     }
+  }
+
+  /** A new process, where the old one has left. */
+  replace(node: Node): void {
+    if (node.actor?.getSnapshot().status !== 'active') this.kill(node)
+    this.boot(node)
   }
 
   believers(): Node[] {
@@ -243,10 +248,7 @@ const troubles: Record<string, (fleet: LeaseFleet, node: Node) => void> = {
   },
   leave: (fleet, node) => {
     fleet.leave(node)
-    fleet.timeline.after(fleet.random.integer(100, 2500), () => {
-      fleet.kill(node)
-      fleet.boot(node)
-    })
+    fleet.timeline.after(fleet.random.integer(100, 2500), () => fleet.replace(node))
   },
   cutOff: ({ network, timeline, random }, { computer }) => {
     network.cutOff.add(computer)

@@ -1,13 +1,18 @@
 -- Note that settlements are stored, or that the source has ended, and complete the run when its
 -- source has ended, every task has an outcome and every outcome is stored.
--- KEYS[1] run record, [2] outcome map, [3] settlements being stored
+-- KEYS[1] run record, [2] outcome map, [3] settlements being stored, [4] epoch of the newest grant
 -- ARGV[1] key base, [2] channel, [3] run id, [4] now (epoch ms), [5] '1' when the source has ended,
---   [6] how long to keep the outcome map (ms), [7…] settlement ids
--- Returns the state of the run, or nil when there is no such run.
+--   [6] how long to keep the outcome map (ms), [7] epoch of whoever asks, or '', [8…] settlement ids
+-- Returns the state of the run, nil when there is no such run, or {-2, epoch} when there is a newer
+--   grant.
+if ARGV[7] ~= '' then
+  local newest = redis.call('GET', KEYS[4]) or '0'
+  if tonumber(newest) > tonumber(ARGV[7]) then return { -2, newest } end
+end
 local base, id = ARGV[1], ARGV[3]
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state then return false end
-for i = 7, #ARGV do redis.call('SREM', KEYS[3], ARGV[i]) end
+for i = 8, #ARGV do redis.call('SREM', KEYS[3], ARGV[i]) end
 local before = state
 if ARGV[5] == '1' then
   redis.call('HSET', KEYS[1], 'closed', '1')

@@ -2,11 +2,16 @@
 -- them; give back the room they held. The map holds four bits a task, seq 0 in the high half of
 -- byte 0, and is read and written in byte ranges: nearly always a range was empty and is set whole.
 -- KEYS[1] run record, [2] outcome map, [3] settlements being stored, [4] room of all mailboxes,
---   [5] room held by the run
+--   [5] room held by the run, [6] epoch of the newest grant of the lease
 -- ARGV[1] settlement id, [2] mailbox, [3] channel, [4] run id, [5…11] tasks by outcome code 1…7,
---   [12…] pairs of first byte and bytes (outcomes; 0 where the task is not of this settlement)
--- Returns {fresh}, or {fresh, bytes before…} (hex) when some tasks had an outcome already, or {-1}
---   when there is no such run or its map is gone.
+--   [12] epoch of whoever settles, or '' when nobody has to lead for it, [13…] pairs of first byte
+--   and bytes (outcomes; 0 where the task is not of this settlement)
+-- Returns {fresh}, or {fresh, bytes before…} (hex) when some tasks had an outcome already, {-1}
+--   when there is no such run or its map is gone, or {-2, epoch} when there is a newer grant.
+if ARGV[12] ~= '' then
+  local newest = redis.call('GET', KEYS[6]) or '0'
+  if tonumber(newest) > tonumber(ARGV[12]) then return { -2, newest } end
+end
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state then return { -1 } end
 if redis.call('HEXISTS', KEYS[1], 'finishedAt') == 1 and redis.call('EXISTS', KEYS[2]) == 0 then
@@ -15,7 +20,7 @@ end
 local names = { 'ok', 'failed', 'timeout', 'cancelled', 'expired', 'dead', 'unreached' }
 local counts, stale, before = {}, false, {}
 for code = 1, 7 do counts[code] = tonumber(ARGV[4 + code]) end
-for i = 12, #ARGV, 2 do
+for i = 13, #ARGV, 2 do
   local first, mine = tonumber(ARGV[i]), ARGV[i + 1]
   local current = redis.call('GETRANGE', KEYS[2], first, first + #mine - 1)
   current = current .. string.rep('\0', #mine - #current)
