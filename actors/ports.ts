@@ -71,7 +71,10 @@ export interface Receiver {
   /** Take no new messages; those at hand go on. */
   pause(): Promise<void>
   resume(): Promise<void>
-  /** Wait at most `graceMs` for messages at hand, then hand the rest back unharmed. */
+  /**
+   * Wait at most `graceMs` for messages at hand, then hand the rest back unharmed. Again with 0: do
+   * not wait any longer.
+   */
   stop(graceMs: number): Promise<void>
 }
 

@@ -157,12 +157,11 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
         const error = new SpecificationError(options.id, found)
         log.error({ path: `${options.id}/${id}`, error: error.message }, 'a child was not taken')
       },
-      reportFailure: (_, { id, message, restartInMs }) => {
+      reportFailure: (_, { id, message: error, restartInMs, isHandedUp }) => {
         const path = `${options.id}/${id}`
-        if (restartInMs === undefined)
-          log.error({ path, error: message }, 'an actor failed for good')
-        else
-          log.warn({ path, error: message, restartInMs }, 'an actor failed and will be restarted')
+        if (isHandedUp === true) log.info({ path, error }, 'an actor failed, and its supervisor')
+        else if (restartInMs === undefined) log.error({ path, error }, 'an actor failed for good')
+        else log.warn({ path, error, restartInMs }, 'an actor failed and will be restarted')
       },
     },
   })
@@ -201,6 +200,18 @@ export function currentChild(parent: AnyActorRef, id: string): AnyActorRef {
   const child = known && childOf(parent, id, known.incarnation)
   if (child === undefined) throw new Error(`expected a child "${id}" that lives`)
   return child
+}
+
+/** Resolves when the child is gone for good, or its supervisor is. */
+export async function removeChild(parent: AnyActorRef, id: string): Promise<void> {
+  if (!isLive(parent) || !hasChild(parent, id)) return
+  const gone = Promise.withResolvers<void>()
+  const look = () => {
+    if (!hasChild(parent, id)) gone.resolve()
+  }
+  parent.subscribe({ next: look, error: () => gone.resolve(), complete: () => gone.resolve() })
+  parent.send({ type: 'child.remove', id })
+  await gone.promise
 }
 
 export function hasChild(parent: AnyActorRef, id: string): boolean {

@@ -17,6 +17,8 @@ export interface WorkerProcessOptions extends WorkerProcessInput {
   mailboxes: Pick<Mailboxes, 'reclaim'>
   /** What it gets to finish what it has at hand, ms. */
   graceMs(): number
+  /** Aborted when it is to get no more time. */
+  hurry?: AbortSignal
   tell: Tell
   log: Log
 }
@@ -72,7 +74,10 @@ export function workerProcess(options: WorkerProcessOptions): ChildSpec {
     logic: workerProcessMachine.provide({
       actors: { process },
       actions: {
-        askToStop: () => child?.stop(options.graceMs()),
+        askToStop: () => {
+          options.hurry?.addEventListener('abort', () => child?.stop(0), { once: true })
+          child?.stop(options.graceMs())
+        },
         kill: () => child?.kill(),
         recordSilence: assign(({ context }) => {
           const message = `worker process ${child?.pid} said nothing for ${context.silenceMs} ms`

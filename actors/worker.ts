@@ -29,6 +29,8 @@ export interface WorkerOptions extends OneByOneOptions {
   drain: AbortSignal
   /** How long a stopping worker waits for what it has at hand. */
   graceMs(): number
+  /** Aborted when it is to wait no longer. */
+  hurry?: AbortSignal
   mailboxes: Mailboxes
   accounting: Accounting
   paces: Paces
@@ -95,7 +97,10 @@ export function worker(options: WorkerOptions): ChildSpec {
           if (signal.aborted) await stop(options.graceMs())
           else pauseWhenDraining(options, receiver)
         }),
-        close: fromPromise<void, Owned>(() => stop(options.graceMs())),
+        close: fromPromise<void, Owned>(() => {
+          options.hurry?.addEventListener('abort', () => void stop(0), { once: true })
+          return stop(options.graceMs())
+        }),
         abort: fromPromise<void, Owned>(() => stop(0)),
       },
     }),

@@ -212,7 +212,7 @@ export const leaseMachine = setup({
     leaving: false,
     holding: undefined,
   }),
-  invoke: { src: 'notices', input: ownedBy },
+  invoke: { id: 'notices', src: 'notices', input: ownedBy },
   initial: 'starting',
   on: { 'service.failed': { actions: 'fail' } },
   states: {
@@ -223,6 +223,7 @@ export const leaseMachine = setup({
     waiting: {
       tags: ['ready'],
       invoke: {
+        id: 'wait',
         src: 'sleep',
         input: ({ context }) => ({ until: context.wakeAt }),
         onDone: 'acquiring',
@@ -232,6 +233,7 @@ export const leaseMachine = setup({
     acquiring: {
       tags: ['ready'],
       invoke: {
+        id: 'acquire',
         src: 'acquire',
         input: ({ context }) => ({
           name: context.name,
@@ -315,6 +317,7 @@ export const leaseMachine = setup({
             },
             renewing: {
               invoke: {
+                id: 'renew',
                 src: 'renew',
                 input: ({ context }) => ({
                   grant: holdingOf(context).grant,
@@ -353,6 +356,7 @@ export const leaseMachine = setup({
     // Whatever comes of it: what was not released ends with its ttl.
     releasing: {
       invoke: {
+        id: 'release',
         src: 'release',
         input: ({ context }) => ({ grant: holdingOf(context).grant }),
         onDone: 'stopped',

@@ -8,7 +8,7 @@
  * back and then ends the actor in error: others may try at once, while the supervisor of this one
  * counts the failure and waits before it lets it contend anew.
  */
-import { assign, fromPromise, sendTo, setup } from 'xstate'
+import { type AnyMachineSnapshot, assign, fromPromise, not, sendTo, setup, stateIn } from 'xstate'
 import { type LeaseInput, type LostReason, leaseMachine } from './lease.ts'
 import { type Owned, ownedBy } from './service.ts'
 
@@ -28,7 +28,7 @@ export interface SingletonInput {
   stopLimitMs: number
 }
 
-export interface SingletonContext extends SingletonInput {
+interface SingletonLife extends SingletonInput {
   /** Of the latest grant; 0 before the first. */
   epoch: number
   /** What it ends with, once the lease is given back. */
@@ -40,7 +40,7 @@ const unbound = (name: string) =>
 
 export const singletonMachine = setup({
   types: {
-    context: {} as SingletonContext,
+    context: {} as SingletonLife,
     events: {} as SingletonEvent,
     input: {} as SingletonInput,
     tags: {} as 'ready' | 'active',
@@ -53,11 +53,14 @@ export const singletonMachine = setup({
   },
   guards: {
     isOfThisTerm: ({ context, event }) => 'epoch' in event && event.epoch === context.epoch,
+    isJoining: stateIn('joining'),
+    isContending: (_, contender: AnyMachineSnapshot) => contender.hasTag('ready'),
     hasFailed: ({ context }) => context.failure !== undefined,
   },
   actions: {
-    /** Said first in a life, before anything is started. */
+    /** Runs first in a life, before anything is started. */
     introduce: () => undefined,
+    /** From here on what becomes of the work is told. */
     announceActive: () => undefined,
     /** Ends the work by its signal, without waiting. */
     abandonWork: () => undefined,
@@ -66,6 +69,9 @@ export const singletonMachine = setup({
       epoch: event.type === 'lease.held' ? event.epoch : context.epoch,
     })),
     noteFailure: assign((_, error: unknown) => ({ failure: { error } })),
+    noteLate: assign(({ context }) => ({
+      failure: { error: new Error(`did not start within ${context.startLimitMs} ms`) },
+    })),
     giveBack: sendTo('lease', { type: 'stop' }),
     /** Ends the actor in error: its supervisor decides what follows. */
     fail: ({ context }) => {
@@ -84,6 +90,13 @@ export const singletonMachine = setup({
     id: 'lease',
     src: 'lease',
     input: ({ context }) => context.lease,
+    onSnapshot: [
+      { guard: not('isJoining') },
+      {
+        guard: { type: 'isContending', params: ({ event }) => event.snapshot },
+        target: '.passive',
+      },
+    ],
     onDone: [{ guard: 'hasFailed', target: '.failed' }, { target: '.stopped' }],
   },
   initial: 'joining',
@@ -91,11 +104,53 @@ export const singletonMachine = setup({
     joining: {
       on: { stop: 'releasing' },
     },
-    passive: {},
-    starting: {},
-    active: {},
-    stopping: {},
-    releasing: {},
+    passive: {
+      tags: ['ready'],
+      on: {
+        'lease.held': { target: 'starting', actions: 'begin' },
+        stop: 'releasing',
+      },
+    },
+    starting: {
+      tags: ['ready'],
+      invoke: {
+        src: 'start',
+        input: ownedBy,
+        onDone: 'active',
+        onError: {
+          target: 'releasing',
+          actions: [{ type: 'noteFailure', params: ({ event }) => event.error }, 'abandonWork'],
+        },
+      },
+      after: { startLimit: { target: 'releasing', actions: ['noteLate', 'abandonWork'] } },
+      on: {
+        'lease.lost': { target: 'passive', actions: 'abandonWork' },
+        stop: 'stopping',
+      },
+    },
+    active: {
+      tags: ['ready', 'active'],
+      entry: 'announceActive',
+      on: {
+        'lease.lost': { target: 'passive', actions: 'abandonWork' },
+        'work.failed': {
+          guard: 'isOfThisTerm',
+          target: 'stopping',
+          actions: { type: 'noteFailure', params: ({ event }) => event.error },
+        },
+        'work.ended': { guard: 'isOfThisTerm', target: 'stopping' },
+        stop: 'stopping',
+      },
+    },
+    // It still leads: what the work has to write before it ends, it can write.
+    stopping: {
+      invoke: { src: 'stopWork', input: ownedBy, onDone: 'releasing' },
+      after: { stopLimit: { target: 'releasing', actions: ['reportLeftBehind', 'abandonWork'] } },
+      on: { 'lease.lost': { target: 'releasing', actions: 'abandonWork' } },
+    },
+    releasing: {
+      entry: 'giveBack',
+    },
     stopped: { type: 'final' },
     failed: { type: 'final', entry: 'fail' },
   },

@@ -19,6 +19,14 @@ import {
 /** Whether a failure tells against the child, and not against what it stands on or was given. */
 const isCounted = (fault?: Fault) => fault !== 'dependency' && fault !== 'poison'
 
+/** What became of a child that failed: restarted, handed up with its supervisor, or gone. */
+interface FailureReport {
+  id: string
+  message: string
+  restartInMs?: number
+  isHandedUp?: boolean
+}
+
 export const supervisorSetup = setup({
   types: {
     context: {} as SupervisorContext,
@@ -56,8 +64,8 @@ export const supervisorSetup = setup({
     fail: ({ context }) => {
       throw new Error(context.verdict?.message, { cause: context.verdict?.cause })
     },
-    /** Tell the world of a failure. */
-    reportFailure: (_, _params: { id: string; message: string; restartInMs?: number }) => {
+    /** Tell the world of a failure, unless the level above will. */
+    reportFailure: (_, _params: FailureReport) => {
       throw new Error('bind reportFailure in actors/supervisor.ts')
     },
   },
@@ -305,7 +313,7 @@ export const giveUp = supervisorSetup.enqueueActions(({ context, event, enqueue 
   const { id, incarnation, message } = event
   enqueue.cancel(`late:${id}`)
   enqueue({ type: 'removeChild', params: { id, incarnation } })
-  enqueue({ type: 'reportFailure', params: { id, message } })
+  enqueue({ type: 'reportFailure', params: { id, message, isHandedUp: true } })
   enqueue.assign({
     verdict: { message: `${context.name}/${id}: ${message}`, cause: event.cause },
     children: withChild(context.children, id, () => ({

@@ -80,7 +80,7 @@ export const workerProcessMachine = setup({
     'process.started': { actions: 'recordStart' },
     'process.beat': { actions: 'recordBeat' },
     'process.failed': { actions: 'recordError' },
-    'process.exited': { actions: ['recordError', 'fail'] },
+    'process.exited': { target: '.failed', actions: 'recordError' },
   },
   states: {
     starting: {
@@ -103,12 +103,13 @@ export const workerProcessMachine = setup({
     hung: {
       entry: ['recordSilence', 'kill'],
       on: { stop: {} },
-      after: { reapAfter: { actions: 'fail' } },
+      after: { reapAfter: 'failed' },
     },
     stopping: {
       entry: 'askToStop',
       on: { 'process.exited': 'stopped' },
     },
     stopped: { type: 'final' },
+    failed: { entry: 'fail' },
   },
 })

@@ -45,6 +45,8 @@ export interface AssemblyOptions {
   world: World
   /** Aborted when the node begins to drain. */
   drain: AbortSignal
+  /** Aborted when what is at hand gets no more time. */
+  hurry: AbortSignal
   /** What is left of the time for what is at hand, ms. */
   graceMs(): number
   tree(): TreeNode
@@ -166,7 +168,7 @@ export class Assembly {
   }
 
   #workers(): ChildSpec {
-    const { id, process, kinds, config, drain, graceMs } = this.#options
+    const { id, process, kinds, config, drain, hurry, graceMs } = this.#options
     const { retryBaseMs, retryCapMs, hangGraceMs } = config.worker
     return workersSupervisor({
       ...this.#shared(),
@@ -177,19 +179,21 @@ export class Assembly {
       poisonKills,
       hangGraceMs,
       drain,
+      hurry,
       graceMs,
       paces: this.#pacesOnce(),
     })
   }
 
   #processes(): ChildSpec {
-    const { id, config, dataDir, tasksFiles, graceMs, log } = this.#options
+    const { id, config, dataDir, tasksFiles, graceMs, hurry, log } = this.#options
     const processes = bunWorkerProcesses({ node: id, config, dataDir, tasksFiles, log })
     const silenceMs = config.worker.processSilenceMs
     const children = Array.from({ length: config.worker.processes }, (_, index): NamedChild => {
       const name = `process-${index + 1}`
       const shared = this.#shared()
-      const spec = () => workerProcess({ ...shared, name, processes, silenceMs, reapMs, graceMs })
+      const times = { silenceMs, reapMs, graceMs, hurry }
+      const spec = () => workerProcess({ ...shared, ...times, name, processes })
       return { id: name, spec }
     })
     // Dynamic, for those stop together: one after the other, the last would get no time at all.

@@ -4,10 +4,11 @@
  */
 import { hostname } from 'node:os'
 import { type AnyActorRef, createActor } from 'xstate'
+import { isLive } from '../actors/dead-letters.ts'
 import { describeError, UnavailableError, UsageError } from '../actors/errors.ts'
 import type { Kind, TaskDefinition } from '../actors/kind.ts'
 import type { Heartbeat, Log } from '../actors/ports.ts'
-import { isReady, rootCause, supervisor } from '../actors/supervisor.ts'
+import { isReady, removeChild, rootCause, supervisor } from '../actors/supervisor.ts'
 import { type TreeNode, treeOf } from '../actors/tree.ts'
 import { watch } from '../actors/watch.ts'
 import type { Config } from '../config/schema.ts'
@@ -51,18 +52,24 @@ export interface MusterNode {
    * up, or is stopped meanwhile or before
    */
   start(): Promise<void>
-  /** Drains: waits at most `graceMs` for the tasks at hand, then hands the rest back. */
+  /**
+   * Drains: waits at most `graceMs` for the tasks at hand, hands the rest back, and is down within
+   * 25 s. Again, with a shorter time: that one counts.
+   */
   stop(graceMs?: number): Promise<void>
   /** Its actors, and what it has at hand, as of now. */
   heartbeat(): Heartbeat
   /** The HTTP interface without a socket. */
   fetch(request: Request): Promise<Response>
-  /** The exit code, once it has stopped: 0 drained, 70 when it could not go on. */
+  /** The exit code, once it has stopped: 0 drained, 75 forced, 70 when it could not go on. */
   readonly stopped: Promise<number>
 }
 
 const rootPolicy: SupervisorPolicy = { ...policy, intensity: 3, windowMs: 60_000 }
+/** What the tasks at hand get to finish. */
 const drainMs = 12_000
+/** Whatever hangs, the node is down by then. */
+const stopMs = 25_000
 
 export function createNode(options: NodeOptions): MusterNode {
   return new Node(options)
@@ -75,6 +82,7 @@ class Node implements MusterNode {
   readonly #exit = Promise.withResolvers<number>()
   #id: string
   readonly #drain = new AbortController()
+  readonly #hurry = new AbortController()
   /** Monotonic ms at which what is still running is handed back. */
   #stopBy = 0
   #world: World | undefined
@@ -165,24 +173,54 @@ class Node implements MusterNode {
   }
 
   stop(graceMs = drainMs): Promise<void> {
-    this.#stopBy = systemClock.monotonic() + graceMs
+    const stopBy = systemClock.monotonic() + graceMs
+    if (this.#stopping === undefined) this.#stopBy = stopBy
+    else if (stopBy < this.#stopBy) void this.#hurryAt(stopBy)
     this.#stopping ??= this.#stop(0)
     return this.#stopping
   }
 
+  async #hurryAt(stopBy: number): Promise<void> {
+    this.#stopBy = stopBy
+    await systemClock.wait(Math.max(0, stopBy - systemClock.monotonic()))
+    this.#hurry.abort()
+  }
+
   async #stop(exitCode: number): Promise<void> {
+    const inTime = new AbortController()
+    const late = systemClock.wait(stopMs, inTime.signal)
     this.#assembly?.closeIntake()
     this.#drain.abort()
     // What is still coming up would outlive us.
-    await this.#read
+    await Promise.race([this.#read, late])
+    const isDown = await Promise.race([this.#stopTree(), late.then(() => false)])
+    if (!isDown) this.#force()
+    inTime.abort()
+    const isForced = !isDown || this.#hurry.signal.aborted
+    this.#exit.resolve(exitCode === 0 && isForced ? 75 : exitCode)
+  }
+
+  /** Who leads lets others lead, then who works finishes, and at last goes what they stood on. */
+  async #stopTree(): Promise<boolean> {
     const tree = this.#tree
-    if (tree !== undefined && tree.getSnapshot().status === 'active') {
-      const ended = Promise.withResolvers<void>()
-      watch(tree, () => ended.resolve())
-      tree.send({ type: 'stop' })
-      await ended.promise
-    }
-    this.#exit.resolve(exitCode)
+    if (tree === undefined || !isLive(tree)) return true
+    const ended = Promise.withResolvers<boolean>()
+    watch(tree, () => ended.resolve(true))
+    const phases = (async () => {
+      for (const id of ['singletons', 'workers', 'processes']) await removeChild(tree, id)
+      if (isLive(tree)) tree.send({ type: 'stop' })
+    })()
+    await Promise.race([phases, ended.promise])
+    return ended.promise
+  }
+
+  /** Time is up: nothing is waited for any longer. */
+  #force(): void {
+    this.#log.warn({ stopMs }, 'not down in time; leaving at once')
+    this.#tree?.stop()
+    this.#world?.close().catch((error: unknown) => {
+      this.#log.warn(describeError(error), 'what this node stood on could not be closed in order')
+    })
   }
 
   #openWorld(): World {
@@ -221,6 +259,7 @@ class Node implements MusterNode {
       ...(token === undefined ? {} : { token }),
       world,
       drain: this.#drain.signal,
+      hurry: this.#hurry.signal,
       graceMs: () => Math.max(0, this.#stopBy - systemClock.monotonic()),
       tree: () => this.#describeTree(),
       say: (line) => this.#say(line),
@@ -244,13 +283,17 @@ class Node implements MusterNode {
   async #run(tree: AnyActorRef): Promise<void> {
     this.#tree = tree
     const ready = Promise.withResolvers<void>()
+    let isUp = false
     tree.subscribe({
       next: (snapshot: unknown) => {
-        if (isReady(snapshot)) ready.resolve()
+        if (isUp || !isReady(snapshot)) return
+        isUp = true
+        ready.resolve()
       },
       error: (error: unknown) => {
+        // One that never came up tells whoever started it.
+        if (isUp) this.#log.error(describeError(error), 'this node cannot go on')
         ready.reject(rootCause(error))
-        this.#log.error(describeError(error), 'this node cannot go on')
         this.#stopping ??= this.#stop(70)
       },
       complete: () => {

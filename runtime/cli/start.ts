@@ -36,15 +36,24 @@ export async function start(invocation: Invocation, flags: StartFlags): Promise<
     say: (line) => terminal.say(line),
   })
   let askedAt: number | undefined
+  let times = 0
+  const stop = (graceMs?: number) => {
+    node.stop(graceMs).catch((error: unknown) => {
+      terminal.warn(`muster: while stopping: ${describeError(error).message}`)
+    })
+  }
   const onSignal = () => {
     const now = performance.now()
-    if (askedAt === undefined) {
-      askedAt = now
-      terminal.say('stopping; once more to stop at once')
-      node.stop().catch((error: unknown) => {
-        terminal.warn(`muster: while stopping: ${describeError(error).message}`)
-      })
-    } else if (now - askedAt > sameSignalMs) {
+    if (askedAt !== undefined && now - askedAt <= sameSignalMs) return
+    askedAt = now
+    times += 1
+    if (times === 1) {
+      terminal.say('stopping; what runs gets 12 s to finish; once more to hand it back at once')
+      stop()
+    } else if (times === 2) {
+      terminal.say('handing back what runs; once more to leave everything as it is')
+      stop(0)
+    } else {
       terminal.warn('muster: stopped at once; what was running is run again by the next node')
       process.exit(exitCodes.tryAgain)
     }

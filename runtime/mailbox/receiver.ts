@@ -134,13 +134,17 @@ export async function bullReceiver(
   const running = worker.run()
   running.catch((error: Error) => log.error({ mailbox, error: error.message }, 'receiver ended'))
 
+  const takeAway = () => {
+    for (const { abort } of atHand.values()) abort.abort(new Error('the receiver is stopping'))
+  }
+
   const stop = async (graceMs: number) => {
     open = false
     trouble.stop()
-    await worker.pause(true)
+    await atMost(closeMs, worker.pause(true))
     const ends = Promise.all([...atHand.values()].map(({ ended }) => ended))
     await atMost(graceMs, ends)
-    for (const { abort } of atHand.values()) abort.abort(new Error('the receiver is stopping'))
+    takeAway()
     // What cannot be given back now is not worth waiting for: it comes back as stalled.
     await atMost(closeMs, worker.close(redis.status !== 'ready'))
     // A call to look for messages may have reached us and found nobody.
@@ -158,7 +162,11 @@ export async function bullReceiver(
       open = true
       await worker.resume()
     },
-    stop: (graceMs) => (stopping ??= stop(graceMs)),
+    stop: (graceMs) => {
+      if (stopping !== undefined && graceMs === 0) takeAway()
+      stopping ??= stop(graceMs)
+      return stopping
+    },
   }
   return { receiver, holder: worker.id }
 }

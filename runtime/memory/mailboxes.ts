@@ -218,9 +218,11 @@ function memoryReceiver(
       stopped = true
       box.receivers.delete(self)
       const ends = Promise.all([...atHand.values()].map(({ ended }) => ended))
-      const timer = setTimeout(() => {
+      const takeAway = () => {
         for (const { abort } of atHand.values()) abort.abort(new Error('the receiver is stopping'))
-      }, graceMs)
+      }
+      if (graceMs === 0) takeAway()
+      const timer = setTimeout(takeAway, graceMs)
       await ends
       clearTimeout(timer)
     },

@@ -47,7 +47,7 @@ function usingFile<T>(file: string, step: () => T): T {
     return step()
   } catch (error) {
     throw new DataDirectoryError(
-      `The lock ${file} cannot be used: ${describeError(error).message}. The data directory must ` +
+      `the lock ${file} cannot be used: ${describeError(error).message}. The data directory must ` +
         'be writable and on a file system with locks; choose another with --data DIR.',
       { cause: error },
     )

@@ -75,7 +75,7 @@ export function inDataDirectory<T>(dataDir: string, step: () => T): T {
     return step()
   } catch (error) {
     throw new DataDirectoryError(
-      `The data directory ${dataDir} cannot be made or written: ${describeError(error).message}. ` +
+      `the data directory ${dataDir} cannot be made or written: ${describeError(error).message}. ` +
         'Choose another with --data DIR, or give this user the right to write there.',
       { cause: error },
     )

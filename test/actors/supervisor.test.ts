@@ -143,7 +143,7 @@ describe('a supervisor', () => {
     expect(nursery.events).toEqual(['close a'])
     expect(life.errors.map(rootCause)).toEqual([cause])
     expect(describeError(life.errors[0]).message).toBe('root/b: the last straw')
-    expect(world.logged.at(-1)?.message).toBe('an actor failed for good')
+    expect(world.logged.at(-1)?.message).toBe('an actor failed, and its supervisor')
     expect(clock.armed).toBe(0)
   })
 

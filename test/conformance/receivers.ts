@@ -123,6 +123,18 @@ export function receiverConformance(open: OpenMailboxes): void {
     })
   })
 
+  test('a receiver that is stopped again waits no longer', async () => {
+    const { receiver, seen } = await receiveHeld('work.a')
+    await mailboxes.send([message('work.a', 'one')])
+    await eventually(() => expect(seen.length).toBe(1))
+    const since = performance.now()
+    const stopping = receiver.stop(20_000)
+    await receiver.stop(0)
+    await stopping
+    expect(performance.now() - since).toBeLessThan(atOnceMs)
+    expect(seen[0]?.signal.aborted).toBe(true)
+  })
+
   test('what a stopped receiver hands back another one gets at once, with its notes', async () => {
     const a = await receiveHeld('work.a')
     await mailboxes.send(messages('work.a', 3))

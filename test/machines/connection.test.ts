@@ -7,9 +7,10 @@ import { explore } from '../kit/explore.ts'
 
 const input = { backoff: { baseMs: 200, capMs: 1000, jitter: 0 } }
 const refused = new Error('refused')
+const errorOf = (state: string) => `xstate.error.actor.0.connection.${state}`
 const actorEvents = ['opening', 'away.reviving', 'closing'].flatMap((state) => [
   { type: `xstate.done.actor.0.connection.${state}` },
-  { type: `xstate.error.actor.0.connection.${state}`, error: refused },
+  { type: errorOf(state), error: refused },
 ])
 
 const exploration = explore(connectionMachine, {
@@ -45,11 +46,21 @@ describe('connection machine, explored', () => {
   })
 
   test('it fails when it cannot be opened or closed, and for nothing else', () => {
-    const failing = steps.filter(({ to }) => to.status === 'error')
-    expect(new Set(failing.map(({ event }) => event.type))).toEqual(
-      new Set(['opening', 'closing'].map((state) => `xstate.error.actor.0.connection.${state}`)),
+    for (const state of ['opening', 'closing']) {
+      const failing = steps.filter(
+        ({ from, event }) => from.value === state && event.type === errorOf(state),
+      )
+      expect(failing.length).toBeGreaterThan(0)
+      for (const { to } of failing) expect([to.status, to.error]).toEqual(['error', refused])
+    }
+    for (const { event, to } of steps) {
+      if (!event.type.startsWith('xstate.error.')) expect(to.status).not.toBe('error')
+    }
+    const reviving = steps.filter(
+      ({ from, event }) =>
+        from.matches({ away: 'reviving' }) && event.type === errorOf('away.reviving'),
     )
-    for (const { to } of failing) expect(to.error).toBe(refused)
+    for (const { to } of reviving) expect(to.value).toEqual({ away: 'waiting' })
   })
 
   test('it is closed before it is over, from everywhere', () => {

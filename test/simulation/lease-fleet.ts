@@ -34,7 +34,7 @@ export interface SimulationReport {
 
 const name = 'a'
 const startMs = 1_700_000_000_000
-const troubleMs = 5000
+const troubleMs = 4000
 const quiet = { debug() {}, info() {}, warn() {}, error() {} }
 
 interface Node {
@@ -42,6 +42,7 @@ interface Node {
   actor: AnyActorRef | undefined
   /** The latest it had, also when that is over: something may still write under it. */
   tenure: Tenure | undefined
+  isLeaving: boolean
 }
 
 class LeaseFleet {
@@ -66,7 +67,7 @@ class LeaseFleet {
     this.nodes = Array.from({ length: this.random.integer(2, 5) }, (_, index) => {
       const rate = 1 + (this.random.next() * 2 - 1) * simulation.skewMax
       const computer = new Computer(`n${index}`, rate, this.timeline, this.random)
-      return { computer, actor: undefined, tenure: undefined }
+      return { computer, actor: undefined, tenure: undefined, isLeaving: false }
     })
   }
 
@@ -105,10 +106,13 @@ class LeaseFleet {
     node.computer.kill()
     node.actor?.stop()
     node.tenure = undefined
+    node.isLeaving = false
   }
 
   /** Asks it to stop in order; the process ends a while later. */
-  leave({ computer, actor }: Node): void {
+  leave(node: Node): void {
+    const { computer, actor } = node
+    node.isLeaving = true
     computer.inThisLife(() => {
       if (actor?.getSnapshot().status === 'active') actor.send({ type: 'stop' })
     })()
@@ -123,9 +127,9 @@ class LeaseFleet {
     }
   }
 
-  /** A new process, where the old one has left. */
+  /** A new process, where the old one is gone or about to go. */
   replace(node: Node): void {
-    if (node.actor?.getSnapshot().status !== 'active') this.kill(node)
+    if (node.isLeaving) this.kill(node)
     this.boot(node)
   }
 
@@ -284,7 +288,7 @@ export async function simulateLeases(
     late: share(),
     lateMaxMs: 2 * ttlMs,
   }
-  for (let count = random.integer(2, 9); count > 0; count -= 1) {
+  for (let count = random.integer(2, 8); count > 0; count -= 1) {
     const trouble = troubles[random.pick(Object.keys(troubles))]
     const node = random.pick(fleet.nodes)
     timeline.after(random.integer(500, troubleMs), () => trouble?.(fleet, node))

@@ -63,7 +63,7 @@ describe('the simulation finds', () => {
   })
 
   test('clocks that are further off than the margin bears', async () => {
-    expect(await firstBroken(500, { skewMax: 0.3 })).toContain('several hold the lease')
+    expect(await firstBroken(500, { skewMax: 0.3 })).toMatch(/still believes|several hold/)
   })
 
   test('a server that renews what is lost', async () => {

@@ -1,0 +1,131 @@
+/** One term of a singleton: its work from the grant of the lease to its end. */
+import { describeError } from './errors.ts'
+import type { Fence } from './fence.ts'
+import type { Tenure } from './lease.ts'
+import type { Clock, Log } from './ports.ts'
+
+/** What the work of a singleton is told. */
+export interface SingletonContext {
+  /** Grows with every leader. */
+  epoch: number
+  /** Aborted when it no longer leads, or has stopped: end at once, and write nothing any more. */
+  signal: AbortSignal
+  /** What it writes through this is refused when somebody else leads. */
+  fence: Fence
+  log: Log
+}
+
+/** Work that has started. Without either of these it goes on until its signal is aborted. */
+export interface RunningSingleton {
+  /**
+   * Called once, however it ends. In order: it still leads, and the lease is given back when this
+   * resolves; the signal is aborted afterwards. Otherwise, such as when the lease is lost, the
+   * signal is aborted already, and nobody waits for it.
+   */
+  stop?(): unknown
+  /**
+   * Settles when the work is over. Rejected: it has failed, is started again somewhere, and that
+   * counts. Resolved although nobody stopped it: the same, unless it may end.
+   */
+  ended?: Promise<unknown>
+}
+
+export interface SingletonDefinition {
+  /** Also the name of its lease: 1 to 64 letters, digits, '.', '_' and '-'. */
+  name: string
+  /**
+   * Starts the work, in one place of the whole system; resolves when it works. Heed the signal
+   * while starting, too.
+   */
+  start(context: SingletonContext): RunningSingleton | void | Promise<RunningSingleton | void>
+}
+
+/** The work of one term. */
+export interface Work {
+  /** Resolves when it works, rejects when it could not be started. */
+  readonly started: Promise<void>
+  /** How it ends unasked; called at most once, and never once it is being ended. */
+  onEnd(listener: (end: { error?: unknown }) => void): void
+  /** Stops it in order, and resolves when it has: however long that takes. Never rejects. */
+  stop(): Promise<void>
+  /** Ends it by its signal and waits for nothing. */
+  abandon(): void
+}
+
+export interface WorkOptions {
+  definition: SingletonDefinition
+  tenure: Tenure
+  fence: Fence
+  clock: Pick<Clock, 'breathe'>
+  log: Log
+}
+
+/** Starts the work of a term. A lost lease ends it, whoever hears of that. */
+export function beginWork({ definition, tenure, fence, clock, log }: WorkOptions): Work {
+  const { epoch } = tenure.grant
+  const over = new AbortController()
+  let running: RunningSingleton = {}
+  let isWorking = false
+  let isEnding = false
+  let isStopped = false
+
+  const start = async (): Promise<void> => {
+    // Whoever grants the lease is to be through with it first.
+    await clock.breathe()
+    if (over.signal.aborted) return
+    running = (await definition.start({ epoch, signal: over.signal, fence, log })) ?? {}
+    // Its end may come before anybody asks for it.
+    running.ended?.catch(() => undefined)
+    isWorking = true
+  }
+
+  /** Lets it know of its end, once, and waits for that. */
+  const finish = async (): Promise<void> => {
+    if (isStopped) return
+    isStopped = true
+    const { stop, ended } = running
+    try {
+      if (stop !== undefined) await stop.call(running)
+      else {
+        over.abort()
+        // However it ends now, it ends because it was told to, or has failed and was heard of.
+        await ended?.catch(() => undefined)
+      }
+    } catch (error) {
+      log.warn(
+        { error: describeError(error).message },
+        'the work of a singleton failed as it stopped',
+      )
+    }
+  }
+
+  const abandon = (): void => {
+    isEnding = true
+    over.abort()
+    // A start that ends after all has left something to be stopped.
+    void started.then(finish, () => undefined)
+  }
+
+  const started = start()
+  started.catch(() => undefined)
+  if (tenure.signal.aborted) abandon()
+  else tenure.signal.addEventListener('abort', abandon, { once: true })
+
+  return {
+    started,
+    onEnd(listener) {
+      running.ended?.then(
+        () => isEnding || listener({}),
+        (error: unknown) => isEnding || listener({ error }),
+      )
+    },
+    async stop() {
+      isEnding = true
+      // What has not come to work yet has nothing to finish.
+      if (!isWorking) over.abort()
+      await started.then(finish, () => undefined)
+      over.abort()
+    },
+    abandon,
+  }
+}
