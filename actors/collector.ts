@@ -16,6 +16,7 @@ import type {
   AuditLog,
   Clock,
   Delivery,
+  FencingToken,
   Log,
   Mailboxes,
   Receiver,
@@ -29,6 +30,8 @@ import type { ChildSpec } from './supervisor.ts'
 
 export interface CollectorOptions {
   batchMax: number
+  /** Under which grant it counts; nothing is counted any more once somebody else does. */
+  fence?: FencingToken
   /** How long it may take to work off what is at hand. */
   graceMs(): number
   /** Time without progress after which what is at hand is hung. */
@@ -138,7 +141,7 @@ async function collect(
 ): Promise<void> {
   try {
     const settlements = batch.map(({ id, envelope }) => settlementOf(id, envelope))
-    const settled = await options.accounting.settle(settlements)
+    const settled = await options.accounting.settle(settlements, options.fence)
     step()
     const rows = batch.flatMap(({ envelope }, index) =>
       rowsOf(envelope, settlements[index], settled[index]),
@@ -149,7 +152,7 @@ async function collect(
       await options.audit.append(rows.map((row) => `${row.line}\n`).join(''))
       step()
     }
-    await options.accounting.stored(settlements)
+    await options.accounting.stored(settlements, options.fence)
     step()
     for (const { hand, end } of batch) {
       hand.end()

@@ -8,6 +8,7 @@ import type { Owned } from '../machines/service.ts'
 import type { SupervisorPolicy } from '../machines/supervision.ts'
 import { describeError, NotAcceptingError, UnavailableError } from './errors.ts'
 import { LiveRuns, type LiveRunsOptions, type Submission, type Submitted } from './live-runs.ts'
+import type { FencingToken } from './ports.ts'
 import { type ChildSpec, currentChild, supervisor } from './supervisor.ts'
 import { watch } from './watch.ts'
 
@@ -27,6 +28,8 @@ export interface Dispatcher {
    * dispatcher fails meanwhile: the same again goes on
    */
   submit(submission: Submission): Promise<Submitted>
+  /** Take up a run that nobody drives. */
+  adopt(run: string, fence: FencingToken): Promise<void>
   /** Take no new runs from now on. */
   closeIntake(): void
   readonly accepting: boolean
@@ -103,6 +106,7 @@ export function dispatcher(options: DispatcherOptions): Dispatcher {
       }
       return life.submit(submission)
     },
+    adopt: async (run, fence) => life?.adopt(run, fence),
     closeIntake: () => {
       isIntakeClosed = true
       life?.closeIntake()

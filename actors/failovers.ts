@@ -63,8 +63,7 @@ export class Failovers {
   }
 
   #freed(name: string): void {
-    // If it is this node's, its own loss follows; if that of an earlier one, it is late.
-    if (this.#leading.has(name)) return
+    // If it is this node's, its own loss follows, and counts.
     this.#ends.set(name, Math.min(this.#ends.get(name) ?? Number.POSITIVE_INFINITY, this.#now()))
   }
 

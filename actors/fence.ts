@@ -22,8 +22,8 @@ export interface Fence extends Readonly<FenceToken> {
    */
   assert(): void
   /**
-   * Keeps a value under the lease, for whoever holds it next. Redis refuses it once there is a newer
-   * grant.
+   * Keeps a value under the lease, for whoever holds it next. Redis refuses it once there is a
+   * newer grant.
    * @throws FencedError nothing was written
    * @throws UnavailableError no answer in time; it may be written all the same
    */

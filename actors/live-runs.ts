@@ -6,7 +6,7 @@ import type { AnyActorRef } from 'xstate'
 import type { SupervisorPolicy } from '../machines/supervision.ts'
 import { describeError, NotAcceptingError, UnavailableError } from './errors.ts'
 import type { Paces } from './paces.ts'
-import type { Run, RunNotice, RunProgress } from './ports.ts'
+import type { FencingToken, Run, RunNotice, RunProgress } from './ports.ts'
 import { MailboxRoom, SpoolRoom } from './room.ts'
 import { interrupted, type LiveRun, type RunOptions, runLogic } from './run.ts'
 import type { Source } from './source.ts'
@@ -167,6 +167,18 @@ export class LiveRuns {
     await this.#takeUp(opened, submission.source)
     const progress = (await accounting.get(id)) ?? opened.progress
     return { run: progress.run, resumed: opened.resumed }
+  }
+
+  /** Take up a run that nobody drives, unless there are too many here already. */
+  async adopt(run: string, fence: FencingToken): Promise<void> {
+    const { accounting, driver, runsMax } = this.#options
+    if (!this.accepting || this.#runs.has(run) || this.#runs.size >= runsMax) return
+    const adopted = await accounting.adopt(run, driver, fence)
+    if (adopted === undefined || adopted.run.finishedAt !== undefined) return
+    // Submitted again meanwhile.
+    if (this.#runs.has(run) || !this.accepting) return
+    this.#options.log.info({ run }, 'goes on with a run that nobody drove')
+    this.#begin(adopted, undefined)
   }
 
   /** Go on with a run that was opened. Resolves when its source has been taken. */

@@ -77,6 +77,8 @@ export interface Member {
   boot: string
   host: string
   pid: number
+  /** Where its pid means something; undefined: nobody but itself can tell whether it lives. */
+  place?: string
   /** Where it listens, if it does. */
   url?: string
   roles: readonly string[]

@@ -202,7 +202,7 @@ export interface RunNotice {
 
 /** Under which grant of a lease something is done; FencedError once there is a newer one. */
 export interface FencingToken {
-  name: string
+  lease: string
   epoch: number
 }
 
@@ -346,6 +346,8 @@ export interface Heartbeat {
   tree: TreeNode
   /** The names under which its receivers hold messages. */
   holders: readonly string[]
+  /** Tasks at hand. */
+  load: number
 }
 
 export interface WorkerProcessListener {

@@ -18,9 +18,9 @@ export interface SingletonContext {
 /** Work that has started. Without either of these it goes on until its signal is aborted. */
 export interface RunningSingleton {
   /**
-   * Called once, however it ends. In order: it still leads, and the lease is given back when this
-   * resolves; the signal is aborted afterwards. Otherwise, such as when the lease is lost, the
-   * signal is aborted already, and nobody waits for it.
+   * Called once, however it ends. In order, and when `ended` has settled unasked: it still leads,
+   * and the lease is given back when this resolves; the signal is aborted afterwards. Otherwise,
+   * such as when the lease is lost, the signal is aborted already, and nobody waits for it.
    */
   stop?(): unknown
   /**
@@ -40,11 +40,21 @@ export interface SingletonDefinition {
   start(context: SingletonContext): RunningSingleton | void | Promise<RunningSingleton | void>
 }
 
+export function isSingletonDefinition(value: unknown): value is SingletonDefinition {
+  if (typeof value !== 'object' || value === null) return false
+  return (
+    'name' in value &&
+    typeof value.name === 'string' &&
+    'start' in value &&
+    typeof value.start === 'function'
+  )
+}
+
 /** The work of one term. */
 export interface Work {
   /** Resolves when it works, rejects when it could not be started. */
   readonly started: Promise<void>
-  /** How it ends unasked; called at most once, and never once it is being ended. */
+  /** How it ends, if it says so. */
   onEnd(listener: (end: { error?: unknown }) => void): void
   /** Stops it in order, and resolves when it has: however long that takes. Never rejects. */
   stop(): Promise<void>
@@ -66,7 +76,6 @@ export function beginWork({ definition, tenure, fence, clock, log }: WorkOptions
   const over = new AbortController()
   let running: RunningSingleton = {}
   let isWorking = false
-  let isEnding = false
   let isStopped = false
 
   const start = async (): Promise<void> => {
@@ -100,7 +109,6 @@ export function beginWork({ definition, tenure, fence, clock, log }: WorkOptions
   }
 
   const abandon = (): void => {
-    isEnding = true
     over.abort()
     // A start that ends after all has left something to be stopped.
     void started.then(finish, () => undefined)
@@ -108,23 +116,21 @@ export function beginWork({ definition, tenure, fence, clock, log }: WorkOptions
 
   const started = start()
   started.catch(() => undefined)
-  if (tenure.signal.aborted) abandon()
-  else tenure.signal.addEventListener('abort', abandon, { once: true })
+  // Also when its owner is taken out by force, and says nothing any more.
+  tenure.signal.addEventListener('abort', abandon, { once: true })
 
   return {
     started,
     onEnd(listener) {
       running.ended?.then(
-        () => isEnding || listener({}),
-        (error: unknown) => isEnding || listener({ error }),
+        () => listener({}),
+        (error: unknown) => listener({ error }),
       )
     },
     async stop() {
-      isEnding = true
       // What has not come to work yet has nothing to finish.
       if (!isWorking) over.abort()
       await started.then(finish, () => undefined)
-      over.abort()
     },
     abandon,
   }

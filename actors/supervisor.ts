@@ -196,10 +196,46 @@ function childName(id: string, incarnation: number): string {
 
 /** A child by its name alone, in its present life. */
 export function currentChild(parent: AnyActorRef, id: string): AnyActorRef {
-  const known = childrenOf(parent).find((child) => child.id === id)
-  const child = known && childOf(parent, id, known.incarnation)
+  const child = findChild(parent, id)
   if (child === undefined) throw new Error(`expected a child "${id}" that lives`)
   return child
+}
+
+export function findChild(parent: AnyActorRef, id: string): AnyActorRef | undefined {
+  const known = childrenOf(parent).find((child) => child.id === id)
+  return known && childOf(parent, id, known.incarnation)
+}
+
+/**
+ * Adds a child to a supervisor; resolves with it once it is ready.
+ * @throws what it failed with when it does not come so far
+ */
+export async function addChild(
+  parent: AnyActorRef,
+  plan: ChildPlan,
+  tell: Tell,
+): Promise<AnyActorRef> {
+  const ready = Promise.withResolvers<AnyActorRef>()
+  const fail = (why: string) => ready.reject(new Error(`${plan.id} did not start: ${why}`))
+  const look = () => {
+    const known = childrenOf(parent).find((child) => child.id === plan.id)
+    const child = known && childOf(parent, known.id, known.incarnation)
+    if (known === undefined) fail('it failed')
+    else if (known.status === 'ready' && child !== undefined) ready.resolve(child)
+  }
+  tell(parent, { type: 'child.add', child: plan })
+  look()
+  const subscription = parent.subscribe({
+    next: look,
+    error: () => fail('its supervisor failed'),
+    complete: () => fail('its supervisor ended'),
+  })
+  try {
+    return await ready.promise
+  } finally {
+    // Of a supervisor that fails somebody has to hear, or the process ends with it.
+    if (isLive(parent)) subscription.unsubscribe()
+  }
 }
 
 /** Resolves when the child is gone for good, or its supervisor is. */

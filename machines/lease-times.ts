@@ -28,7 +28,7 @@ export function leaseJitterMs(ttlMs: number): number {
   return Math.min(250, ttlMs / 10)
 }
 
-/** The first reason, in a sentence, for which these times cannot be used; undefined: there is none. */
+/** The first reason for which these times cannot be used, in a sentence, if there is one. */
 export function checkLeaseTimes(times: LeaseTimes): string | undefined {
   const { ttlMs, renewMs, operationTimeoutMs } = times
   for (const [name, got] of Object.entries({ ttlMs, renewMs, operationTimeoutMs })) {

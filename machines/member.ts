@@ -13,6 +13,8 @@ export type MemberEvent =
   | { type: 'drain' }
   /** What the others hear it through is back after an outage. */
   | { type: 'connection.back' }
+  /** What it says of itself has changed. */
+  | { type: 'news' }
   | { type: 'beat.accepted' }
 
 export interface MemberInput {
@@ -125,7 +127,7 @@ export const memberMachine = memberSetup.createMachine({
         heard: {
           always: { guard: 'hasNews', target: 'sending' },
           after: { heartbeat: 'sending' },
-          on: { stop: 'ended' },
+          on: { news: 'sending', stop: 'ended' },
         },
         unheard: {
           after: { heartbeat: 'sending' },

@@ -1,12 +1,12 @@
 /**
  * Work that is done in one place of the whole system: whoever holds its lease starts it, the others
- * wait. A lost lease ends the start or the work by its signal, and nobody waits for it: what goes on
- * all the same can write nothing, its epoch is fenced. In every other case the work is over before
- * the lease is given back, so that the next leader finds nobody.
+ * wait. A lost lease ends the start or the work by its signal, and nobody waits for it: what goes
+ * on all the same can write nothing, its epoch is fenced. In every other case the work is over
+ * before the lease is given back, so that the next leader finds nobody.
  *
- * One life contends with one lease actor. Work that fails, or does not start in time, gives the lease
- * back and then ends the actor in error: others may try at once, while the supervisor of this one
- * counts the failure and waits before it lets it contend anew.
+ * One life contends with one lease actor. Work that fails, or does not start in time, gives the
+ * lease back and then ends the actor in error: others may try at once, while the supervisor of this
+ * one counts the failure and waits before it lets it contend anew.
  */
 import { type AnyMachineSnapshot, assign, fromPromise, not, sendTo, setup, stateIn } from 'xstate'
 import { type LeaseInput, type LostReason, leaseMachine } from './lease.ts'
@@ -68,7 +68,7 @@ export const singletonMachine = setup({
     begin: assign(({ context, event }) => ({
       epoch: event.type === 'lease.held' ? event.epoch : context.epoch,
     })),
-    noteFailure: assign((_, error: unknown) => ({ failure: { error } })),
+    noteFailure: assign((_, failure: { error: unknown }) => ({ failure })),
     noteLate: assign(({ context }) => ({
       failure: { error: new Error(`did not start within ${context.startLimitMs} ms`) },
     })),
@@ -119,7 +119,10 @@ export const singletonMachine = setup({
         onDone: 'active',
         onError: {
           target: 'releasing',
-          actions: [{ type: 'noteFailure', params: ({ event }) => event.error }, 'abandonWork'],
+          actions: [
+            { type: 'noteFailure', params: ({ event: { error } }) => ({ error }) },
+            'abandonWork',
+          ],
         },
       },
       after: { startLimit: { target: 'releasing', actions: ['noteLate', 'abandonWork'] } },
@@ -136,7 +139,7 @@ export const singletonMachine = setup({
         'work.failed': {
           guard: 'isOfThisTerm',
           target: 'stopping',
-          actions: { type: 'noteFailure', params: ({ event }) => event.error },
+          actions: { type: 'noteFailure', params: ({ event: { error } }) => ({ error }) },
         },
         'work.ended': { guard: 'isOfThisTerm', target: 'stopping' },
         stop: 'stopping',

@@ -18,6 +18,8 @@ export interface WorkerProcessContext extends WorkerProcessInput {
   /** What it last told of itself: its actors, and the names under which it holds messages. */
   tree?: unknown
   holders: readonly string[]
+  /** Tasks at hand. */
+  load: number
   error?: unknown
 }
 
@@ -25,7 +27,7 @@ export type WorkerProcessEvent =
   | { type: 'stop' }
   | { type: 'process.started'; pid: number }
   | { type: 'process.ready' }
-  | { type: 'process.beat'; tree: unknown; holders: readonly string[] }
+  | { type: 'process.beat'; tree: unknown; holders: readonly string[]; load: number }
   /** It says why it gives up, or could not be started, or how it ended. */
   | { type: 'process.failed'; error: unknown }
   | { type: 'process.exited'; error: unknown }
@@ -47,7 +49,9 @@ export const workerProcessMachine = setup({
       event.type === 'process.started' ? { pid: event.pid } : {},
     ),
     recordBeat: assign(({ event }) =>
-      event.type === 'process.beat' ? { tree: event.tree, holders: event.holders } : {},
+      event.type === 'process.beat'
+        ? { tree: event.tree, holders: event.holders, load: event.load }
+        : {},
     ),
     /** The first reason is the one to tell. */
     recordError: assign(({ context, event }) =>
@@ -73,7 +77,7 @@ export const workerProcessMachine = setup({
   },
 }).createMachine({
   id: 'workerProcess',
-  context: ({ input }) => ({ ...input, holders: [] }),
+  context: ({ input }) => ({ ...input, holders: [], load: 0 }),
   invoke: { src: 'process', input: ownedBy },
   initial: 'starting',
   on: {

@@ -3,22 +3,31 @@
  * actor comes to life: what stands on Redis is made when Redis is there.
  */
 import type { Hono } from 'hono'
+import type { AnyActorRef } from 'xstate'
 import { collector } from '../actors/collector.ts'
 import { connection } from '../actors/connection.ts'
-import { DeadLetters } from '../actors/dead-letters.ts'
+import { DeadLetters, isLive } from '../actors/dead-letters.ts'
 import { type Dispatcher, dispatcher } from '../actors/dispatcher.ts'
+import type { Fence } from '../actors/fence.ts'
 import type { Kind } from '../actors/kind.ts'
 import { Paces } from '../actors/paces.ts'
-import type { Log } from '../actors/ports.ts'
+import type { Heartbeat, Log } from '../actors/ports.ts'
 import { service } from '../actors/service.ts'
-import { type ChildSpec, type NamedChild, supervisor } from '../actors/supervisor.ts'
-import type { TreeNode } from '../actors/tree.ts'
+import type { SingletonDefinition } from '../actors/singleton-work.ts'
+import {
+  type ChildSpec,
+  findChild,
+  type NamedChild,
+  type SupervisorOptions,
+  supervisor,
+} from '../actors/supervisor.ts'
 import { workerProcess } from '../actors/worker-process.ts'
 import { workersSupervisor } from '../actors/workers.ts'
 import type { Config } from '../config/schema.ts'
 import { defaultPolicy, type SupervisorPolicy } from '../machines/supervision.ts'
 import { systemClock } from './clock.ts'
 import { driverName, isDriverGone } from './driver.ts'
+import { Fleet } from './fleet.ts'
 import { httpApp } from './http/app.ts'
 import { RunFeed } from './http/feed.ts'
 import { type HttpServer, httpServer } from './http/server.ts'
@@ -26,7 +35,7 @@ import { removeNodeFile, writeNodeFile } from './node-file.ts'
 import { newRunId } from './run-id.ts'
 import { fileStores, memoryStores, type Stores } from './stores.ts'
 import { bunWorkerProcesses } from './worker-processes.ts'
-import type { World } from './world.ts'
+import type { Ports, World } from './world.ts'
 
 export type Role = 'dispatcher' | 'worker' | 'collector'
 
@@ -49,7 +58,8 @@ export interface AssemblyOptions {
   hurry: AbortSignal
   /** What is left of the time for what is at hand, ms. */
   graceMs(): number
-  tree(): TreeNode
+  singletons: readonly SingletonDefinition[]
+  heartbeat(): Heartbeat
   say(line: string): void
   log: Log
 }
@@ -67,9 +77,28 @@ const reapMs = 2000
 /** Tries to bring Redis back. */
 const revival = { baseMs: 200, capMs: 5000, jitter: 0 }
 
+/** How long each may take to stop; whatever hangs, the node itself is down before the sum. */
+const stopMs = {
+  redis: 8000,
+  store: 3000,
+  member: 2000,
+  dispatcher: 3000,
+  collector: 6000,
+  workers: 18_000,
+  singletons: 6000,
+  edge: 3000,
+}
+
+/** What every actor of a node is given. */
+export type Shared = Ports &
+  Pick<SupervisorOptions, 'clock' | 'random' | 'log' | 'tell' | 'policy'> & { isAway(): boolean }
+
 export class Assembly {
   readonly deadLetters: DeadLetters
   readonly #options: AssemblyOptions
+  readonly #fleet: Fleet
+  /** The supervisor of all, once there is one. */
+  #root: AnyActorRef | undefined
   #stores: Stores | undefined
   #paces: Paces | undefined
   #dispatcher: Dispatcher | undefined
@@ -78,6 +107,7 @@ export class Assembly {
 
   constructor(options: AssemblyOptions) {
     this.#options = options
+    this.#fleet = new Fleet(options, () => this.#shared())
     this.deadLetters = new DeadLetters({ clock: systemClock, log: options.log })
   }
 
@@ -89,34 +119,49 @@ export class Assembly {
     return this.#app
   }
 
-  /** Take no new runs from now on. */
-  closeIntake(): void {
+  /** Take no new runs from now on, and say so. */
+  drain(): void {
     this.#dispatcher?.closeIntake()
+    this.#tellMember({ type: 'drain' })
+  }
+
+  /** Everything is up: what is at hand can be told. */
+  announce(): void {
+    this.#tellMember({ type: 'news' })
   }
 
   /** Stopped in reverse: what the workers settle last still finds its collector. */
   children(): NamedChild[] {
     const { roles, process, config } = this.#options
+    const leads = roles.includes('dispatcher')
     const children = [this.#redis()]
-    if (process === undefined) children.push(this.#store())
-    if (roles.includes('dispatcher')) {
-      children.push({ id: 'dispatcher', spec: () => this.#makeDispatcher().spec() })
+    const add = (id: keyof typeof stopMs, spec: () => ChildSpec) =>
+      children.push({ id, spec, stopTimeoutMs: stopMs[id] })
+    if (process === undefined) add('store', () => this.#store())
+    if (process === undefined && roles.length > 0) {
+      add('member', () => this.#fleet.member(() => this.#server?.url))
     }
+    if (leads) add('dispatcher', () => this.#makeDispatcher().spec())
     if (roles.includes('collector')) {
-      children.push({ id: 'collector', spec: () => this.#collector() })
+      add('collector', () => this.#fleet.led('collector', (fence) => this.#collector(fence)))
     }
+    const stopTimeoutMs = stopMs.workers
     if (roles.includes('worker') && process === undefined && config.worker.processes > 0) {
-      children.push({ id: 'processes', spec: () => this.#processes() })
+      children.push({ id: 'processes', spec: () => this.#processes(), stopTimeoutMs })
     } else if (roles.includes('worker')) {
-      children.push({ id: 'workers', spec: () => this.#workers() })
+      children.push({ id: 'workers', spec: () => this.#workers(), stopTimeoutMs })
     }
-    if (process === undefined) children.push({ id: 'edge', spec: () => this.#edge() })
+    if (leads || this.#options.singletons.length > 0) {
+      const dispatcher = leads ? () => this.#makeDispatcher() : undefined
+      add('singletons', () => this.#fleet.singletons(dispatcher))
+    }
+    if (process === undefined) add('edge', () => this.#edge())
     return children
   }
 
   readonly isAway = (): boolean => this.#options.world.trouble() !== undefined
 
-  #shared() {
+  #shared(): Shared {
     const { world, log } = this.#options
     return {
       ...world.ports,
@@ -140,31 +185,43 @@ export class Assembly {
   }
 
   #redis(): NamedChild {
-    const { world, log } = this.#options
+    const { world, process, log } = this.#options
     const { tell } = this.deadLetters
-    const spec = () => connection({ name: 'redis', dependency: world, backoff: revival, tell, log })
+    const spec = (root: AnyActorRef) => {
+      this.#root = root
+      // Until then nobody heard of us; some may take us for dead.
+      const back = () => this.#tellMember({ type: 'connection.back' })
+      const dependency = process === undefined ? this.#fleet.swept(world, back) : world
+      return connection({ name: 'redis', dependency, backoff: revival, tell, log })
+    }
     // To install a server, or to load all that it holds, takes as long as it takes.
-    return { id: 'redis', spec, startTimeoutMs: Number.POSITIVE_INFINITY }
+    const startTimeoutMs = Number.POSITIVE_INFINITY
+    return { id: 'redis', spec, startTimeoutMs, stopTimeoutMs: stopMs.redis }
   }
 
-  #store(): NamedChild {
+  #tellMember(event: { type: 'connection.back' | 'drain' | 'news' }): void {
+    if (this.#root === undefined || !isLive(this.#root)) return
+    const member = findChild(this.#root, 'member')
+    if (member !== undefined) this.deadLetters.tell(member, event)
+  }
+
+  #store(): ChildSpec {
     const { config, dataDir, ephemeral, log } = this.#options
-    const spec = () =>
-      service({
-        tell: this.deadLetters.tell,
-        open: async () => {
-          this.#stores = ephemeral ? memoryStores() : fileStores(config, dataDir, log)
-        },
-        close: async () => this.#stores?.close(),
-      })
-    return { id: 'store', spec }
+    return service({
+      tell: this.deadLetters.tell,
+      open: async () => {
+        this.#stores = ephemeral ? memoryStores() : fileStores(config, dataDir, log)
+      },
+      close: async () => this.#stores?.close(),
+    })
   }
 
-  #collector(): ChildSpec {
+  #collector({ lease, epoch }: Fence): ChildSpec {
     const { batchMax, hangMs } = this.#options.config.collector
     const { results, audit } = this.#storesOnce()
     const graceMs = () => collectMs
-    return collector({ ...this.#shared(), batchMax, hangMs, graceMs, results, audit })
+    const fence = { lease, epoch }
+    return collector({ ...this.#shared(), batchMax, hangMs, graceMs, results, audit, fence })
   }
 
   #workers(): ChildSpec {
@@ -208,7 +265,7 @@ export class Assembly {
     const paces = this.#pacesOnce()
     this.#dispatcher ??= dispatcher({
       ...this.#shared(),
-      driver: driverName(),
+      driver: driverName(this.#fleet.boot),
       isGone: isDriverGone,
       newRunId: () => newRunId(systemClock.now()),
       rate: limits.rate,
@@ -233,7 +290,7 @@ export class Assembly {
   }
 
   #edge(): ChildSpec {
-    const { id, config, dataDir, listen, world, kinds, token, log, say, tree } = this.#options
+    const { id, config, dataDir, listen, world, kinds, token, log, say, heartbeat } = this.#options
     const { accounting } = world.ports
     const feed = new RunFeed(accounting, systemClock)
     return service({
@@ -249,7 +306,7 @@ export class Assembly {
           lingerMs: config.worker.lingerMs,
           clock: systemClock,
           log,
-          tree,
+          tree: () => heartbeat().tree,
           deadLetters: () => this.deadLetters.list(),
           unready: () => this.#unready(),
         })
@@ -285,7 +342,7 @@ export class Assembly {
     const trouble = this.#options.world.trouble()
     return [
       ...(trouble === undefined ? [] : [trouble]),
-      ...(this.#dispatcher?.accepting === false ? ['draining'] : []),
+      ...(this.#options.drain.aborted ? ['draining'] : []),
     ]
   }
 }

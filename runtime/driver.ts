@@ -1,14 +1,17 @@
 /** Who drives a run, as its record names it. */
-import { hostname } from 'node:os'
-import { isAlive } from './node-file.ts'
+import { isProcessGone, place } from './place.ts'
 
-/** This node in this process on this host: a process may have several, one after the other. */
-export function driverName(): string {
-  return `${hostname()}/${process.pid}/${crypto.randomUUID().slice(0, 8)}`
+/** This boot of a node, in this process, in this place. */
+export function driverName(boot: string): string {
+  return `${place()}/${process.pid}/${boot}`
 }
 
-/** Of other hosts nothing is known here. */
+export function bootOf(driver: string): string {
+  return driver.split('/')[2] ?? ''
+}
+
+/** Of other places nothing is known here. */
 export function isDriverGone(driver: string): boolean {
-  const [host, pid] = driver.split('/')
-  return host === hostname() && !isAlive(Number(pid))
+  const [where, pid] = driver.split('/')
+  return isProcessGone(where, Number(pid))
 }

@@ -4,14 +4,18 @@
  *     import { createNode, connect, defineTask } from 'muster'
  */
 import type { TaskDefinition } from '../actors/kind.ts'
+import type { SingletonDefinition } from '../actors/singleton-work.ts'
 import { loadConfig } from '../config/load.ts'
 import type { configSchema } from '../config/schema.ts'
 import { createNode as assembleNode, type MusterNode } from './node.ts'
 
-export { MusterError, TerminalError } from '../actors/errors.ts'
+export { FencedError, MusterError, TerminalError } from '../actors/errors.ts'
+export type { Fence } from '../actors/fence.ts'
 export { defineTask, type TaskContext, type TaskDefinition } from '../actors/kind.ts'
 export type { Run } from '../actors/ports.ts'
 export type { ResultLine } from '../actors/result.ts'
+export { defineSingleton } from '../actors/singleton.ts'
+export type { SingletonContext, SingletonDefinition } from '../actors/singleton-work.ts'
 export { connect, type Muster, type RunHandle, type TaskLine } from './client.ts'
 export type { MusterNode } from './node.ts'
 
@@ -22,6 +26,8 @@ export type CreateNodeOptions = (typeof configSchema)['_input'] & {
   /** Everything in memory, nothing durable. */
   ephemeral?: boolean
   tasks?: readonly TaskDefinition[]
+  /** Work that is done by one node of all. */
+  singletons?: readonly SingletonDefinition[]
   /** TypeScript modules that define tasks. */
   tasksFiles?: readonly string[]
   /** Open the port (`http.host`, `http.port`); true by default. */
@@ -33,7 +39,7 @@ export type CreateNodeOptions = (typeof configSchema)['_input'] & {
  * @throws ConfigError with every problem of the settings at once
  */
 export async function createNode(options: CreateNodeOptions = {}): Promise<MusterNode> {
-  const { dataDir, ephemeral, tasks, tasksFiles, listen, ...sections } = options
+  const { dataDir, ephemeral, tasks, singletons, tasksFiles, listen, ...sections } = options
   const { config } = loadConfig({ fileValues: sections, fileName: 'createNode', env: {} })
   return assembleNode({
     config,
@@ -41,6 +47,7 @@ export async function createNode(options: CreateNodeOptions = {}): Promise<Muste
     listen: listen ?? true,
     ...(ephemeral === undefined ? {} : { ephemeral }),
     ...(tasks === undefined ? {} : { tasks }),
+    ...(singletons === undefined ? {} : { singletons }),
     ...(tasksFiles === undefined ? {} : { tasksFiles }),
   })
 }

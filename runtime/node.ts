@@ -7,7 +7,9 @@ import { type AnyActorRef, createActor } from 'xstate'
 import { isLive } from '../actors/dead-letters.ts'
 import { describeError, UnavailableError, UsageError } from '../actors/errors.ts'
 import type { Kind, TaskDefinition } from '../actors/kind.ts'
+import { loadOf } from '../actors/load.ts'
 import type { Heartbeat, Log } from '../actors/ports.ts'
+import type { SingletonDefinition } from '../actors/singleton-work.ts'
 import { isReady, removeChild, rootCause, supervisor } from '../actors/supervisor.ts'
 import { type TreeNode, treeOf } from '../actors/tree.ts'
 import { watch } from '../actors/watch.ts'
@@ -33,6 +35,8 @@ export interface NodeOptions {
   roles?: readonly Role[]
   /** Open the port and be found by the command line. */
   listen?: boolean
+  /** Work that is done by one node of all. */
+  singletons?: readonly SingletonDefinition[]
   /** This is a worker process of the node `config.node.id`: its name. Only workers. */
   process?: string
   tasksFiles?: readonly string[]
@@ -73,6 +77,13 @@ const stopMs = 25_000
 
 export function createNode(options: NodeOptions): MusterNode {
   return new Node(options)
+}
+
+/** What is read before anything is started. */
+interface Files {
+  kinds: ReadonlyMap<string, Kind>
+  singletons: readonly SingletonDefinition[]
+  token: string | undefined
 }
 
 class Node implements MusterNode {
@@ -117,7 +128,10 @@ class Node implements MusterNode {
   }
 
   heartbeat(): Heartbeat {
-    return { tree: this.#describeTree(), holders: this.#world?.ports.mailboxes.holders() ?? [] }
+    const tree = this.#describeTree()
+    const { tasks, holders } = loadOf(this.#treeOrThrow())
+    const own = this.#world?.ports.mailboxes.holders() ?? []
+    return { tree, holders: [...own, ...holders], load: tasks }
   }
 
   start(): Promise<void> {
@@ -132,13 +146,13 @@ class Node implements MusterNode {
       () => undefined,
       () => undefined,
     )
-    const { kinds, token } = await reading
+    const files = await reading
     this.#refuseWhenStopping()
-    await this.#startTree(kinds, token)
+    await this.#startTree(files)
   }
 
   /** What is wrong with files and settings shows before anything is started. */
-  async #readFiles() {
+  async #readFiles(): Promise<Files> {
     const { config, dataDir, ephemeral, listen, tasksFiles, tasks, process } = this.#options
     for (const path of process === undefined ? idleSettings(config) : []) {
       this.#say(`${path} is set and has no effect: this version does not act on it`)
@@ -148,8 +162,12 @@ class Node implements MusterNode {
     if (ephemeral !== true) makeDataDirectory(dataDir)
     if (listen === true) this.#id = chooseNodeId(dataDir, config.node.id, hostname())
     const fromFiles = await Promise.all((tasksFiles ?? []).map(readTasksFile))
-    const definitions = [...(tasks ?? []), ...fromFiles.flat()]
-    return { kinds: kindsOf(definitions, config.worker, this.#log), token }
+    const definitions = [...(tasks ?? []), ...fromFiles.flatMap((read) => read.tasks)]
+    const singletons = [
+      ...(this.#options.singletons ?? []),
+      ...fromFiles.flatMap((read) => read.singletons),
+    ]
+    return { kinds: kindsOf(definitions, config.worker, this.#log), singletons, token }
   }
 
   /** What lives in the memory of this process no other one can work on. */
@@ -189,7 +207,7 @@ class Node implements MusterNode {
   async #stop(exitCode: number): Promise<void> {
     const inTime = new AbortController()
     const late = systemClock.wait(stopMs, inTime.signal)
-    this.#assembly?.closeIntake()
+    this.#assembly?.drain()
     this.#drain.abort()
     // What is still coming up would outlive us.
     await Promise.race([this.#read, late])
@@ -233,16 +251,20 @@ class Node implements MusterNode {
   }
 
   #describeTree(): TreeNode {
-    if (this.#tree === undefined) throw new UnavailableError(`node ${this.#id} is not started`)
     const id = this.#options.process ?? this.#id
-    return treeOf(this.#tree, id, process.pid, systemClock.monotonic())
+    return treeOf(this.#treeOrThrow(), id, process.pid, systemClock.monotonic())
+  }
+
+  #treeOrThrow(): AnyActorRef {
+    if (this.#tree !== undefined) return this.#tree
+    throw new UnavailableError(`node ${this.#id} is not started`)
   }
 
   #say(line: string): void {
     this.#options.say?.(line)
   }
 
-  async #startTree(kinds: ReadonlyMap<string, Kind>, token: string | undefined): Promise<void> {
+  async #startTree({ kinds, singletons, token }: Files): Promise<void> {
     const { config, dataDir, ephemeral, listen, roles, process, tasksFiles } = this.#options
     const world = this.#openWorld()
     this.#world = world
@@ -256,12 +278,13 @@ class Node implements MusterNode {
       ...(process === undefined ? {} : { process }),
       tasksFiles: tasksFiles ?? [],
       kinds,
+      singletons: process === undefined ? singletons : [],
       ...(token === undefined ? {} : { token }),
       world,
       drain: this.#drain.signal,
       hurry: this.#hurry.signal,
       graceMs: () => Math.max(0, this.#stopBy - systemClock.monotonic()),
-      tree: () => this.#describeTree(),
+      heartbeat: () => this.heartbeat(),
       say: (line) => this.#say(line),
       log: this.#log,
     })
@@ -303,5 +326,6 @@ class Node implements MusterNode {
     })
     tree.start()
     await ready.promise
+    this.#assembly?.announce()
   }
 }

@@ -1,22 +1,30 @@
-/** Files of tasks: TypeScript modules of users that define kinds. */
+/** Files of tasks: TypeScript modules of users that define kinds, and singletons. */
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import * as zod from 'zod'
 import {
   describeError,
+  FencedError,
   MusterError,
   NotFoundError,
   TerminalError,
   UsageError,
 } from '../actors/errors.ts'
 import { defineTask, isTaskDefinition, type TaskDefinition } from '../actors/kind.ts'
+import { defineSingleton } from '../actors/singleton.ts'
+import { isSingletonDefinition, type SingletonDefinition } from '../actors/singleton-work.ts'
+
+export interface TasksFile {
+  tasks: TaskDefinition[]
+  singletons: SingletonDefinition[]
+}
 
 /**
  * The definitions of a TypeScript module: a default export, an array of them, or named exports.
- * @throws NotFoundError when there is no such file, UsageError when it defines no task
+ * @throws NotFoundError when there is no such file, UsageError when it defines nothing
  */
-export async function readTasksFile(file: string): Promise<TaskDefinition[]> {
+export async function readTasksFile(file: string): Promise<TasksFile> {
   const path = resolve(file)
   if (!(await Bun.file(path).exists())) {
     throw new NotFoundError(`there is no task file ${file}`)
@@ -28,13 +36,15 @@ export async function readTasksFile(file: string): Promise<TaskDefinition[]> {
   } catch (error) {
     throw new UsageError(`the task file ${file} cannot be loaded: ${loadProblem(error)}`)
   }
-  const definitions = Object.values(module).flat().filter(isTaskDefinition)
-  if (definitions.length === 0) {
+  const exported = [...new Set(Object.values(module).flat())]
+  const tasks = exported.filter(isTaskDefinition)
+  const singletons = exported.filter(isSingletonDefinition)
+  if (tasks.length + singletons.length === 0) {
     throw new UsageError(
       `the task file ${file} defines no task: export defineTask({ kind, input, run }) from it`,
     )
   }
-  return [...new Set(definitions)]
+  return { tasks, singletons }
 }
 
 /** Of several errors the first, with its place where Bun tells it. */
@@ -53,7 +63,7 @@ function loadProblem(error: unknown): string {
  */
 function provideLibrary(folder: string): void {
   const modules = {
-    muster: { defineTask, MusterError, TerminalError },
+    muster: { defineSingleton, defineTask, FencedError, MusterError, TerminalError },
     zod: { ...zod, default: zod.z },
   }
   for (const [name, exports] of Object.entries(modules)) {

@@ -68,8 +68,10 @@ export function bunWorkerProcesses(options: WorkerProcessesOptions): WorkerProce
 
 function hear(message: FromWorker, listener: WorkerProcessListener): void {
   if (message.type === 'ready') listener.ready()
-  else if (message.type === 'beat') listener.beat({ tree: message.tree, holders: message.holders })
-  else listener.failed(errorOf(message))
+  else if (message.type === 'beat') {
+    const { tree, holders, load } = message
+    listener.beat({ tree, holders, load })
+  } else listener.failed(errorOf(message))
 }
 
 function errorOf({ code, message, isAway }: Extract<FromWorker, { type: 'failed' }>): MusterError {

@@ -11,8 +11,8 @@ interface Rule {
   fact: string
   /** Each offence in one sentence, which begins with file and line. */
   find(files: readonly SourceFile[]): string[]
-  /** Files that break the rule, and how the offence begins. */
-  catches: readonly (readonly [path: string, text: string, offence: string])[]
+  /** Files that break the rule, and how each offence begins. */
+  catches: readonly (readonly [path: string, text: string, offence: string | string[]])[]
 }
 
 const root = dirname(import.meta.dir)
@@ -174,6 +174,27 @@ const pureMachines = ban({
   ],
 })
 
+/** Messages between processes, `mailboxes.send`, are no letters of this kind. */
+const untold = ban({
+  fact: 'actors send through tell',
+  pattern: /(?<!\bmailboxes)\??\.send\(|\.sendTo\(|(?<![.\w])send(To|Parent)\(/g,
+  says: 'sends past the dead letters; a stopped actor would lose it in silence: use tell',
+  except: (path) => !path.startsWith('actors/') || sendThemselves.includes(path),
+  catches: [
+    'actors/a.ts',
+    "await mailboxes.send(a)\nawait options.mailboxes.send(a)\nsend(options, 'b.send(')\n" +
+      'input.owner.send({})\nself.send(b)\nworkers?.send({})\nenqueue.sendTo(c, d)',
+    ['actors/a.ts:4 ', 'actors/a.ts:5 ', 'actors/a.ts:6 ', 'actors/a.ts:7 '],
+  ],
+})
+
+/** Those that look themselves whether the actor lives, in the same breath. */
+const sendThemselves = [
+  'actors/dead-letters.ts',
+  // An actor of its own, which nobody but the function that began it knows.
+  'actors/subprocess.ts',
+]
+
 const sleeping = /\bBun\.sleep|(?<![.\w])setTimeout\(\s*(resolve|done|r)\b|=>\s*setTimeout\(/g
 
 const noSleeps: Rule = {
@@ -232,6 +253,7 @@ const rules = [
   noShell,
   nothingLeft,
   pureMachines,
+  untold,
   noSleeps,
   lineWidth,
   fileLength,
@@ -261,7 +283,10 @@ describe('an offence is found', () => {
     test(`against: ${fact}`, () => {
       for (const [path, text, begins] of catches) {
         const offences = find([source(path, text)])
-        expect(offences.map((offence) => offence.slice(0, begins.length))).toEqual([begins])
+        const expected = [begins].flat()
+        expect(offences.map((offence, at) => offence.slice(0, expected[at]?.length))).toEqual(
+          expected,
+        )
       }
     })
   }

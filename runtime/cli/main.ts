@@ -1,7 +1,7 @@
 /** The command line: parse, perform one verb, exit with its code. */
-import { readFileSync } from 'node:fs'
 import { type Command, CommanderError } from 'commander'
 import { UsageError } from '../../actors/errors.ts'
+import { version } from '../version.ts'
 import { exitCodeOfError, exitCodes } from './exit.ts'
 import { buildProgram } from './program.ts'
 
@@ -32,11 +32,6 @@ async function main(words: readonly string[]): Promise<number> {
     if (error instanceof UsageError) hint(program, before)
     return exitCodeOfError(error)
   }
-}
-
-function version(): string {
-  const manifest = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
-  return (JSON.parse(manifest) as { version: string }).version
 }
 
 /** Help and version come as "errors" too; everything else is a command line nobody can follow. */

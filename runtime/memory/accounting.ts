@@ -114,8 +114,8 @@ export function memoryAccounting(
   }
 
   const notFenced = (fence: FencingToken | undefined): void => {
-    const newest = fence === undefined ? 0 : newestEpoch(fence.name)
-    if (fence !== undefined && newest > fence.epoch) throw fenced(fence.name, fence.epoch, newest)
+    const newest = fence === undefined ? 0 : newestEpoch(fence.lease)
+    if (fence !== undefined && newest > fence.epoch) throw fenced(fence.lease, fence.epoch, newest)
   }
 
   const found = (run: string): Ledger => {

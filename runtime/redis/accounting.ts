@@ -262,13 +262,13 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
 }
 
 /** A script wants a key even where there is nothing to look up. */
-const epochKey = (fence: FencingToken | undefined): string => keys.leaseEpoch(fence?.name ?? '')
+const epochKey = (fence: FencingToken | undefined): string => keys.leaseEpoch(fence?.lease ?? '')
 const epochOf = (fence: FencingToken | undefined): number | '' => fence?.epoch ?? ''
 
 /** @throws FencedError where a script says that there is a newer grant */
 function notFenced(reply: unknown, fence: FencingToken | undefined): unknown {
   if (fence === undefined || !Array.isArray(reply) || reply[0] !== -2) return reply
-  throw fenced(fence.name, fence.epoch, Number(reply[1]))
+  throw fenced(fence.lease, fence.epoch, Number(reply[1]))
 }
 
 function noRun(run: string): NotFoundError {

@@ -84,7 +84,7 @@ export function redisLeases({ url, operationTimeoutMs, log }: RedisLeasesOptions
         return (await Promise.all(names.sort().map(read))).flat()
       }),
 
-    watch: (listener) => watchFreed(subscriber, operationTimeoutMs, listener),
+    watch: (listener) => watchFreed(subscriber, operationTimeoutMs, log, listener),
 
     put: ({ name, epoch }, key, value) =>
       inTime(`write under lease ${name}`, async () => {
@@ -158,6 +158,7 @@ function nextReady(redis: Redis, signal: AbortSignal): Promise<void> {
 async function watchFreed(
   subscriber: Redis,
   timeoutMs: number,
+  log: Log,
   listener: (name: string | undefined) => void,
 ): Promise<() => Promise<void>> {
   let isWatching = true
@@ -184,8 +185,13 @@ async function watchFreed(
       subscriber.on('ready', onReady)
       if (isLate) listener(undefined)
     },
-    () => {
-      // Closed before it was ever connected: nobody waits for notices any more.
+    (error: unknown) => {
+      if (subscriber.status === 'end') return
+      const fields = { error: describeError(error).message }
+      log.warn(
+        fields,
+        'notices of freed leases are refused; who waits gets a lease by its ttl only',
+      )
     },
   )
   const { promise: late, resolve } = Promise.withResolvers<void>()

@@ -42,6 +42,7 @@ export function beginDispatcher(
     ...life,
     spec: made.spec,
     submit: (submission) => made.submit(submission),
+    adopt: (run, fence) => made.adopt(run, fence),
     closeIntake: () => made.closeIntake(),
     get accepting() {
       return made.accepting

@@ -134,7 +134,7 @@ describe('a dispatcher whose turns have failed', () => {
     expect(run.total).toBe(3)
   })
 
-  test('refuses a run that was just being opened, rather than leave it without an actor', async () => {
+  test('refuses a run that was just being opened: nobody would drive it', async () => {
     const world = makeWorld()
     const gate = Promise.withResolvers<void>()
     const accounting: World['accounting'] = {

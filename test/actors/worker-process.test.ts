@@ -41,6 +41,7 @@ const node = (id: string, children: TreeNode[] = []): TreeNode => ({
   pid: 101,
   children,
 })
+const told = node('process-1', [node('workers')])
 const killed = { exitCode: null, signal: 'SIGKILL' }
 const inOrder = { exitCode: 0, signal: null }
 
@@ -87,7 +88,7 @@ const childOf = (life: Begun) => treeOf(life.actor, 'n-1', 5).children[0]
 
 async function beginReady(reclaim?: () => Promise<number>): Promise<Begun> {
   const life = begin(reclaim)
-  processes.last.beat({ tree: node('process-1', [node('workers')]), holders: ['h1', 'h2'] })
+  processes.last.beat({ tree: told, holders: ['h1', 'h2'], load: 0 })
   processes.last.ready()
   await life.ready()
   return life
@@ -106,7 +107,7 @@ describe('a worker process', () => {
     await clock.settle()
     expect(processes.events).toEqual(['start process-1 101'])
     expect(childOf(life)).toMatchObject({ state: 'starting' })
-    processes.last.beat({ tree: node('process-1', [node('workers')]), holders: [] })
+    processes.last.beat({ tree: told, holders: [], load: 0 })
     processes.last.ready()
     await life.ready()
     expect(childOf(life)).toMatchObject({

@@ -111,7 +111,7 @@ describe('a connection', () => {
     expect([errors, actor.getSnapshot().context]).toMatchObject([[], { losses: 1, tries: 6 }])
   })
 
-  test('that is back is left alone, and begins anew with its back-off when lost again', async () => {
+  test('that is back is left alone, and lost again begins anew with its back-off', async () => {
     const { actor, clock, revivedAt } = begin()
     await clock.settle()
     actor.send({ type: 'connection.lost' })

@@ -108,7 +108,7 @@ describe('a worker process', () => {
     return it
   }
 
-  test('that says nothing for its silence is killed, and has failed of that when it is gone', () => {
+  test('that says nothing for too long is killed, and has failed when it is gone', () => {
     const { actor, asked, clock, errors } = beginRunning()
     clock.advance(9999)
     expect(asked).toEqual([])

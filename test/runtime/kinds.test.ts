@@ -28,7 +28,7 @@ function module(name: string, text: string): string {
 }
 
 async function namesIn(file: string): Promise<string[]> {
-  return (await readTasksFile(file)).map(({ kind }) => kind)
+  return (await readTasksFile(file)).tasks.map(({ kind }) => kind)
 }
 
 /** What it failed with. */

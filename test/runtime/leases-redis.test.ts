@@ -67,7 +67,7 @@ const expectUnavailable = async (grant: Grant) => {
 }
 
 describe('leases on a Redis in trouble', () => {
-  test('while it stands still every operation ends in time, and works again when it goes on', async () => {
+  test('while it stands still every operation ends in time, and later works again', async () => {
     const grant = await acquire()
     process.kill(server.pid, 'SIGSTOP')
     await expectUnavailable(grant)

@@ -18,8 +18,8 @@ import { Timeline } from './timeline.ts'
 export interface LeaseSimulation {
   times: LeaseTimes
   /**
-   * Clocks are off by at most this share of their rate. The margin by which a holder gives up before
-   * Redis does bears a tenth of a short ttl.
+   * Clocks are off by at most this share of their rate. The margin by which a holder gives up
+   * before Redis does bears a tenth of a short ttl.
    */
   skewMax: number
   /** What the server does instead of what it should: to see that it is found out. */
@@ -198,9 +198,9 @@ class LeaseFleet {
   #watched(server: Leases): Leases {
     return {
       ...server,
-      acquire: async (lease, owner, ttlMs) => {
-        const acquired = await server.acquire(lease, owner, ttlMs)
-        if (acquired.granted) this.oracle.granted({ name: lease, owner, epoch: acquired.epoch })
+      acquire: async (asked, owner, ttlMs) => {
+        const acquired = await server.acquire(asked, owner, ttlMs)
+        if (acquired.granted) this.oracle.granted({ name: asked, owner, epoch: acquired.epoch })
         return acquired
       },
       put: async (grant, key, value) => {

@@ -1,6 +1,6 @@
 /**
- * Leases in a world that goes wrong in thousands of ways, each decided by one number. `SEED=n` begins
- * with that one, `SIMULATION_SEEDS=n` runs so many: `SEED=… SIMULATION_SEEDS=1` repeats one.
+ * Leases in a world that goes wrong in thousands of ways, each decided by one number. `SEED=n`
+ * begins with that one, `SIMULATION_SEEDS=n` runs so many: `SEED=n SIMULATION_SEEDS=1` repeats one.
  */
 import { describe, expect, test } from 'bun:test'
 import type { Leases } from '../../actors/ports-fleet.ts'

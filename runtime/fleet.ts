@@ -1,0 +1,145 @@
+/** What makes a node one of several: it is registered, contends for leases, and sweeps the dead. */
+import { hostname } from 'node:os'
+import { coordinate, sweepGone } from '../actors/coordinator.ts'
+import type { Dispatcher } from '../actors/dispatcher.ts'
+import { Failovers } from '../actors/failovers.ts'
+import type { Fence } from '../actors/fence.ts'
+import { contenders } from '../actors/lease.ts'
+import { led } from '../actors/led.ts'
+import { member } from '../actors/member.ts'
+import type { Dependency } from '../actors/ports.ts'
+import type { Member, MemberRecord } from '../actors/ports-fleet.ts'
+import { type SingletonOptions, singleton } from '../actors/singleton.ts'
+import type { SingletonDefinition } from '../actors/singleton-work.ts'
+import { type ChildSpec, type NamedChild, supervisor } from '../actors/supervisor.ts'
+import type { AssemblyOptions, Shared } from './assembly.ts'
+import { systemClock } from './clock.ts'
+import { bootOf } from './driver.ts'
+import { isProcessGone, place } from './place.ts'
+import { version } from './version.ts'
+
+/** What the work of a singleton gets to stop in order. */
+const stopLimitMs = 4000
+
+export class Fleet {
+  /** Names this start of the node. */
+  readonly boot = crypto.randomUUID().slice(0, 13)
+  readonly #options: AssemblyOptions
+  readonly #shared: () => Shared
+  readonly #failovers = new Failovers(systemClock)
+  readonly #contender: () => string
+  readonly #startedAt = systemClock.now()
+
+  constructor(options: AssemblyOptions, shared: () => Shared) {
+    this.#options = options
+    this.#shared = shared
+    this.#contender = contenders(this.memberId, this.boot)
+  }
+
+  /** A node that nobody can find shares its host with others of its kind. */
+  get memberId(): string {
+    const { id, listen } = this.#options
+    return listen ? id : `${id}-${process.pid}`
+  }
+
+  /** What the world is, and the dead of this place swept before anybody uses it. */
+  swept(world: Dependency, back: () => void): Dependency {
+    const { config, log } = this.#options
+    return {
+      open: async (listener) => {
+        await world.open({
+          lost: listener.lost,
+          back: () => {
+            listener.back()
+            back()
+          },
+        })
+        const { staleMs } = config.member
+        await sweepGone({ ...this.#options.world.ports, isGone, staleMs, log })
+      },
+      revive: () => world.revive(),
+      close: () => world.close(),
+    }
+  }
+
+  member(url: () => string | undefined): ChildSpec {
+    const { config, log, world } = this.#options
+    const { heartbeatMs, staleMs } = config.member
+    const describe = () => this.#describe(url())
+    const { members } = world.ports
+    return member({ members, describe, isGone, heartbeatMs, staleMs, clock: systemClock, log })
+  }
+
+  /** A child that lives only on the node that holds the lease. */
+  led(lease: string, specOf: (fence: Fence) => ChildSpec): ChildSpec {
+    return led({ ...this.#contending(), id: lease, lease, contender: this.#contender, specOf })
+  }
+
+  singletons(dispatcher: (() => Dispatcher) | undefined): ChildSpec {
+    const own = dispatcher === undefined ? [] : [this.#coordinator(dispatcher())]
+    const definitions = [...own, ...this.#options.singletons]
+    const children = definitions.map((definition): NamedChild => {
+      const spec = () =>
+        singleton({ ...this.#contending(), contender: this.#contender(), definition })
+      return { id: definition.name, spec }
+    })
+    return supervisor({ ...this.#shared(), id: 'singletons', children })
+  }
+
+  #contending(): Shared & Omit<SingletonOptions, 'definition' | 'contender'> {
+    const { config, world } = this.#options
+    return {
+      ...this.#shared(),
+      leases: world.ports.leases,
+      times: config.lease,
+      stopLimitMs,
+      failovers: this.#failovers,
+    }
+  }
+
+  #coordinator(dispatcher: Dispatcher): SingletonDefinition {
+    const { config, world, log } = this.#options
+    const { boot } = this
+    return {
+      name: 'coordinator',
+      start: ({ epoch, signal }) => ({
+        ended: coordinate(
+          {
+            ...world.ports,
+            ...config.member,
+            boot,
+            bootOf,
+            isGone,
+            adopt: (run, fence) => dispatcher.adopt(run, fence),
+            clock: systemClock,
+            log,
+          },
+          { lease: 'coordinator', epoch },
+          signal,
+        ),
+      }),
+    }
+  }
+
+  #describe(url: string | undefined): Omit<Member, 'state'> {
+    const { config, kinds, roles, heartbeat } = this.#options
+    const { holders, load } = heartbeat()
+    return {
+      id: this.memberId,
+      boot: this.boot,
+      host: hostname(),
+      pid: process.pid,
+      place: place(),
+      ...(url === undefined ? {} : { url }),
+      roles,
+      labels: config.node.labels,
+      kinds: roles.includes('worker') ? [...kinds.keys()] : [],
+      version: version(),
+      startedAt: this.#startedAt,
+      load,
+      holders,
+    }
+  }
+}
+
+const isGone = (record: MemberRecord): boolean => isProcessGone(record.place, record.pid)
