@@ -50,7 +50,7 @@ export const runMachine = setup({
     life: {
       initial: 'live',
       states: {
-        live: { on: { stop: 'over' } },
+        live: { tags: ['ready'], on: { stop: 'over' } },
         over: { type: 'final' },
       },
     },

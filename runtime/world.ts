@@ -25,6 +25,7 @@ import { type EmbeddedRedis, embeddedRedis } from './redis/embedded.ts'
 import { findOrInstallServer } from './redis/install.ts'
 import { redisLeases } from './redis/leases.ts'
 import { redisMembers } from './redis/members.ts'
+import { Pulse } from './redis/pulse.ts'
 
 export interface Ports {
   mailboxes: Mailboxes
@@ -79,6 +80,7 @@ export function redisWorld(options: RedisWorldOptions): World {
 
 interface Opened {
   redis: Redis
+  pulse: Pulse
   clients: Redis[]
   mailboxes: BullMailboxes
   ports: Ports
@@ -118,8 +120,11 @@ class RedisWorld implements World {
   }
 
   trouble(): string | undefined {
-    const status = this.#opened?.redis.status ?? 'not open'
-    return status === 'ready' ? undefined : `Redis at ${this.address} is away (${status})`
+    const { redis, pulse } = this.#opened ?? {}
+    if (redis?.status !== 'ready') {
+      return `Redis at ${this.address} is away (${redis?.status ?? 'not open'})`
+    }
+    return pulse?.isSilent === true ? `Redis at ${this.address} does not answer` : undefined
   }
 
   async open(listener: DependencyListener): Promise<void> {
@@ -142,6 +147,7 @@ class RedisWorld implements World {
 
   async close(): Promise<void> {
     this.#isClosed = true
+    this.#opened?.pulse.stop()
     await this.#opened?.mailboxes.close()
     await this.#opened?.ports.leases.close()
     for (const client of this.#opened?.clients ?? []) client.disconnect()
@@ -184,7 +190,12 @@ class RedisWorld implements World {
       members: redisMembers({ redis, timeoutMs: operationTimeoutMs }),
       leases: redisLeases({ url, operationTimeoutMs, log }),
     }
-    this.#opened = { redis, clients, mailboxes, ports }
+    const silent = () => {
+      log.warn({ redis: this.address }, 'Redis does not answer, though it is connected')
+      lost()
+    }
+    const pulse = new Pulse(redis, { silent, heard: back })
+    this.#opened = { redis, pulse, clients, mailboxes, ports }
   }
 }
 

@@ -1,5 +1,6 @@
 /** `muster tree`: the actors of a node, each with its state. */
 import type { TreeNode } from '../../actors/tree.ts'
+import { elapsed } from './elapsed.ts'
 import { exitCodes } from './exit.ts'
 import type { Invocation } from './invocation.ts'
 import { locate } from './locate.ts'
@@ -15,16 +16,37 @@ export async function tree(invocation: Invocation): Promise<number> {
   return exitCodes.ok
 }
 
-function linesOf(node: TreeNode, terminal: Terminal, indent = '', branch = ''): string[] {
-  const { out } = terminal
-  const restarts = node.restarts === 0 ? '' : `  ${out.yellow(`restarted ${node.restarts} times`)}`
-  const error = node.lastError === undefined ? '' : `  ${out.red(printable(node.lastError))}`
-  const pid = branch === '' ? `  pid ${node.pid}` : ''
-  const lines = [`${indent}${branch}${node.id}  ${out.dim(node.state)}${pid}${restarts}${error}`]
+/** Where a node stands: what is drawn before it, and the process that it is told to be in. */
+interface Place {
+  indent: string
+  branch: string
+  pid?: number
+}
+
+const atRoot: Place = { indent: '', branch: '' }
+
+function linesOf(node: TreeNode, terminal: Terminal, place: Place = atRoot): string[] {
+  const { indent, branch, pid } = place
+  const lines = [`${indent}${branch}${wordsOf(node, pid, terminal.out).join('  ')}`]
   const below = branch === '' ? '' : `${indent}${branch === '└ ' ? '  ' : '│ '}`
   node.children.forEach((child, index) => {
     const isLast = index === node.children.length - 1
-    lines.push(...linesOf(child, terminal, below, isLast ? '└ ' : '├ '))
+    const at: Place = { indent: below, branch: isLast ? '└ ' : '├ ', pid: node.pid }
+    lines.push(...linesOf(child, terminal, at))
   })
   return lines
+}
+
+/** @param parentPid told once for all actors of a process */
+function wordsOf(node: TreeNode, parentPid: number | undefined, out: Terminal['out']): string[] {
+  const { id, state, pid, restarts, oldestMessageMs, lastError } = node
+  const often = restarts === 1 ? 'once' : `${restarts} times`
+  return [
+    id,
+    out.dim(state),
+    ...(pid === parentPid ? [] : [`pid ${pid}`]),
+    ...(restarts === 0 ? [] : [out.yellow(`restarted ${often}`)]),
+    ...(oldestMessageMs === undefined ? [] : [`oldest message ${elapsed(oldestMessageMs)}`]),
+    ...(lastError === undefined ? [] : [out.red(printable(lastError))]),
+  ]
 }

@@ -3,6 +3,8 @@ import { afterEach, describe, expect, test } from 'bun:test'
 import type { AnyActorRef } from 'xstate'
 import { UnavailableError } from '../../actors/errors.ts'
 import { currentChild } from '../../actors/supervisor.ts'
+import { treeOf } from '../../actors/tree.ts'
+import { testClock } from '../kit/clock.ts'
 import { eventually } from '../kit/eventually.ts'
 import { beginDispatcher, countTo, drain, sourceOf, tap } from './feed.ts'
 import { type Begun, finished, memoryWorld, taskOf, type World } from './world.ts'
@@ -115,6 +117,25 @@ describe.each(['turns', 'run'] as const)('a dispatcher, part of which fails: %s'
     }
     await eventually(async () => expect(await world.admission.used('work.job')).toBe(0))
   })
+})
+
+test('a run may live for hours: its actor is ready at once', async () => {
+  const clock = testClock()
+  const world = memoryWorld(clock)
+  worlds.push(world)
+  const it = beginDispatcher(world, { inFlightMax: 5 }, clock.timers)
+  await it.ready()
+  const feed = tap()
+  const opened = Promise.withResolvers<string>()
+  const submitted = it.submit({ source: feed.source, onOpen: opened.resolve })
+  feed.push(jobs(5))
+  const run = await opened.promise
+  await clock.pass(3 * 3_600_000)
+  const { children } = treeOf(currentChild(it.actor, 'runs'), 'runs', 1)
+  expect(children).toMatchObject([{ id: run, incarnation: 1, restarts: 0 }])
+  feed.end()
+  await clock.settle()
+  expect((await submitted).run.total).toBe(5)
 })
 
 describe('a dispatcher whose turns have failed', () => {

@@ -1,0 +1,68 @@
+/**
+ * Whether a Redis answers. One that is frozen, or behind a cable pulled out, keeps its connection,
+ * and nothing else would tell for half a minute.
+ */
+import type { Redis } from 'ioredis'
+
+/** Between two questions. */
+const beatMs = 1000
+/**
+ * So many of our own beats without an answer. Counted, not measured: who stood still himself finds
+ * the answer before his next beat.
+ */
+const beatsMax = 3
+
+export interface PulseListener {
+  /** It has not answered for some seconds, though it is connected. */
+  silent(): void
+  /** It answers again. */
+  heard(): void
+}
+
+export class Pulse {
+  readonly #redis: Redis
+  readonly #listener: PulseListener
+  readonly #beating: ReturnType<typeof setInterval>
+  /** Beats since the question that is not answered yet. */
+  #beats: number | undefined
+  #isSilent = false
+
+  constructor(redis: Redis, listener: PulseListener) {
+    this.#redis = redis
+    this.#listener = listener
+    this.#beating = setInterval(() => this.#beat(), beatMs)
+  }
+
+  get isSilent(): boolean {
+    return this.#isSilent
+  }
+
+  stop(): void {
+    clearInterval(this.#beating)
+  }
+
+  #beat(): void {
+    if (this.#beats === undefined) {
+      // Where the connection is lost, that is told by itself.
+      if (this.#redis.status === 'ready') void this.#ask()
+      return
+    }
+    this.#beats += 1
+    if (this.#beats < beatsMax || this.#isSilent) return
+    this.#isSilent = true
+    this.#listener.silent()
+  }
+
+  async #ask(): Promise<void> {
+    this.#beats = 0
+    try {
+      await this.#redis.ping()
+    } catch {
+      // Refused or disconnected: that is no silence.
+    }
+    this.#beats = undefined
+    if (!this.#isSilent) return
+    this.#isSilent = false
+    this.#listener.heard()
+  }
+}
