@@ -2,6 +2,7 @@
 import type { Hand } from './at-hand.ts'
 import type { Envelope } from './envelope.ts'
 import type { Attempt, Delivery, Execution } from './ports.ts'
+import type { Fence } from './ports-fleet.ts'
 import type { Ending, SettlementOptions } from './settlement.ts'
 import type { Slots } from './slots.ts'
 import type { Task } from './task.ts'
@@ -12,6 +13,7 @@ export interface Work {
   delivery: Delivery
   hand: Hand
   slots: Slots
+  fence?: Fence
 }
 
 export interface Job {
@@ -23,7 +25,7 @@ export interface Job {
 /** Runs one attempt; at once, without a promise, when the executor does. */
 export function runTask(
   options: SettlementOptions,
-  { envelope, delivery }: Work,
+  { envelope, delivery, fence }: Work,
   job: Job,
   attempt: number,
 ): Ending | Promise<Ending> {
@@ -49,6 +51,7 @@ export function runTask(
     kind: envelope.kind,
     attempt,
     signal: delivery.signal,
+    ...(fence === undefined ? {} : { fence }),
   })
   return execution instanceof Promise ? execution.then(end) : end(execution)
 }

@@ -16,7 +16,6 @@ import type {
   AuditLog,
   Clock,
   Delivery,
-  FencingToken,
   Log,
   Mailboxes,
   Receiver,
@@ -25,6 +24,7 @@ import type {
   Settled,
   Settlement,
 } from './ports.ts'
+import type { FencingToken } from './ports-fleet.ts'
 import type { ResultLine } from './result.ts'
 import type { ChildSpec } from './supervisor.ts'
 

@@ -4,8 +4,8 @@
  * coordinates next finds what is left to do.
  */
 import { describeError, FencedError } from './errors.ts'
-import type { Accounting, Clock, FencingToken, Log, Mailboxes } from './ports.ts'
-import type { Leases, MemberRecord, Members } from './ports-fleet.ts'
+import type { Accounting, Clock, Log, Mailboxes } from './ports.ts'
+import type { FencingToken, Leases, MemberRecord, Members } from './ports-fleet.ts'
 
 export interface CoordinatorOptions {
   members: Members

@@ -2,13 +2,14 @@
  * Binds the dispatcher: a supervisor over the one that gives out turns and over the actors of the
  * live runs. They live and fall together, for what the one knows of the others is in memory.
  */
+
 import { type AnyActorRef, fromPromise } from 'xstate'
 import { dispatcherMachine } from '../machines/dispatcher.ts'
 import type { Owned } from '../machines/service.ts'
 import type { SupervisorPolicy } from '../machines/supervision.ts'
 import { describeError, NotAcceptingError, UnavailableError } from './errors.ts'
 import { LiveRuns, type LiveRunsOptions, type Submission, type Submitted } from './live-runs.ts'
-import type { FencingToken } from './ports.ts'
+import type { FencingToken } from './ports-fleet.ts'
 import { type ChildSpec, currentChild, supervisor } from './supervisor.ts'
 import { watch } from './watch.ts'
 

@@ -5,6 +5,7 @@
  */
 import { fnv1a } from '../machines/fnv.ts'
 import type { Attempt, Message, Priority, SeqRange } from './ports.ts'
+import type { FencingToken } from './ports-fleet.ts'
 import type { AcceptedTask, Task } from './task.ts'
 
 /** Version of both shapes below; they stand in Redis. */
@@ -26,6 +27,8 @@ export interface Envelope {
   tasks: Task[]
   /** Earlier attempts of each task, from the second try on. */
   history?: Attempt[][]
+  /** In whose name they run: refused once somebody else leads. */
+  fence?: FencingToken
 }
 
 /** How one task of a results envelope ended; the last attempt's times. */

@@ -4,39 +4,7 @@
  */
 import { FencedError } from './errors.ts'
 import type { Tenure } from './lease.ts'
-import type { Leases } from './ports-fleet.ts'
-
-/** In whose name something is done; travels with tasks that a singleton submits. */
-export interface FenceToken {
-  lease: string
-  /** Larger than that of any grant before. */
-  epoch: number
-}
-
-/** Ask it before every effect that leaves this process, and write through it what must be right. */
-export interface Fence extends Readonly<FenceToken> {
-  /**
-   * Whether the lease is lost as far as is known here, without asking anybody: what an effect that
-   * nobody else can refuse should be preceded by.
-   * @throws FencedError
-   */
-  assert(): void
-  /**
-   * Keeps a value under the lease, for whoever holds it next. Redis refuses it once there is a
-   * newer grant.
-   * @throws FencedError nothing was written
-   * @throws UnavailableError no answer in time; it may be written all the same
-   */
-  put(key: string, value: string): Promise<void>
-  /** What was last put under the lease, by this holder or an earlier one. */
-  get(key: string): Promise<string | undefined>
-  /**
-   * Asks Redis whether there is a newer grant.
-   * @throws FencedError there is
-   * @throws UnavailableError no answer in time
-   */
-  check(): Promise<void>
-}
+import type { Fence, FencingToken, Leases } from './ports-fleet.ts'
 
 /**
  * The fence of whoever holds a lease: nothing passes it once the tenure is over, by the monotonic
@@ -53,13 +21,13 @@ export function fenceOf(
 }
 
 /** The fence of work that was sent by a holder: it knows what Redis last said. */
-export function fenceOfEnvelope({ lease, epoch }: FenceToken, leases: Leases): Fence {
+export function fenceOfEnvelope({ lease, epoch }: FencingToken, leases: Leases): Fence {
   const pass = () => undefined
   return makeFence({ lease, epoch }, leases, pass, pass)
 }
 
 function makeFence(
-  { lease, epoch }: FenceToken,
+  { lease, epoch }: FencingToken,
   leases: Leases,
   assertTenure: () => void,
   onFenced: () => void,

@@ -5,6 +5,7 @@
 import type { z } from 'zod'
 import { UsageError } from './errors.ts'
 import type { Executor, Log } from './ports.ts'
+import type { Fence } from './ports-fleet.ts'
 import type { Task } from './task.ts'
 
 /** What a handler is told beside its input. */
@@ -15,6 +16,8 @@ export interface TaskContext {
   attempt: number
   /** Aborted when the time is up, the run is cancelled or the worker loses the task. */
   signal: AbortSignal
+  /** Of the singleton that submitted the task: what is written through it is refused when stale. */
+  fence?: Fence
   log: Log
 }
 

@@ -16,6 +16,7 @@ import {
 } from '../machines/lease.ts'
 import { checkLeaseTimes, type LeaseTimes } from '../machines/lease-times.ts'
 import type { Owned } from '../machines/service.ts'
+import { isLive } from './dead-letters.ts'
 import { describeError, FencedError, UnavailableError, UsageError } from './errors.ts'
 import type { Clock, Log } from './ports.ts'
 import type { Grant, Leases } from './ports-fleet.ts'
@@ -174,7 +175,9 @@ export function lease(options: LeaseOptions): ChildSpec {
       announceHeld: ({ context: { holding }, self }) => {
         if (holding === undefined) return
         const { grant, validUntil } = holding
-        const onOver = () => self.send({ type: 'lease.checked', ...moment() })
+        const onOver = () => {
+          if (isLive(self)) self.send({ type: 'lease.checked', ...moment() })
+        }
         current = openTenure(grant, validUntil, clock, onOver)
         log.info({ lease: name, epoch: grant.epoch }, 'a lease is held')
         tell({ type: 'lease.held', tenure: current })

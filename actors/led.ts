@@ -3,7 +3,7 @@
  * lease, and over the child, which is named after the epoch that it works under.
  */
 import type { AnyActorRef } from 'xstate'
-import type { Fence } from './fence.ts'
+import type { Fence } from './ports-fleet.ts'
 import { type SingletonOptions, singleton } from './singleton.ts'
 import type { RunningSingleton, SingletonContext } from './singleton-work.ts'
 import {

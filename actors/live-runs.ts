@@ -6,7 +6,8 @@ import type { AnyActorRef } from 'xstate'
 import type { SupervisorPolicy } from '../machines/supervision.ts'
 import { describeError, NotAcceptingError, UnavailableError } from './errors.ts'
 import type { Paces } from './paces.ts'
-import type { FencingToken, Run, RunNotice, RunProgress } from './ports.ts'
+import type { Run, RunNotice, RunProgress } from './ports.ts'
+import type { FencingToken } from './ports-fleet.ts'
 import { MailboxRoom, SpoolRoom } from './room.ts'
 import { interrupted, type LiveRun, type RunOptions, runLogic } from './run.ts'
 import type { Source } from './source.ts'
@@ -44,6 +45,8 @@ export interface Submission {
   /** Hash of the source's lines, where it is known before they are read. */
   content?: string
   reason?: string
+  /** In whose name its tasks run; refused by the workers once somebody else leads. */
+  fence?: FencingToken
   /** Tasks in the source, where that is known: refused at once when there is no room for all. */
   tasks?: number
   /** Called as soon as the run has a name; reading its source may go on for ever. */
@@ -161,6 +164,7 @@ export class LiveRuns {
       driver,
       ...(submission.content === undefined ? {} : { content: submission.content }),
       ...(submission.reason === undefined ? {} : { reason: submission.reason }),
+      ...(submission.fence === undefined ? {} : { fence: submission.fence }),
     })
     const id = opened.progress.run.id
     submission.onOpen?.(id)
@@ -255,6 +259,7 @@ export class LiveRuns {
       done: run.total - run.counts.pending,
       taken: Promise.withResolvers<void>(),
       ...(progress.content === undefined ? {} : { content: progress.content }),
+      ...(progress.fence === undefined ? {} : { fence: progress.fence }),
       ...(source === undefined ? {} : { source: this.#until(source) }),
     }
     live.taken.promise.catch(() => undefined)

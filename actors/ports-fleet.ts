@@ -66,6 +66,38 @@ export interface Leases {
   close(): Promise<void>
 }
 
+/** In whose name something is done; travels with tasks that a singleton submits. */
+export interface FencingToken {
+  lease: string
+  /** Larger than that of any grant before. */
+  epoch: number
+}
+
+/** Ask it before every effect that leaves this process, and write through it what must be right. */
+export interface Fence extends Readonly<FencingToken> {
+  /**
+   * Whether the lease is lost as far as is known here, without asking anybody: what an effect that
+   * nobody else can refuse should be preceded by.
+   * @throws FencedError
+   */
+  assert(): void
+  /**
+   * Keeps a value under the lease, for whoever holds it next. Redis refuses it once there is a
+   * newer grant.
+   * @throws FencedError nothing was written
+   * @throws UnavailableError no answer in time; it may be written all the same
+   */
+  put(key: string, value: string): Promise<void>
+  /** What was last put under the lease, by this holder or an earlier one. */
+  get(key: string): Promise<string | undefined>
+  /**
+   * Asks Redis whether there is a newer grant.
+   * @throws FencedError there is
+   * @throws UnavailableError no answer in time
+   */
+  check(): Promise<void>
+}
+
 /* ---- members: who is there ---- */
 
 export type MemberState = 'joining' | 'alive' | 'suspect' | 'draining' | 'dead'

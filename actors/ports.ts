@@ -5,6 +5,7 @@
  */
 import type { Counts, Outcome } from '../machines/outcome.ts'
 import type { Envelope, ResultsEnvelope } from './envelope.ts'
+import type { Fence, FencingToken } from './ports-fleet.ts'
 import type { ResultLine } from './result.ts'
 import type { Rejection, Task } from './task.ts'
 import type { TreeNode } from './tree.ts'
@@ -142,6 +143,8 @@ export interface RunProgress {
   driver: string
   /** Hash of the source's lines, where it was known when the run was opened. */
   content?: string
+  /** In whose name its tasks run, when a singleton submitted it. */
+  fence?: FencingToken
 }
 
 export interface OpenRun {
@@ -153,6 +156,8 @@ export interface OpenRun {
   reason?: string
   parent?: string
   labels?: Record<string, string>
+  /** In whose name its tasks run. */
+  fence?: FencingToken
 }
 
 /** What one look at the source brought. Applied whole or not at all. */
@@ -198,12 +203,6 @@ export interface RunNotice {
   state: RunState
   /** Work mailbox that got room, when that is what changed. */
   mailbox?: string
-}
-
-/** Under which grant of a lease something is done; FencedError once there is a newer one. */
-export interface FencingToken {
-  lease: string
-  epoch: number
 }
 
 export interface Accounting {
@@ -301,6 +300,8 @@ export interface ExecuteContext {
   seq: number
   kind: string
   attempt: number
+  /** In whose name it runs, when a singleton submitted it. */
+  fence?: Fence
   /** Aborted on cancel, lost lock or forced stop. Time limits are the executor's own. */
   signal: AbortSignal
 }

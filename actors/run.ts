@@ -16,6 +16,7 @@ import {
 } from './envelope.ts'
 import { ConflictError, describeError, UnavailableError } from './errors.ts'
 import type { Accounting, Admission, Clock, Log, Mailboxes } from './ports.ts'
+import type { FencingToken } from './ports-fleet.ts'
 import { numberTasks, type Source } from './source.ts'
 
 export interface RunOptions {
@@ -65,6 +66,8 @@ export interface LiveRun {
   source?: Source
   /** Hash of the source's lines, where it was known beforehand. */
   content?: string
+  /** In whose name its tasks run. */
+  fence?: FencingToken
   /** Settles when the source has been taken to its end, or broke off. */
   taken: PromiseWithResolvers<void>
 }
@@ -121,6 +124,7 @@ async function takeSource(
     if (piece.lines === live.lines) continue
     const numbered = await numberTasks(accounting, live.id, live.accepted, piece.read)
     const envelopes = pack(live.id, numbered.items, clock.now(), options.pack)
+    if (live.fence !== undefined) for (const envelope of envelopes) envelope.fence = live.fence
     const direct = await sendDirectly(options, live, envelopes)
     const spool = envelopes.slice(direct)
     const tasks = spool.reduce((sum, envelope) => sum + countSeqs(envelope.seqs), 0)

@@ -1,8 +1,9 @@
 /** One term of a singleton: its work from the grant of the lease to its end. */
 import { describeError } from './errors.ts'
-import type { Fence } from './fence.ts'
 import type { Tenure } from './lease.ts'
 import type { Clock, Log } from './ports.ts'
+import type { Fence } from './ports-fleet.ts'
+import type { TaskLine } from './task.ts'
 
 /** What the work of a singleton is told. */
 export interface SingletonContext {
@@ -12,6 +13,12 @@ export interface SingletonContext {
   signal: AbortSignal
   /** What it writes through this is refused when somebody else leads. */
   fence: Fence
+  /**
+   * Submit tasks in its name, as one run: those that have not run when somebody else leads are
+   * refused, and end as `unreached`. Resolves with the id of the run when all are durable.
+   * @throws UsageError when one cannot be taken; then none is
+   */
+  submit(tasks: readonly TaskLine[]): Promise<string>
   log: Log
 }
 
@@ -66,12 +73,14 @@ export interface WorkOptions {
   definition: SingletonDefinition
   tenure: Tenure
   fence: Fence
+  submit(tasks: readonly TaskLine[]): Promise<string>
   clock: Pick<Clock, 'breathe'>
   log: Log
 }
 
 /** Starts the work of a term. A lost lease ends it, whoever hears of that. */
-export function beginWork({ definition, tenure, fence, clock, log }: WorkOptions): Work {
+export function beginWork(options: WorkOptions): Work {
+  const { definition, tenure, fence, submit, clock, log } = options
   const { epoch } = tenure.grant
   const over = new AbortController()
   let running: RunningSingleton = {}
@@ -82,7 +91,7 @@ export function beginWork({ definition, tenure, fence, clock, log }: WorkOptions
     // Whoever grants the lease is to be through with it first.
     await clock.breathe()
     if (over.signal.aborted) return
-    running = (await definition.start({ epoch, signal: over.signal, fence, log })) ?? {}
+    running = (await definition.start({ epoch, signal: over.signal, fence, submit, log })) ?? {}
     // Its end may come before anybody asks for it.
     running.ended?.catch(() => undefined)
     isWorking = true

@@ -14,9 +14,10 @@ import type { Failovers, LeaseObserver } from './failovers.ts'
 import { fenceOf } from './fence.ts'
 import { type LeaseWord, lease, type Tenure } from './lease.ts'
 import type { Clock, Log } from './ports.ts'
-import type { Leases } from './ports-fleet.ts'
+import type { FencingToken, Leases } from './ports-fleet.ts'
 import { beginWork, type SingletonDefinition, type Work } from './singleton-work.ts'
 import type { ChildSpec } from './supervisor.ts'
+import type { TaskLine } from './task.ts'
 
 const singletonName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 
@@ -67,6 +68,8 @@ export interface SingletonOptions {
    * be well below what the supervisor allows: the release comes afterwards.
    */
   stopLimitMs: number
+  /** Hands tasks to the dispatcher of this node, to run in the name of the fence. */
+  submit(tasks: readonly TaskLine[], fence: FencingToken): Promise<string>
   /** The one of this node. */
   failovers: Failovers
   observer?: LeaseObserver
@@ -121,7 +124,11 @@ export function singleton(options: SingletonOptions): ChildSpec {
   const begin = (term: Tenure): Work => {
     const { epoch } = term.grant
     const fence = fenceOf(term, leases, doubt)
-    return beginWork({ definition, tenure: term, fence, clock, log: logOf(log, { epoch }) })
+    const submit = (tasks: readonly TaskLine[]) => {
+      fence.assert()
+      return options.submit(tasks, { lease: name, epoch })
+    }
+    return beginWork({ definition, tenure: term, fence, submit, clock, log: logOf(log, { epoch }) })
   }
 
   const logic = singletonMachine.provide({

@@ -7,6 +7,7 @@ import {
   type SubprocessTimes,
   subprocessMachine,
 } from '../machines/subprocess.ts'
+import { isLive } from './dead-letters.ts'
 import { describeError } from './errors.ts'
 import { OutputHead } from './output-head.ts'
 import type { Clock } from './ports.ts'
@@ -75,7 +76,7 @@ export function runSubprocess(
 
   // A process may tell of itself after it was given up; a stopped actor must not be sent to.
   const tell = (event: Parameters<typeof actor.send>[0]) => {
-    if (actor.getSnapshot().status === 'active') actor.send(event)
+    if (isLive(actor)) actor.send(event)
   }
   const abort = () => tell({ type: 'abort' })
   const complete = () => {
@@ -110,9 +111,9 @@ export function runSubprocess(
   for (const signal of signals) signal.addEventListener('abort', abort)
   try {
     child = processes.spawn(command, listener)
-    actor.send({ type: 'process.started' })
+    tell({ type: 'process.started' })
   } catch (error) {
-    actor.send({ type: 'process.failed', ...describeError(error) })
+    tell({ type: 'process.failed', ...describeError(error) })
   }
   return promise
 }

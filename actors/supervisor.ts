@@ -246,7 +246,7 @@ export async function removeChild(parent: AnyActorRef, id: string): Promise<void
     if (!hasChild(parent, id)) gone.resolve()
   }
   parent.subscribe({ next: look, error: () => gone.resolve(), complete: () => gone.resolve() })
-  parent.send({ type: 'child.remove', id })
+  if (isLive(parent)) parent.send({ type: 'child.remove', id })
   await gone.promise
 }
 

@@ -42,6 +42,9 @@ export const taskLine = z.strictObject({
 /** A task as it travels: what its line said, without what its envelope says for all. */
 export type Task = Omit<z.infer<typeof taskLine>, 'kind' | 'priority'>
 
+/** A task as its submitter writes it. */
+export type TaskLine = Task & { kind: string; priority?: Priority }
+
 export interface AcceptedTask {
   kind: string
   priority: Priority

@@ -11,11 +11,13 @@ import { AtHand, hungError } from './at-hand.ts'
 import { type Job, runTask, type Work } from './attempt.ts'
 import type { Tell } from './dead-letters.ts'
 import { countSeqs, type Envelope, eachSeq, envelopeVersion } from './envelope.ts'
-import { describeError, MusterError } from './errors.ts'
+import { describeError, FencedError, MusterError } from './errors.ts'
+import { fenceOfEnvelope } from './fence.ts'
 import type { Kind } from './kind.ts'
 import { type OneByOneOptions, runOneByOne } from './one-by-one.ts'
 import type { Paces } from './paces.ts'
-import type { Accounting, Delivery, Log, Mailboxes, Receiver } from './ports.ts'
+import type { Accounting, Delivery, Execution, Log, Mailboxes, Receiver } from './ports.ts'
+import type { Fence, Leases } from './ports-fleet.ts'
 import { type Ending, settlementOf } from './settlement.ts'
 import { Slots } from './slots.ts'
 import type { ChildSpec } from './supervisor.ts'
@@ -32,6 +34,8 @@ export interface WorkerOptions extends OneByOneOptions {
   /** Aborted when it is to wait no longer. */
   hurry?: AbortSignal
   mailboxes: Mailboxes
+  /** Asked about the tasks of singletons. */
+  leases: Leases
   accounting: Accounting
   paces: Paces
   tell: Tell
@@ -58,7 +62,8 @@ export function worker(options: WorkerOptions): ChildSpec {
     }
     tell('envelope.received')
     try {
-      await workOff(options, { envelope, delivery, hand, slots })
+      const fence = fenceOf(options, envelope)
+      await workOff(options, { envelope, delivery, hand, slots, ...fence })
       hand.end()
       tell('envelope.settled')
     } catch (error) {
@@ -141,12 +146,7 @@ async function workOff(options: WorkerOptions, work: Work): Promise<void> {
     )
   }
   const jobs = await jobsOf(options, work)
-  const once = envelope.tasks.some((task) => task.delivery === 'at-most-once')
-  const careful = delivery.redeliveries > 0 || once
-  const endings =
-    careful || options.ordered
-      ? await runOneByOne(options, work, jobs, careful)
-      : await runTogether(options, work, jobs)
+  const endings = (await refusedBy(options, work, jobs)) ?? (await run(options, work, jobs))
   // Taken away meanwhile: whoever has it now settles it.
   delivery.signal.throwIfAborted()
   hand.progress()
@@ -155,6 +155,41 @@ async function workOff(options: WorkerOptions, work: Work): Promise<void> {
   if (endings.length > 0) {
     const workMs = endings.reduce((sum, ending) => sum + ending.durationMs, 0)
     await recordPace(options, envelope.kind, workMs / endings.length)
+  }
+}
+
+function run(options: WorkerOptions, work: Work, jobs: readonly Job[]): Promise<Ending[]> {
+  const once = work.envelope.tasks.some((task) => task.delivery === 'at-most-once')
+  const careful = work.delivery.redeliveries > 0 || once
+  return careful || options.ordered
+    ? runOneByOne(options, work, jobs, careful)
+    : runTogether(options, work, jobs)
+}
+
+function fenceOf({ leases }: WorkerOptions, { fence }: Envelope): { fence?: Fence } {
+  return fence === undefined ? {} : { fence: fenceOfEnvelope(fence, leases) }
+}
+
+/** Whoever sent them no longer leads: his tasks are not run, and that is how they end. */
+async function refusedBy(
+  { clock }: WorkerOptions,
+  { envelope, fence, hand }: Work,
+  jobs: readonly Job[],
+): Promise<Ending[] | undefined> {
+  try {
+    await fence?.check()
+    hand.progress()
+    return undefined
+  } catch (error) {
+    if (!(error instanceof FencedError)) throw error
+    const { attempt } = envelope
+    const ending = { outcome: 'unreached', startedAt: clock.now(), durationMs: 0, attempt } as const
+    const execution: Execution = {
+      outcome: 'failed',
+      error: describeError(error),
+      stage: 'terminal',
+    }
+    return jobs.map((job) => ({ ...job, ...ending, execution }))
   }
 }
 

@@ -77,7 +77,7 @@ export interface SupervisorContext {
   failures: readonly number[]
   /** The latest incarnation among the children that are gone: their names may be given again. */
   goneIncarnation: number
-  /** Ends of children that were ready, to be heard when the first start is over; the first first. */
+  /** Ends of children that were ready, in order: to be heard when the first start is over. */
   falls: readonly Fall[]
   /** Back-off of a restart that concerns several children is over. */
   roundIsDue: boolean

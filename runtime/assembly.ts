@@ -8,10 +8,10 @@ import { collector } from '../actors/collector.ts'
 import { connection } from '../actors/connection.ts'
 import { DeadLetters, isLive } from '../actors/dead-letters.ts'
 import { type Dispatcher, dispatcher } from '../actors/dispatcher.ts'
-import type { Fence } from '../actors/fence.ts'
 import type { Kind } from '../actors/kind.ts'
 import { Paces } from '../actors/paces.ts'
 import type { Heartbeat, Log } from '../actors/ports.ts'
+import type { Fence } from '../actors/ports-fleet.ts'
 import { service } from '../actors/service.ts'
 import type { SingletonDefinition } from '../actors/singleton-work.ts'
 import {
@@ -107,7 +107,11 @@ export class Assembly {
 
   constructor(options: AssemblyOptions) {
     this.#options = options
-    this.#fleet = new Fleet(options, () => this.#shared())
+    this.#fleet = new Fleet(
+      options,
+      () => this.#shared(),
+      () => this.#dispatcher,
+    )
     this.deadLetters = new DeadLetters({ clock: systemClock, log: options.log })
   }
 
@@ -152,8 +156,7 @@ export class Assembly {
       children.push({ id: 'workers', spec: () => this.#workers(), stopTimeoutMs })
     }
     if (leads || this.#options.singletons.length > 0) {
-      const dispatcher = leads ? () => this.#makeDispatcher() : undefined
-      add('singletons', () => this.#fleet.singletons(dispatcher))
+      add('singletons', () => this.#fleet.singletons())
     }
     if (process === undefined) add('edge', () => this.#edge())
     return children

@@ -2,11 +2,7 @@
  * Byte streams of the HTTP client: tasks out as NDJSON, result lines and server-sent events in.
  * Nothing here holds more than one piece and one item of its source.
  */
-import type { Priority } from '../actors/ports.ts'
-import type { Task } from '../actors/task.ts'
-
-/** A task as its author writes it: contract section 5. */
-export type TaskLine = Task & { kind: string; priority?: Priority }
+import type { TaskLine } from '../actors/task.ts'
 
 /** Task objects, or the bytes of NDJSON as they are. */
 export type TaskSource =

@@ -6,7 +6,7 @@ import { UnavailableError } from '../actors/errors.ts'
 import type { NodeLine } from '../actors/membership.ts'
 import type { Attempt, Run } from '../actors/ports.ts'
 import type { ResultLine } from '../actors/result.ts'
-import type { Rejection } from '../actors/task.ts'
+import type { Rejection, TaskLine } from '../actors/task.ts'
 import type { TreeNode } from '../actors/tree.ts'
 import type { Outcome } from '../machines/outcome.ts'
 import { type Call, HttpClient, type HttpOptions, queryString, TokenError } from './client-http.ts'
@@ -15,7 +15,6 @@ import {
   pulledStream,
   readEvents,
   readLines,
-  type TaskLine,
   type TaskSource,
 } from './client-stream.ts'
 

@@ -2,19 +2,21 @@
 import { hostname } from 'node:os'
 import { coordinate, sweepGone } from '../actors/coordinator.ts'
 import type { Dispatcher } from '../actors/dispatcher.ts'
+import { UsageError } from '../actors/errors.ts'
 import { Failovers } from '../actors/failovers.ts'
-import type { Fence } from '../actors/fence.ts'
 import { contenders } from '../actors/lease.ts'
 import { led } from '../actors/led.ts'
 import { member } from '../actors/member.ts'
 import type { Dependency } from '../actors/ports.ts'
-import type { Member, MemberRecord } from '../actors/ports-fleet.ts'
+import type { Fence, FencingToken, Member, MemberRecord } from '../actors/ports-fleet.ts'
 import { type SingletonOptions, singleton } from '../actors/singleton.ts'
 import type { SingletonDefinition } from '../actors/singleton-work.ts'
 import { type ChildSpec, type NamedChild, supervisor } from '../actors/supervisor.ts'
+import type { TaskLine } from '../actors/task.ts'
 import type { AssemblyOptions, Shared } from './assembly.ts'
 import { systemClock } from './clock.ts'
 import { bootOf } from './driver.ts'
+import { listSource } from './intake.ts'
 import { isProcessGone, place } from './place.ts'
 import { version } from './version.ts'
 
@@ -26,13 +28,19 @@ export class Fleet {
   readonly boot = crypto.randomUUID().slice(0, 13)
   readonly #options: AssemblyOptions
   readonly #shared: () => Shared
+  readonly #dispatcher: () => Dispatcher | undefined
   readonly #failovers = new Failovers(systemClock)
   readonly #contender: () => string
   readonly #startedAt = systemClock.now()
 
-  constructor(options: AssemblyOptions, shared: () => Shared) {
+  constructor(
+    options: AssemblyOptions,
+    shared: () => Shared,
+    dispatcher: () => Dispatcher | undefined,
+  ) {
     this.#options = options
     this.#shared = shared
+    this.#dispatcher = dispatcher
     this.#contender = contenders(this.memberId, this.boot)
   }
 
@@ -75,8 +83,9 @@ export class Fleet {
     return led({ ...this.#contending(), id: lease, lease, contender: this.#contender, specOf })
   }
 
-  singletons(dispatcher: (() => Dispatcher) | undefined): ChildSpec {
-    const own = dispatcher === undefined ? [] : [this.#coordinator(dispatcher())]
+  singletons(): ChildSpec {
+    const dispatcher = this.#dispatcher()
+    const own = dispatcher === undefined ? [] : [this.#coordinator(dispatcher)]
     const definitions = [...own, ...this.#options.singletons]
     const children = definitions.map((definition): NamedChild => {
       const spec = () =>
@@ -94,7 +103,23 @@ export class Fleet {
       times: config.lease,
       stopLimitMs,
       failovers: this.#failovers,
+      submit: (tasks, fence) => this.#submit(tasks, fence),
     }
+  }
+
+  async #submit(tasks: readonly TaskLine[], fence: FencingToken): Promise<string> {
+    const dispatcher = this.#dispatcher()
+    if (dispatcher === undefined) {
+      throw new UsageError('node.roles: expected a dispatcher among them, to submit tasks')
+    }
+    const { kinds } = this.#options
+    const source = listSource(tasks, kinds)
+    for await (const { read } of source(0)) {
+      const bad = read.find(({ rejection }) => rejection !== undefined)?.rejection
+      if (bad !== undefined) throw new UsageError(`task ${bad.line}: ${bad.path}: ${bad.message}`)
+    }
+    const { run } = await dispatcher.submit({ source, fence, tasks: tasks.length })
+    return run.id
   }
 
   #coordinator(dispatcher: Dispatcher): SingletonDefinition {

@@ -86,6 +86,17 @@ interface Files {
   token: string | undefined
 }
 
+/** Each has a lease of its name; two of one name, here or elsewhere, would be one. */
+function refuseSameNames(singletons: readonly SingletonDefinition[]): void {
+  const taken = new Set(['coordinator', 'collector'])
+  for (const { name } of singletons) {
+    if (taken.has(name)) {
+      throw new UsageError(`singleton "${name}": expected a name of its own, and it is taken`)
+    }
+    taken.add(name)
+  }
+}
+
 class Node implements MusterNode {
   readonly stopped: Promise<number>
   readonly #options: NodeOptions
@@ -167,6 +178,7 @@ class Node implements MusterNode {
       ...(this.#options.singletons ?? []),
       ...fromFiles.flatMap((read) => read.singletons),
     ]
+    refuseSameNames(singletons)
     return { kinds: kindsOf(definitions, config.worker, this.#log), singletons, token }
   }
 

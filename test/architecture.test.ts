@@ -174,26 +174,31 @@ const pureMachines = ban({
   ],
 })
 
-/** Messages between processes, `mailboxes.send`, are no letters of this kind. */
+/**
+ * Messages between processes, `mailboxes.send`, are no letters of this kind; and who looks himself,
+ * in the same breath, whether an actor lives, loses nothing: `if (isLive(a)) a.send(b)`.
+ */
 const untold = ban({
   fact: 'actors send through tell',
-  pattern: /(?<!\bmailboxes)\??\.send\(|\.sendTo\(|(?<![.\w])send(To|Parent)\(/g,
+  pattern:
+    /(?<!\bmailboxes|\bisLive\(\1\)\) ([\w.]+))\??\.send\(|\.sendTo\(|(?<![.\w])send(To|Parent)\(/g,
   says: 'sends past the dead letters; a stopped actor would lose it in silence: use tell',
-  except: (path) => !path.startsWith('actors/') || sendThemselves.includes(path),
+  except: (path) => !path.startsWith('actors/'),
   catches: [
     'actors/a.ts',
-    "await mailboxes.send(a)\nawait options.mailboxes.send(a)\nsend(options, 'b.send(')\n" +
-      'input.owner.send({})\nself.send(b)\nworkers?.send({})\nenqueue.sendTo(c, d)',
-    ['actors/a.ts:4 ', 'actors/a.ts:5 ', 'actors/a.ts:6 ', 'actors/a.ts:7 '],
+    `await mailboxes.send(a)
+     await options.mailboxes.send(a)
+     if (isLive(to.self)) to.self.send(a)
+     send(options, 'b.send(')
+     input.owner.send({})
+     self.send(b)
+     workers?.send({})
+     if (isLive(self)) owner.send(a)
+     enqueue.sendTo(c, d)
+     sendParent(d)`,
+    [5, 6, 7, 8, 9, 10].map((line) => `actors/a.ts:${line} `),
   ],
 })
-
-/** Those that look themselves whether the actor lives, in the same breath. */
-const sendThemselves = [
-  'actors/dead-letters.ts',
-  // An actor of its own, which nobody but the function that began it knows.
-  'actors/subprocess.ts',
-]
 
 const sleeping = /\bBun\.sleep|(?<![.\w])setTimeout\(\s*(resolve|done|r)\b|=>\s*setTimeout\(/g
 

@@ -47,6 +47,6 @@ function wordsOf(node: TreeNode, parentPid: number | undefined, out: Terminal['o
     ...(pid === parentPid ? [] : [`pid ${pid}`]),
     ...(restarts === 0 ? [] : [out.yellow(`restarted ${often}`)]),
     ...(oldestMessageMs === undefined ? [] : [`oldest message ${elapsed(oldestMessageMs)}`]),
-    ...(lastError === undefined ? [] : [out.red(printable(lastError))]),
+    ...(lastError === undefined ? [] : [out.red(printable(lastError).replaceAll('\n', ' '))]),
   ]
 }

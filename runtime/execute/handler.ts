@@ -2,6 +2,7 @@
 import { describeError } from '../../actors/errors.ts'
 import type { TaskContext, TaskDefinition } from '../../actors/kind.ts'
 import type { ExecuteContext, Execution, Executor, Log } from '../../actors/ports.ts'
+import type { Fence } from '../../actors/ports-fleet.ts'
 import type { Task } from '../../actors/task.ts'
 
 /** A timer set for longer fires at once. */
@@ -43,6 +44,7 @@ class HandlerContext implements TaskContext {
   readonly seq: number
   readonly attempt: number
   readonly log: Log
+  readonly fence?: Fence
   readonly outer: AbortSignal
   #controller: AbortController | undefined
 
@@ -51,6 +53,7 @@ class HandlerContext implements TaskContext {
     this.seq = context.seq
     this.attempt = context.attempt
     this.log = log
+    if (context.fence !== undefined) this.fence = context.fence
     this.outer = context.signal
   }
 

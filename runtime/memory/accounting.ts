@@ -5,13 +5,13 @@ import { fenced } from '../../actors/lease.ts'
 import type {
   Accounting,
   Admission,
-  FencingToken,
   OpenRun,
   RunNotice,
   RunProgress,
   RunState,
   Settlement,
 } from '../../actors/ports.ts'
+import type { FencingToken } from '../../actors/ports-fleet.ts'
 import type { Rejection } from '../../actors/task.ts'
 import { noCounts, outcomeCode, outcomeOf, outcomes } from '../../machines/outcome.ts'
 
@@ -303,5 +303,6 @@ function progressOf(ledger: Ledger): RunProgress {
     closed: ledger.closed,
     driver: opened.driver,
     ...(opened.content === undefined ? {} : { content: opened.content }),
+    ...(opened.fence === undefined ? {} : { fence: opened.fence }),
   }
 }

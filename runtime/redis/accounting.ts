@@ -7,7 +7,6 @@ import { fenced } from '../../actors/lease.ts'
 import type {
   Accounting,
   Chunk,
-  FencingToken,
   OpenRun,
   Run,
   RunNotice,
@@ -16,6 +15,7 @@ import type {
   Settled,
   Settlement,
 } from '../../actors/ports.ts'
+import type { FencingToken } from '../../actors/ports-fleet.ts'
 import type { Rejection } from '../../actors/task.ts'
 import { noCounts, type Outcome, outcomeCode, outcomeOf, outcomes } from '../../machines/outcome.ts'
 import { base, keys } from './keys.ts'
@@ -111,6 +111,7 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
         ['spooled', 0],
         ['done', 0],
         ...(run.reason === undefined ? [] : [['reason', run.reason]]),
+        ...(run.fence === undefined ? [] : [['fence', JSON.stringify(run.fence)]]),
         ...(run.parent === undefined ? [] : [['parent', run.parent]]),
         ...(run.labels === undefined ? [] : [['labels', JSON.stringify(run.labels)]]),
       ]
@@ -307,6 +308,9 @@ function readProgress(record: Record<string, string>, rejected: Rejection[]): Ru
     spooled: number('spooled'),
     closed: record['closed'] === '1',
     driver: record['driver'] ?? '',
+    ...(record['fence'] === undefined
+      ? {}
+      : { fence: JSON.parse(record['fence']) as FencingToken }),
     ...((record['content'] ?? '') === '' ? {} : { content: record['content'] ?? '' }),
   }
 }

@@ -26,6 +26,7 @@ export class Pulse {
   /** Beats since the question that is not answered yet. */
   #beats: number | undefined
   #isSilent = false
+  #isStopped = false
 
   constructor(redis: Redis, listener: PulseListener) {
     this.#redis = redis
@@ -37,7 +38,9 @@ export class Pulse {
     return this.#isSilent
   }
 
+  /** No word comes after that. */
   stop(): void {
+    this.#isStopped = true
     clearInterval(this.#beating)
   }
 
@@ -61,7 +64,7 @@ export class Pulse {
       // Refused or disconnected: that is no silence.
     }
     this.#beats = undefined
-    if (!this.#isSilent) return
+    if (!this.#isSilent || this.#isStopped) return
     this.#isSilent = false
     this.#listener.heard()
   }

@@ -5,10 +5,11 @@ import { DeadLetters } from '../../actors/dead-letters.ts'
 import { Failovers, type LeaseObserver } from '../../actors/failovers.ts'
 import { contenders } from '../../actors/lease.ts'
 import type { Log } from '../../actors/ports.ts'
-import type { Leases } from '../../actors/ports-fleet.ts'
+import type { FencingToken, Leases } from '../../actors/ports-fleet.ts'
 import { singleton } from '../../actors/singleton.ts'
 import type { SingletonContext, SingletonDefinition } from '../../actors/singleton-work.ts'
 import type { ChildSpec } from '../../actors/supervisor.ts'
+import type { TaskLine } from '../../actors/task.ts'
 import { memoryLeases } from '../../runtime/memory/leases.ts'
 import { testClock } from '../kit/clock.ts'
 import { seededRandom } from '../kit/random.ts'
@@ -33,6 +34,8 @@ export function contention() {
   const leases = memoryLeases({ now: () => clock.now(), log: quiet })
   /** Every start there was, in order. */
   const terms: { node: string; context: SingletonContext }[] = []
+  /** What was handed over to be run, in whose name. */
+  const submitted: { tasks: readonly TaskLine[]; fence: FencingToken }[] = []
   /** What observers heard: `b led 1700000000000 0`. */
   const heard: string[] = []
   /** What was warned of in the name of the singleton. */
@@ -84,6 +87,10 @@ export function contention() {
       tell,
       ...limits,
       failovers,
+      submit: async (tasks, fence) => {
+        submitted.push({ tasks, fence })
+        return `run of ${node}`
+      },
       observer: observerOf(node),
     })
   }
@@ -104,6 +111,7 @@ export function contention() {
     tell,
     terms,
     heard,
+    submitted,
     warned,
     specOf,
     run,

@@ -286,6 +286,7 @@ describe('the definition of a singleton', () => {
         log,
         tell,
         failovers: new Failovers(clock),
+        submit: async () => 'a run',
         stopLimitMs: 1000,
         ...over,
       })

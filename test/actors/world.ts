@@ -18,10 +18,12 @@ import type {
   Receiver,
   Results,
 } from '../../actors/ports.ts'
+import type { Leases } from '../../actors/ports-fleet.ts'
 import { type ChildSpec, isReady } from '../../actors/supervisor.ts'
 import type { AcceptedTask, Task } from '../../actors/task.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import { memoryAccounting } from '../../runtime/memory/accounting.ts'
+import { emptyLeaseStore, memoryLeases } from '../../runtime/memory/leases.ts'
 import { memoryMailboxes } from '../../runtime/memory/mailboxes.ts'
 import { memoryResults } from '../../runtime/memory/results.ts'
 import { eventually } from '../kit/eventually.ts'
@@ -43,6 +45,7 @@ export interface Begun {
 }
 
 export interface World {
+  leases: Leases
   mailboxes: Mailboxes
   accounting: Accounting
   admission: Admission
@@ -64,7 +67,10 @@ export interface World {
 type Timers = NonNullable<Parameters<typeof createActor>[1]>['clock']
 
 export function memoryWorld(clock: Clock = systemClock): World {
-  const { accounting, admission } = memoryAccounting(() => clock.now())
+  const store = emptyLeaseStore()
+  const now = () => clock.now()
+  const newestEpoch = (lease: string) => store.epochs.get(lease) ?? 0
+  const { accounting, admission } = memoryAccounting(now, newestEpoch)
   const twin = memoryMailboxes({ giveBackAfterMs: 1 })
   const receivers: Receiver[] = []
   const mailboxes: Mailboxes = {
@@ -89,6 +95,7 @@ export function memoryWorld(clock: Clock = systemClock): World {
   const lines: string[] = []
 
   return {
+    leases: memoryLeases({ now, log, store }),
     mailboxes,
     accounting,
     admission,

@@ -100,7 +100,9 @@ function writeTasks(dataDir: string): { path: string; begun(): { pid: number; se
      } })
      export const slow = defineTask({ kind: 'slow', input, async run({ ms }) {
        begin()
-       await new Promise((resolve) => setTimeout(resolve, ms))
+       const { promise, resolve } = Promise.withResolvers()
+       setTimeout(() => resolve(), ms)
+       await promise
      } })`,
   )
   const begun = () =>

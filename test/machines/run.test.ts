@@ -43,6 +43,14 @@ describe('run machine, explored', () => {
     }
   })
 
+  test('a run is ready as long as it lives, however long its source takes', () => {
+    for (const { snapshots } of explorations) {
+      for (const snapshot of snapshots) {
+        expect(snapshot.hasTag('ready')).toBe(snapshot.matches({ life: 'live' }))
+      }
+    }
+  })
+
   test('what is in the spool is being moved, or will be', () => {
     for (const { snapshots } of explorations) {
       for (const { value, context } of snapshots) {

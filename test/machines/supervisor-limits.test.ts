@@ -145,7 +145,7 @@ describe('failures in a row', () => {
     expect([it.errors.map(String), it.clock.armed]).toEqual([['Error: root/a: boom'], 0])
   })
 
-  test('of a child that never comes up end it after the last that is allowed, at any limits', () => {
+  test('of a child that never comes up end it after the last that is allowed', () => {
     const limits = record({
       intensity: integer({ min: 1, max: 12 }),
       streakMax: integer({ min: 1, max: 12 }),

@@ -1,8 +1,9 @@
 -- Note that settlements are stored, or that the source has ended, and complete the run when its
 -- source has ended, every task has an outcome and every outcome is stored.
 -- KEYS[1] run record, [2] outcome map, [3] settlements being stored, [4] epoch of the newest grant
--- ARGV[1] key base, [2] channel, [3] run id, [4] now (epoch ms), [5] '1' when the source has ended,
---   [6] how long to keep the outcome map (ms), [7] epoch of whoever asks, or '', [8…] settlement ids
+-- ARGV[1] key base, [2] channel, [3] run id, [4] now (epoch ms), [5] '1' when its source ended,
+--   [6] how long to keep the outcome map (ms), [7] epoch of whoever asks, or '',
+--   [8…] settlement ids
 -- Returns the state of the run, nil when there is no such run, or {-2, epoch} when there is a newer
 --   grant.
 if ARGV[7] ~= '' then
