@@ -1,11 +1,14 @@
-/** One attempt of a task of an envelope at hand. */
+/** One attempt at one task: whether it may begin, run, and how it ended. */
 import type { Hand } from './at-hand.ts'
 import type { Envelope } from './envelope.ts'
-import type { Attempt, Delivery, Execution } from './ports.ts'
+import { aborts } from './holds.ts'
+import type { Attempt, Delivery, Execution, Hold } from './ports.ts'
 import type { Fence } from './ports-fleet.ts'
 import type { Ending, SettlementOptions } from './settlement.ts'
+import type { Settling } from './settling.ts'
 import type { Slots } from './slots.ts'
 import type { Task } from './task.ts'
+import { endOfHeld } from './unrun.ts'
 
 /** An envelope at hand, and what its tasks need to be run. */
 export interface Work {
@@ -14,6 +17,13 @@ export interface Work {
   hand: Hand
   slots: Slots
   fence?: Fence
+  /** What earlier deliveries noted; nothing at the first. */
+  notes: Record<string, string>
+  /** What holds its run back now. */
+  hold(): Hold | undefined
+  /** Aborted when the mailbox takes it away, and when its run is cancelled or halted now. */
+  signal: AbortSignal
+  settling: Settling
 }
 
 export interface Job {
@@ -22,10 +32,30 @@ export interface Job {
   history: Attempt[]
 }
 
+/** How a task ends that is not to begin, or `park`: it waits until its run goes on. */
+export function heldBack(
+  options: SettlementOptions,
+  work: Work,
+  job: Job,
+): Ending | 'park' | undefined {
+  const hold = work.hold()
+  if (hold === undefined) return undefined
+  const end = endOfHeld(hold, job.history)
+  if (end === undefined) return 'park'
+  const { attempt } = work.envelope
+  const { outcome, error } = end
+  const startedAt = options.clock.now()
+  return { ...job, outcome, startedAt, durationMs: 0, execution: terminal(error), attempt }
+}
+
+function terminal(error: { code: string; message: string }): Execution {
+  return { outcome: 'failed', error, stage: 'terminal' }
+}
+
 /** Runs one attempt; at once, without a promise, when the executor does. */
 export function runTask(
   options: SettlementOptions,
-  { envelope, delivery, fence }: Work,
+  { envelope, signal, fence, hold }: Work,
   job: Job,
   attempt: number,
 ): Ending | Promise<Ending> {
@@ -33,13 +63,13 @@ export function runTask(
   const startedAt = clock.now()
   const expired = expiry(envelope, job.task, attempt, startedAt)
   if (expired !== undefined) {
-    const execution: Execution = { outcome: 'failed', error: expired, stage: 'terminal' }
+    const execution = terminal(expired)
     return { ...job, outcome: 'expired', startedAt, durationMs: 0, execution, attempt }
   }
   const began = clock.monotonic()
   const end = (execution: Execution): Ending => ({
     ...job,
-    outcome: execution.outcome,
+    outcome: execution.outcome !== 'ok' && aborts(hold()) ? 'cancelled' : execution.outcome,
     startedAt,
     durationMs: Math.round((clock.monotonic() - began) * 1000) / 1000,
     execution,
@@ -50,7 +80,7 @@ export function runTask(
     seq: job.seq,
     kind: envelope.kind,
     attempt,
-    signal: delivery.signal,
+    signal,
     ...(fence === undefined ? {} : { fence }),
   })
   return execution instanceof Promise ? execution.then(end) : end(execution)

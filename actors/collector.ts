@@ -9,8 +9,9 @@ import { outcomeOf } from '../machines/outcome.ts'
 import type { Owned } from '../machines/service.ts'
 import { AtHand, type Hand, hungError, type Overdue } from './at-hand.ts'
 import type { Tell } from './dead-letters.ts'
-import { eachSeq, envelopeVersion, type ResultsEnvelope, resultsMailbox } from './envelope.ts'
-import { MusterError } from './errors.ts'
+import { eachSeq, type ResultsEnvelope, resultsMailbox } from './envelope.ts'
+import { isUnderstood, parkSchema } from './letters.ts'
+import type { Meter } from './meter.ts'
 import type {
   Accounting,
   AuditLog,
@@ -25,10 +26,13 @@ import type {
   Settlement,
 } from './ports.ts'
 import type { FencingToken } from './ports-fleet.ts'
+import type { Letters } from './ports-letters.ts'
 import type { ResultLine } from './result.ts'
 import type { ChildSpec } from './supervisor.ts'
 
 export interface CollectorOptions {
+  /** Id of this node. */
+  node: string
   batchMax: number
   /** Under which grant it counts; nothing is counted any more once somebody else does. */
   fence?: FencingToken
@@ -40,9 +44,11 @@ export interface CollectorOptions {
   isAway?(): boolean
   clock: Clock
   mailboxes: Mailboxes
+  letters: Pick<Letters, 'put'>
   accounting: Accounting
   results: Results
   audit: AuditLog
+  meter?: Meter
   tell: Tell
   log: Log
 }
@@ -61,13 +67,13 @@ export function collector(options: CollectorOptions): ChildSpec {
   let opening: Promise<Receiver> | undefined
   let atHand: AtHand | undefined
 
+  const park = async (delivery: Delivery) => {
+    await parkSchema({ ...options, mailbox: resultsMailbox }, delivery)
+  }
+
   const handle = (self: AnyActorRef, inHand: AtHand) => (delivery: Delivery) => {
+    if (!isUnderstood(resultsMailbox, delivery.body)) return park(delivery)
     const envelope = delivery.body as ResultsEnvelope
-    if (envelope.v !== envelopeVersion) {
-      const got = `${String(envelope.v)}: a newer node sent them`
-      const message = `expected results of version ${String(envelopeVersion)}, got ${got}`
-      return Promise.reject(new MusterError('ENVELOPE_VERSION', message))
-    }
     const end = Promise.withResolvers<void>()
     const hand = inHand.begin(delivery.id, options.hangMs)
     waiting.push({ id: delivery.id, envelope, hand, end })
@@ -139,6 +145,7 @@ async function collect(
   batch: readonly Waiting[],
   step: () => void,
 ): Promise<void> {
+  const began = options.clock.monotonic()
   try {
     const settlements = batch.map(({ id, envelope }) => settlementOf(id, envelope))
     const settled = await options.accounting.settle(settlements, options.fence)
@@ -154,6 +161,7 @@ async function collect(
     }
     await options.accounting.stored(settlements, options.fence)
     step()
+    options.meter?.aggregated(options.clock.monotonic() - began)
     for (const { hand, end } of batch) {
       hand.end()
       end.resolve()

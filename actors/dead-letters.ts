@@ -3,6 +3,7 @@
  * silence; here they are kept, the latest of them, and told.
  */
 import type { AnyActorRef, AnyEventObject } from 'xstate'
+import type { Meter } from './meter.ts'
 import type { Clock, Log } from './ports.ts'
 
 /** A message that reached nobody. */
@@ -22,6 +23,7 @@ export type Tell = (to: AnyActorRef, event: AnyEventObject) => void
 export interface DeadLettersOptions {
   clock: Clock
   log: Log
+  meter?: Meter
   /** How many are kept; of all, how many there were is counted. Default 1000. */
   keep?: number
 }
@@ -50,10 +52,11 @@ export class DeadLetters {
   }
 
   #record(fields: { to: string; type: string }): void {
-    const { clock, log, keep = 1000 } = this.#options
+    const { clock, log, meter, keep = 1000 } = this.#options
     this.#total += 1
     this.#letters.push({ at: clock.now(), ...fields, reason: 'stopped' })
     if (this.#letters.length > keep) this.#letters.shift()
+    meter?.undelivered(fields.to, 'stopped')
     log.debug(fields, 'a message reached an actor that has stopped')
   }
 }

@@ -8,14 +8,17 @@ import { dispatcherMachine } from '../machines/dispatcher.ts'
 import type { Owned } from '../machines/service.ts'
 import type { SupervisorPolicy } from '../machines/supervision.ts'
 import { describeError, NotAcceptingError, UnavailableError } from './errors.ts'
-import { LiveRuns, type LiveRunsOptions, type Submission, type Submitted } from './live-runs.ts'
+import { LiveRuns, type LiveRunsOptions } from './live-runs.ts'
+import type { Meter } from './meter.ts'
 import type { FencingToken } from './ports-fleet.ts'
+import type { Submission, Submitted } from './submission.ts'
 import { type ChildSpec, currentChild, supervisor } from './supervisor.ts'
 import { watch } from './watch.ts'
 
 export interface DispatcherOptions extends Omit<LiveRunsOptions, 'runsPolicy'> {
   policy: SupervisorPolicy
   random(): number
+  meter?: Meter
 }
 
 const restarting = 'the dispatcher of this node failed and starts anew; submit the same again'
@@ -102,10 +105,15 @@ export function dispatcher(options: DispatcherOptions): Dispatcher {
       }),
     async submit(submission) {
       life?.refuseWhenClosed()
-      if (life === undefined || !life.accepting) {
-        throw new NotAcceptingError('draining', 'this node is draining; try another one', 5000)
+      try {
+        if (life === undefined || !life.accepting) {
+          throw new NotAcceptingError('draining', 'this node is draining; try another one', 5000)
+        }
+        return await life.submit(submission)
+      } catch (error) {
+        if (error instanceof NotAcceptingError) options.meter?.refused(error.reason)
+        throw error
       }
-      return life.submit(submission)
     },
     adopt: async (run, fence) => life?.adopt(run, fence),
     closeIntake: () => {

@@ -4,6 +4,7 @@
  * storage is paid per envelope and not per task.
  */
 import { fnv1a } from '../machines/fnv.ts'
+import type { Outcome } from '../machines/outcome.ts'
 import type { Attempt, Message, Priority, SeqRange } from './ports.ts'
 import type { FencingToken } from './ports-fleet.ts'
 import type { AcceptedTask, Task } from './task.ts'
@@ -29,6 +30,16 @@ export interface Envelope {
   history?: Attempt[][]
   /** In whose name they run: refused once somebody else leads. */
   fence?: FencingToken
+  /** How often it was put back because its run was paused. */
+  parks?: number
+  /** In a spool: they are not to run, and this is how they end. */
+  ends?: Ends
+}
+
+/** How tasks end that are never run. */
+export interface Ends {
+  outcome: Outcome
+  error: { code: string; message: string }
 }
 
 /** How one task of a results envelope ended; the last attempt's times. */
@@ -59,6 +70,12 @@ export interface ResultsEnvelope {
   /** One digit a task: the outcome's code. */
   outcomes: string
   results: TaskResult[]
+}
+
+/** How those end that waited for a task which is not ok. */
+export function endedByParent(envelope: Envelope, seq: number, outcome: Outcome): Envelope {
+  const message = `task ${seq}, which it depends on, ended as ${outcome}`
+  return { ...envelope, ends: { outcome: 'unreached', error: { code: 'PARENT_NOT_OK', message } } }
 }
 
 export const resultsMailbox = 'results'
@@ -100,23 +117,26 @@ export function appendSeq(seqs: (readonly [number, number])[], seq: number): voi
  * and a collision of different sets would lose tasks.
  */
 export function envelopeId(
-  envelope: Pick<Envelope, 'run' | 'seqs' | 'attempt'>,
+  envelope: Pick<Envelope, 'run' | 'seqs' | 'attempt' | 'parks'>,
   suffix = '',
 ): string {
+  const parks = envelope.parks === undefined ? '' : `p${envelope.parks}`
   const first = envelope.seqs[0] ?? [0, 0]
   const scattered = () => fnv1a(JSON.stringify(envelope.seqs)).toString(36)
   const set =
     envelope.seqs.length === 1
       ? `${first[0]}+${first[1]}`
       : `${first[0]}~${countSeqs(envelope.seqs)}~${scattered()}`
-  return `${envelope.run}.${set}.${envelope.attempt}${suffix}`
+  return `${envelope.run}.${set}.${envelope.attempt}${parks}${suffix}`
 }
 
 export function workMessage(envelope: Envelope, delayMs = 0): Message {
+  const { mailbox, priority } = envelope
   return {
-    mailbox: envelope.mailbox,
+    mailbox,
     id: envelopeId(envelope),
-    priority: envelope.priority,
+    // Where order counts, nothing may overtake.
+    priority: mailboxKind(mailbox)?.ordered === true ? 'normal' : priority,
     delayMs,
     body: envelope,
   }
@@ -134,6 +154,10 @@ export interface PackLimits {
 export interface PackItem extends AcceptedTask {
   seq: number
   bytes: number
+  /** Seqs of the tasks that must be ok before it is run. */
+  needs?: readonly number[]
+  /** It is not run, and ends so. */
+  ends?: Ends
 }
 
 interface Open {

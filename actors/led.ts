@@ -2,7 +2,8 @@
  * A child of the tree that lives only while its node leads: a supervisor over the contender for the
  * lease, and over the child, which is named after the epoch that it works under.
  */
-import type { AnyActorRef } from 'xstate'
+import type { AnyActorRef, AnyMachineSnapshot } from 'xstate'
+import { isLive } from './dead-letters.ts'
 import type { Fence } from './ports-fleet.ts'
 import { type SingletonOptions, singleton } from './singleton.ts'
 import type { RunningSingleton, SingletonContext } from './singleton-work.ts'
@@ -39,13 +40,18 @@ export function led(options: LedOptions): ChildSpec {
     fences.set(id, fence)
     const leave = () => {
       fences.delete(id)
-      tell(parent, { type: 'child.remove', id })
+      // The end of a lease is told in the middle of things.
+      queueMicrotask(() => {
+        if (isLive(parent)) tell(parent, { type: 'child.remove', id })
+      })
     }
     signal.addEventListener('abort', leave, { once: true })
     // One that fails is not started again under the same grant: the lease goes, others may lead.
     const child = await addChild(parent, planOf({ id, restart: 'temporary' }, policy), tell)
     const ended = Promise.withResolvers<never>()
     watch(child, (down) => {
+      // It goes first when all stop; who led hears of that next.
+      if (isStopping(parent)) return
       ended.reject('error' in down ? down.error : new Error(`${name} ended unasked`))
     })
     return { stop: () => removeChild(parent, id), ended: ended.promise }
@@ -71,3 +77,6 @@ export function led(options: LedOptions): ChildSpec {
     },
   })
 }
+
+const isStopping = (supervisor: AnyActorRef): boolean =>
+  (supervisor.getSnapshot() as AnyMachineSnapshot).matches('stopping')

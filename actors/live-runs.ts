@@ -5,17 +5,31 @@
 import type { AnyActorRef } from 'xstate'
 import type { SupervisorPolicy } from '../machines/supervision.ts'
 import { describeError, NotAcceptingError, UnavailableError } from './errors.ts'
+import { isStopped } from './holds.ts'
+import { type KeyedHost, submitUnderKey } from './keyed-submission.ts'
+import {
+  fitsWindow,
+  type LiveRun,
+  newLiveRun,
+  setHold,
+  tellNews,
+  untilStopped,
+} from './live-run.ts'
 import type { Paces } from './paces.ts'
-import type { Run, RunNotice, RunProgress } from './ports.ts'
+import type { Headroom, Hold, Run, RunNotice, RunProgress } from './ports.ts'
 import type { FencingToken } from './ports-fleet.ts'
 import { MailboxRoom, SpoolRoom } from './room.ts'
-import { interrupted, type LiveRun, type RunOptions, runLogic } from './run.ts'
+import { interrupted, type RunOptions, runLogic } from './run.ts'
 import type { Source } from './source.ts'
-import { type ChildSpec, hasChild, planOf } from './supervisor.ts'
+import { openingOf, type Submission, type Submitted } from './submission.ts'
+import { type ChildSpec, findChild, hasChild, planOf } from './supervisor.ts'
 import { Turns } from './turns.ts'
 
 export interface LiveRunsOptions
-  extends Omit<RunOptions, 'admit' | 'release' | 'roomIn' | 'takeSpoolRoom' | 'giveSpoolRoom'> {
+  extends Omit<
+    RunOptions,
+    'admit' | 'count' | 'release' | 'roomIn' | 'takeSpoolRoom' | 'giveSpoolRoom'
+  > {
   /** Names this node and boot in the runs it drives. */
   driver: string
   /** Whether the driver of an unfinished run is gone, so that its run is to be taken over. */
@@ -35,27 +49,10 @@ export interface LiveRunsOptions
    */
   resumesLeftovers: boolean
   newRunId(): string
+  headroom: Headroom
   paces: Paces
   /** Of the supervisor of the runs' actors: dynamic, with places enough for `runsMax`. */
   runsPolicy: SupervisorPolicy
-}
-
-export interface Submission {
-  source: Source
-  /** Hash of the source's lines, where it is known before they are read. */
-  content?: string
-  reason?: string
-  /** In whose name its tasks run; refused by the workers once somebody else leads. */
-  fence?: FencingToken
-  /** Tasks in the source, where that is known: refused at once when there is no room for all. */
-  tasks?: number
-  /** Called as soon as the run has a name; reading its source may go on for ever. */
-  onOpen?(run: string): void
-}
-
-export interface Submitted {
-  run: Run
-  resumed: boolean
 }
 
 /** One life of the dispatcher: everything its actor holds beside its machine's context. */
@@ -76,19 +73,26 @@ export class LiveRuns {
   #unwatch: (() => Promise<void>) | undefined
   /** Content of the runs that were unfinished when this life began. */
   readonly #leftovers = new Map<string, string>()
+  readonly #keyed: KeyedHost
 
   constructor(options: LiveRunsOptions, self: AnyActorRef, supervisor: AnyActorRef) {
     this.#options = options
     this.#self = self
     this.#supervisor = supervisor
     this.turns = new Turns(self, options.tell, options.clock, this.#ended.signal)
-    this.#spool = new SpoolRoom(options.spoolMax)
+    this.#spool = new SpoolRoom(options.spoolMax, () => this.#isShort())
     this.#room = new MailboxRoom(options.clock, this.#ended.signal)
+    this.#keyed = {
+      ...options,
+      atWork: new Set(),
+      ended: this.#ended.signal,
+      take: (run, feeder, source) => this.#take(run, feeder, source),
+    }
     this.#runOptions = {
       ...options,
-      admit: (live, tasks, patienceMs) =>
-        this.turns.offer(tasks, patienceMs, () => this.#takeTurn(live, tasks)),
-      release: (live, tasks) => this.#release(live, tasks),
+      admit: (live, tasks, patienceMs) => this.#admit(live, tasks, patienceMs),
+      count: (live, tasks) => this.#count(live, tasks),
+      release: (live, tasks) => this.#count(live, -tasks),
       roomIn: (mailbox) => this.#room.more(mailbox),
       takeSpoolRoom: (live, tasks, signal) => this.#takeSpoolRoom(live, tasks, signal),
       giveSpoolRoom: (live, tasks) => this.#giveSpoolRoom(live, tasks),
@@ -96,6 +100,9 @@ export class LiveRuns {
   }
 
   async open(): Promise<void> {
+    const unwatch = this.#options.headroom.watch(() => this.#headroomChanged())
+    this.#ended.signal.addEventListener('abort', unwatch, { once: true })
+    this.#headroomChanged()
     this.#unwatch = await this.#options.accounting.watch((notice) => this.#notice(notice))
     if (this.#ended.signal.aborted) await this.#unwatch()
     for (const run of await this.#options.accounting.unfinished()) {
@@ -145,32 +152,55 @@ export class LiveRuns {
       live.taken.reject(new UnavailableError(`run ${live.id}: ${interrupted}`))
     }
     live.begun = true
-    const { id, source, spooled } = live
+    const { id, source, spooled, hold } = live
     return {
       logic: runLogic(this.#runOptions, live),
-      input: { id, hasSource: source !== undefined, spooled: spooled > 0 },
+      // Where it is stopped, there is something to be done even without a task in the spool.
+      input: { id, hasSource: source !== undefined, spooled: spooled > 0 || isStopped(hold) },
     }
   }
 
   async submit(submission: Submission): Promise<Submitted> {
+    if (submission.key !== undefined) return this.#submitUnderKey(submission, submission.key)
     const leftover = await this.#finishedLeftover(submission)
     if (leftover !== undefined) return { run: leftover, resumed: true }
     if (!this.#isLiveContent(submission.content)) this.#refuseWhenFull(submission)
     await this.#options.paces.load()
     const { accounting, clock, driver, newRunId } = this.#options
-    const opened = await accounting.open({
-      id: newRunId(),
-      createdAt: clock.now(),
-      driver,
-      ...(submission.content === undefined ? {} : { content: submission.content }),
-      ...(submission.reason === undefined ? {} : { reason: submission.reason }),
-      ...(submission.fence === undefined ? {} : { fence: submission.fence }),
-    })
+    const run = { id: newRunId(), createdAt: clock.now(), driver }
+    const opened = await accounting.open(openingOf(submission, run))
     const id = opened.progress.run.id
-    submission.onOpen?.(id)
+    submission.onOpen?.(id, opened.resumed)
     await this.#takeUp(opened, submission.source)
     const progress = (await accounting.get(id)) ?? opened.progress
     return { run: progress.run, resumed: opened.resumed }
+  }
+
+  async #submitUnderKey(submission: Submission, key: string): Promise<Submitted> {
+    const { accounting, clock, driver, newRunId, paces } = this.#options
+    try {
+      this.#refuseWhenFull(submission)
+    } catch (error) {
+      // What there is already needs no room.
+      if ((await accounting.runOfKey(key)) === undefined) throw error
+    }
+    await paces.load()
+    const { content: _, ...about } = submission
+    const record = openingOf(about, { id: newRunId(), createdAt: clock.now(), driver })
+    const { progress, resumed } = await submitUnderKey(this.#keyed, record, { ...submission, key })
+    return { run: progress.run, resumed }
+  }
+
+  /** Read a source for a run that this very submission feeds. */
+  async #take(run: string, feeder: string, source: Source): Promise<void> {
+    // Before it is asked how far it is: from then on nobody else moves its spool.
+    this.#end(run)
+    const progress = await this.#options.accounting.get(run)
+    this.refuseWhenClosed()
+    if (progress === undefined || progress.closed) return
+    // Taken up anew while it was asked.
+    this.#end(run)
+    await this.#begin({ ...progress, feeder }, source).taken.promise
   }
 
   /** Take up a run that nobody drives, unless there are too many here already. */
@@ -222,7 +252,7 @@ export class LiveRuns {
     this.#leftovers.delete(content)
     const progress = await this.#options.accounting.get(id)
     if (progress?.run.finishedAt === undefined) return undefined
-    onOpen?.(id)
+    onOpen?.(id, true)
     return progress.run
   }
 
@@ -238,6 +268,10 @@ export class LiveRuns {
       const message = `${runsMax} runs are live here, and that is the limit; try again later`
       throw new NotAcceptingError('full', message, 5000)
     }
+    const shortage = this.#options.headroom.shortage()
+    if (whenFull === 'refuse' && shortage !== undefined) {
+      throw new NotAcceptingError('full', `${shortage}; try again later`, 5000)
+    }
     if (whenFull === 'refuse' && !this.#spool.hasRoomFor(Math.max(tasks ?? 1, 1))) {
       const waiting = `${this.#spool.used} of at most ${spoolMax}`
       const message = `too many accepted tasks wait for their turn (${waiting}); try again later`
@@ -247,22 +281,10 @@ export class LiveRuns {
 
   #begin(progress: RunProgress, source: Source | undefined): LiveRun {
     const { run } = progress
-    const live: LiveRun = {
-      id: run.id,
-      actor: this.#actorName(run.id),
-      begun: false,
-      ended: new AbortController(),
-      lines: progress.lines,
-      accepted: progress.accepted,
-      spooled: progress.spooled,
-      dispatched: progress.accepted - progress.spooled,
-      done: run.total - run.counts.pending,
-      taken: Promise.withResolvers<void>(),
-      ...(progress.content === undefined ? {} : { content: progress.content }),
-      ...(progress.fence === undefined ? {} : { fence: progress.fence }),
-      ...(source === undefined ? {} : { source: this.#until(source) }),
+    const live = newLiveRun(progress, this.#actorName(run.id))
+    if (source !== undefined) {
+      live.source = untilStopped(source, this.#ended.signal, live.stopped.signal)
     }
-    live.taken.promise.catch(() => undefined)
     this.#runs.set(run.id, live)
     this.#spool.count(live.spooled)
     this.#settle(live.done - live.dispatched)
@@ -277,17 +299,6 @@ export class LiveRuns {
     let name = run
     for (let number = 2; hasChild(this.#supervisor, name); number += 1) name = `${run}.${number}`
     return name
-  }
-
-  /** A source that ends in error when this life ends. */
-  #until(source: Source): Source {
-    const { signal } = this.#ended
-    return async function* (afterLine) {
-      for await (const piece of source(afterLine)) {
-        signal.throwIfAborted()
-        yield piece
-      }
-    }
   }
 
   #end(run: string): void {
@@ -310,27 +321,50 @@ export class LiveRuns {
       return
     }
     if (notice.mailbox !== undefined) this.#room.wake(notice.mailbox)
-    this.#progress(notice.run, notice.done, notice.state)
+    const live = this.#runs.get(notice.run)
+    if (live === undefined) return
+    this.#putBack(live, notice.parked ?? 0)
+    this.#progress(live, notice.done, notice.state, notice.hold)
+    if (notice.spoolFilled === true) this.#tellSpoolFilled(live)
   }
 
   async #refresh(run: string): Promise<void> {
     try {
       const progress = await this.#options.accounting.get(run)
-      if (progress === undefined) return
-      this.#progress(run, progress.run.total - progress.run.counts.pending, progress.run.state)
+      const live = this.#runs.get(run)
+      if (progress === undefined || live === undefined) return
+      const { total, counts, state } = progress.run
+      this.#progress(live, total - counts.pending, state, progress.hold)
+      if (progress.spooled > 0) this.#tellSpoolFilled(live)
     } catch (error) {
       this.#options.log.warn({ run, ...describeError(error) }, 'cannot ask how a run stands')
     }
   }
 
-  #progress(run: string, done: number, state: Run['state']): void {
-    const live = this.#runs.get(run)
-    if (live === undefined) return
+  #progress(live: LiveRun, done: number, state: Run['state'], hold: Hold | undefined): void {
     if (done > live.done) {
       this.#settle(done - live.done)
       live.done = done
     }
-    if (state === 'completed' || state === 'cancelled' || state === 'halted') this.#end(run)
+    const isNew = hold !== live.hold
+    setHold(live, hold)
+    tellNews(live)
+    if (state === 'completed' || state === 'cancelled' || state === 'halted') this.#end(live.id)
+    else if (isNew) this.#tellSpoolFilled(live)
+  }
+
+  /** So many tasks went back from their mailbox into the spool. */
+  #putBack(live: LiveRun, tasks: number): void {
+    if (tasks === 0) return
+    this.#count(live, -tasks)
+    live.spooled += tasks
+    this.#spool.count(tasks)
+  }
+
+  /** There may be something to be moved, or ended, in its spool. */
+  #tellSpoolFilled({ actor }: LiveRun): void {
+    const child = findChild(this.#supervisor, actor)
+    if (child !== undefined) this.#options.tell(child, { type: 'spool.filled' })
   }
 
   #settle(tasks: number): void {
@@ -339,19 +373,55 @@ export class LiveRuns {
     this.#options.tell(this.#self, { type: 'tasks.settled', tasks, at })
   }
 
+  #isShort(): boolean {
+    return this.#options.headroom.shortage() !== undefined
+  }
+
+  #headroomChanged(): void {
+    const isShort = this.#isShort()
+    const at = this.#options.clock.monotonic()
+    this.#options.tell(this.#self, { type: 'headroom.changed', isShort, at })
+    if (!isShort) this.#spool.wakeAll()
+  }
+
+  /** What is new waits, and is not even spooled, while memory is short. */
+  async #admit(live: LiveRun, tasks: number, patienceMs?: number): Promise<boolean> {
+    if (patienceMs !== undefined && this.#isShort()) return false
+    const { clock } = this.#options
+    const until = clock.monotonic() + (patienceMs ?? Number.POSITIVE_INFINITY)
+    while (!fitsWindow(live, tasks)) {
+      const leftMs = until - clock.monotonic()
+      if (leftMs <= 0 || live.hold !== undefined || !this.#isLive(live)) return false
+      await this.#newsOf(live, leftMs)
+    }
+    const leftMs = patienceMs === undefined ? undefined : Math.max(0, until - clock.monotonic())
+    return this.turns.offer(tasks, leftMs, () => this.#takeTurn(live, tasks))
+  }
+
+  async #newsOf(live: LiveRun, waitMs: number): Promise<void> {
+    const over = new AbortController()
+    const signal = AbortSignal.any([over.signal, live.ended.signal, this.#ended.signal])
+    await Promise.race([
+      live.news.promise,
+      this.#options.clock.wait(Math.min(waitMs, 1000), signal),
+    ])
+    over.abort()
+  }
+
   /** A run's turn has come: its tasks count as dispatched, if it is still live. */
   #takeTurn(live: LiveRun, tasks: number): boolean {
-    const isLive = this.#isLive(live)
+    const isLive = this.#isLive(live) && live.hold === undefined
     if (isLive) live.dispatched += tasks
     else this.#settle(tasks)
     return isLive
   }
 
-  #release(live: LiveRun, tasks: number): void {
+  /** So many more tasks of a run, or fewer, are in flight, without a turn. */
+  #count(live: LiveRun, tasks: number): void {
     // A run that ended has given back all its turns.
     if (!this.#isLive(live)) return
-    live.dispatched -= tasks
-    this.#settle(tasks)
+    live.dispatched += tasks
+    this.#settle(-tasks)
   }
 
   /** Not ended, and not begun anew since. */

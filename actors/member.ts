@@ -27,7 +27,7 @@ export interface MemberOptions {
 
 /**
  * Ready once the node is registered. Takes `drain`, `connection.back` and `stop`. Ends in error
- * with LIVE_TWIN (fault `fatal`) or DISPLACED (fault `fenced`); that Redis is away is no failure.
+ * with LIVE_TWIN or DISPLACED, of fault `fatal` both; that Redis is away is no failure.
  */
 export function member(options: MemberOptions): ChildSpec {
   const { members, describe, staleMs, clock, log } = options

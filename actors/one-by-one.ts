@@ -3,7 +3,7 @@
  * which of them takes its worker down.
  */
 import { backoffMs } from '../machines/backoff.ts'
-import { type Job, runTask, type Work } from './attempt.ts'
+import { heldBack, type Job, runTask, type Work } from './attempt.ts'
 import type { Delivery } from './ports.ts'
 import { attemptOf, type Ending, isRetried, type SettlementOptions } from './settlement.ts'
 
@@ -15,34 +15,33 @@ export interface OneByOneOptions extends SettlementOptions {
 /**
  * Where care is taken each task is noted before it runs: one that was noted and took its worker
  * down too often is poison, and its neighbours are not made to suffer for it.
+ * @returns those that wait until their run goes on
  */
 export async function runOneByOne(
   options: OneByOneOptions,
   work: Work,
   jobs: readonly Job[],
   careful: boolean,
-): Promise<Ending[]> {
-  const { delivery, hand, slots } = work
-  const notes = careful ? await delivery.notes() : {}
+): Promise<Job[]> {
+  const { delivery, hand, slots, settling, notes } = work
   const kills = await countKills(delivery, notes)
   hand.progress()
-  const endings: Ending[] = []
+  const parked: Job[] = []
   for (const job of jobs) {
-    const known = endedBefore(options, work, job, notes, kills)
-    if (known !== undefined) {
-      endings.push(known)
-      continue
-    }
+    const known = endedBefore(options, work, job, kills) ?? heldBack(options, work, job)
+    if (known === 'park') parked.push(job)
+    else if (known !== undefined) settling.add(known)
+    if (known !== undefined) continue
     await takeSlot(work)
     try {
       if (delivery.signal.aborted) break
-      endings.push(await runNoted(options, work, job, careful))
+      settling.add(await runNoted(options, work, job, careful))
     } finally {
       slots.give()
     }
   }
   if (careful) await delivery.note({ running: '' })
-  return endings
+  return parked
 }
 
 /** Others have the slots: that none gets free is their fault. */
@@ -59,9 +58,9 @@ function endedBefore(
   options: OneByOneOptions,
   work: Work,
   job: Job,
-  notes: Record<string, string>,
   kills: Map<number, number>,
 ): Ending | undefined {
+  const { notes } = work
   const killed = kills.get(job.seq) ?? 0
   if (killed >= options.poisonKills) {
     const message = `its worker died ${killed + 1} times while it ran; it is not run again`
@@ -88,10 +87,11 @@ async function runNoted(
   else if (careful) await delivery.note({ running: String(job.seq) })
   let { attempt } = work.envelope
   let ending = await runWatched(options, work, job, attempt)
-  while (options.ordered && isRetried(options, ending) && !delivery.signal.aborted) {
+  while (options.ordered && isRetried(options, ending) && work.hold() === undefined) {
+    if (delivery.signal.aborted) break
     const history = [...ending.history, attemptOf(options, ending)]
     hand.pause()
-    await options.clock.wait(backoffMs(options.retry, attempt, options.random()), delivery.signal)
+    await options.clock.wait(backoffMs(options.retry, attempt, options.random()), work.signal)
     hand.resume()
     attempt += 1
     ending = await runWatched(options, work, { ...job, history }, attempt)

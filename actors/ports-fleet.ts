@@ -144,6 +144,13 @@ export interface BeatOptions {
   isGone?(twin: MemberRecord): boolean
 }
 
+/** What a node may be asked for by another one. */
+export interface NodeRequest {
+  type: 'drain'
+  /** Why, for its log. */
+  reason: string
+}
+
 /**
  * Who is there, by Redis's clock. A boot that was displaced by a later one of its id, or forgotten,
  * is dead for good; one that was only silent is back with its next beat.
@@ -154,7 +161,7 @@ export interface Members {
    * Register, or say again that this node is there. Displaces an earlier boot of the id that is
    * dead.
    * @throws ConflictError LIVE_TWIN when another boot of the same id is there and not dead
-   * @throws ConflictError DISPLACED, of fault `fenced`, when this boot is dead for good
+   * @throws ConflictError DISPLACED, of fault `fatal`, when this boot is dead for good
    */
   beat(member: Member, options: BeatOptions): Promise<void>
   /** Gone in order: nothing of it needs to be swept. */
@@ -169,4 +176,18 @@ export interface Members {
    * exactly one caller; false when somebody else has, and when it is not dead (any more).
    */
   forget(id: string, boot: string, staleMs: number): Promise<boolean>
+  /**
+   * Asks a boot of a node for something, wherever it is. True says that it was handed over, not
+   * that it is done; false that nobody listens there, and then nothing is kept.
+   */
+  ask(id: string, boot: string, request: NodeRequest): Promise<boolean>
+  /**
+   * Called with what this boot is asked for, once the promise has resolved; a boot has one listener.
+   * Returns an unsubscribe function, which does not throw.
+   */
+  onAsked(
+    id: string,
+    boot: string,
+    listener: (request: NodeRequest) => void,
+  ): Promise<() => Promise<void>>
 }

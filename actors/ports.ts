@@ -89,6 +89,15 @@ export interface MailboxDepth {
 export interface Mailboxes {
   /** Resolves when every message is durable. Idempotent by `id`. */
   send(messages: readonly Message[]): Promise<void>
+  /** Deliver the delayed messages of a run now. */
+  hasten(run: string): Promise<void>
+  /**
+   * Make messages of priority `low` that have waited for so long `normal` ones, the last of those:
+   * priorities are strict, and `low` ones would wait for ever. In each mailbox the oldest, at most
+   * `countMax`.
+   * @returns how many messages that were
+   */
+  promoteLow(waitedMs: number, countMax: number): Promise<number>
   receive(mailbox: string, options: ReceiveOptions, handle: Handle): Promise<Receiver>
   depth(mailbox: string): Promise<MailboxDepth>
   /** Names of every mailbox anybody ever sent to. */
@@ -128,9 +137,31 @@ export interface Run {
   labels?: Record<string, string>
 }
 
+/**
+ * What keeps the tasks of a run from being started: `paused` for a while; the others for good, of
+ * which `cancelled` and `halted-now` abort what runs as well.
+ */
+export type Hold = 'paused' | 'cancelled' | 'halted-soon' | 'halted-now'
+
+/** When a run is stopped for its failures (failed, timeout and dead): contract section 4. */
+export interface HaltPolicy {
+  mode: 'soon' | 'now'
+  fail: Share
+}
+
+/** A number of tasks, or a percentage of those accepted. */
+export type Share = { tasks: number } | { percent: number }
+
+/** What an operator may do to a run that is not over. */
+export type RunAction = 'pause' | 'resume' | 'cancel'
+
 /** A run and how far its intake and dispatch have come. */
 export interface RunProgress {
   run: Run
+  hold?: Hold
+  /** Most of its tasks in flight at a time. */
+  window?: Share
+  halt?: HaltPolicy
   /** Lines of the source, blank ones left out, that are durably accepted or rejected. */
   lines: number
   /** Tasks accepted so far; the next task gets this seq. */
@@ -143,6 +174,10 @@ export interface RunProgress {
   driver: string
   /** Hash of the source's lines, where it was known when the run was opened. */
   content?: string
+  /** Of a run that was opened under a key: hash of its first `lines` lines, when there are any. */
+  linesHash?: string
+  /** Which submission is feeding it now, of a run that was opened under a key. */
+  feeder?: string
   /** In whose name its tasks run, when a singleton submitted it. */
   fence?: FencingToken
 }
@@ -153,11 +188,19 @@ export interface OpenRun {
   driver: string
   /** Hash of the source's lines where it is known beforehand: finds the unfinished twin. */
   content?: string
+  /**
+   * Finds the run that was opened under it first, finished or not, for `ttlMs` from then on; the
+   * content finds nothing then. Whoever opens such a run is the first to feed it, under the run's
+   * own id.
+   */
+  key?: { name: string; ttlMs: number }
   reason?: string
   parent?: string
   labels?: Record<string, string>
   /** In whose name its tasks run. */
   fence?: FencingToken
+  window?: Share
+  halt?: HaltPolicy
 }
 
 /** What one look at the source brought. Applied whole or not at all. */
@@ -165,10 +208,25 @@ export interface Chunk {
   /** `lines` of the run must still be this, else somebody else went on with the run. */
   afterLine: number
   lines: number
+  /** Hash of the first `lines` lines, of a run that was opened under a key. */
+  linesHash?: string
+  /** Who must be feeding it still, of a run that was opened under a key. */
+  feeder?: string
   accepted: number
   rejected: readonly Rejection[]
   /** Envelopes that find no room now; kept in order in the run's spool. */
   spool: readonly Envelope[]
+  /**
+   * Envelopes that wait for other tasks, `needs` of their own run, to be ok: into the spool when
+   * they all are, or as soon as one is not, marked with how they end then.
+   */
+  held?: readonly HeldEnvelope[]
+}
+
+export interface HeldEnvelope {
+  envelope: Envelope
+  /** Seqs, each once, all lower than the envelope's own. */
+  needs: readonly number[]
 }
 
 export interface Settlement {
@@ -195,6 +253,18 @@ export interface Settled {
   outcomes?: readonly (Outcome | undefined)[]
 }
 
+/** One task's wish to be the only one of its dedupe key for a while. */
+export interface KeyClaim {
+  key: string
+  seq: number
+  ttlMs: number
+}
+
+export interface KeyHolder {
+  run: string
+  seq: number
+}
+
 /** Something about a run changed. */
 export interface RunNotice {
   run: string
@@ -203,19 +273,40 @@ export interface RunNotice {
   state: RunState
   /** Work mailbox that got room, when that is what changed. */
   mailbox?: string
+  /** What holds it back now. */
+  hold?: Hold
+  /** So many tasks were put back from their mailbox. */
+  parked?: number
+  /** Something in its spool can be moved that could not be before. */
+  spoolFilled?: boolean
 }
 
 export interface Accounting {
-  /** The new run, or the unfinished one with the same content. */
+  /** The new run, or the one of the same key, or the unfinished one with the same content. */
   open(run: OpenRun): Promise<{ progress: RunProgress; resumed: boolean }>
+  /** The run that stands under a key. */
+  runOfKey(key: string): Promise<string | undefined>
   /** Note which seq each task id of a run belongs to; a later claim replaces an earlier one. */
   claimIds(run: string, ids: readonly (readonly [id: string, seq: number])[]): Promise<void>
   /** The seq of each id, or undefined. */
   seqsOf(run: string, ids: readonly string[]): Promise<(number | undefined)[]>
+  /**
+   * Become the one who feeds and drives a run that was opened under a key.
+   * @param instead who feeds it now, when that one is known to be gone
+   * @returns false when somebody else feeds it, or its source has ended
+   */
+  feed(run: string, feeder: string, driver: string, instead?: string): Promise<boolean>
+  /** Its source broke off: somebody else may feed it. */
+  unfeed(run: string, feeder: string): Promise<void>
+  /**
+   * Claim the dedupe keys of tasks, in this order; the same task may claim again.
+   * @returns for each, who has it already
+   */
+  claimKeys(run: string, claims: readonly KeyClaim[]): Promise<(KeyHolder | undefined)[]>
   commit(run: string, chunk: Chunk): Promise<void>
   /** The source has ended. Completes the run if everything is accounted for already. */
   close(run: string): Promise<void>
-  /** Make `driver` the one that drives the run. */
+  /** Make `driver` the one that drives the run. Whoever was feeding it under a key is no more. */
   adopt(run: string, driver: string, fence?: FencingToken): Promise<RunProgress | undefined>
   /** The first `count` envelopes of the spool, and taking them off once they are in a mailbox. */
   peekSpool(run: string, count: number): Promise<Envelope[]>
@@ -229,6 +320,19 @@ export interface Accounting {
    * @returns how many tasks' room that was
    */
   recount(run: string, fence?: FencingToken): Promise<number>
+  /**
+   * Pause, resume or cancel a run. What stands so already is left as it is.
+   * @throws NotFoundError; ConflictError ILLEGAL_TRANSITION when the run is over, or will be
+   */
+  control(run: string, action: RunAction, reason: string): Promise<RunProgress>
+  /** The runs that are held back. */
+  holds(): Promise<Map<string, Hold>>
+  /**
+   * Put an envelope, of which `parks` says how often that was done, from its mailbox back into the
+   * spool of its run, and give back its room. Done once, however often it is asked.
+   * @returns false when the run is not paused (any more)
+   */
+  park(envelope: Envelope): Promise<boolean>
   /** Which of these tasks have no outcome yet. */
   pending(run: string, seqs: readonly SeqRange[]): Promise<boolean[]>
   get(run: string): Promise<RunProgress | undefined>
@@ -249,6 +353,36 @@ export interface Admission {
   /** Milliseconds of work one task of a kind takes, as last measured anywhere. */
   paces(): Promise<Record<string, number>>
   recordPaces(paces: Record<string, number>): Promise<void>
+}
+
+/** Whether there is memory left in what keeps the mailboxes and the accounts. */
+export interface Headroom {
+  /** Why nothing new is to be let in now: it is nearly full. Undefined while there is room. */
+  shortage(): string | undefined
+  /** Called when that changes, until the function returned is called. */
+  watch(listener: () => void): () => void
+}
+
+/* ---- limits: token buckets that all nodes draw on ---- */
+
+export interface LimitBucket {
+  name: string
+  /** Tokens a second; 0 never refills. */
+  rate: number
+  /** Most tokens it holds. One that nobody has drawn on holds as many. */
+  burst: number
+}
+
+export interface Limits {
+  /** Take up to `tokens` (a whole number), each of them from all of the buckets or from none. */
+  take(buckets: readonly LimitBucket[], tokens: number): Promise<TakenTokens>
+}
+
+export interface TakenTokens {
+  /** How many there were; never more than asked for. */
+  tokens: number
+  /** Milliseconds until all of the buckets hold one more; Infinity when they never will. */
+  waitMs: number
 }
 
 /* ---- results: rows and lines that stay ---- */
@@ -302,7 +436,7 @@ export interface ExecuteContext {
   attempt: number
   /** In whose name it runs, when a singleton submitted it. */
   fence?: Fence
-  /** Aborted on cancel, lost lock or forced stop. Time limits are the executor's own. */
+  /** Aborted on cancel, halt, lost lock or forced stop. Time limits are the executor's own. */
   signal: AbortSignal
 }
 

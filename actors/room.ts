@@ -5,10 +5,13 @@ import type { Clock } from './ports.ts'
 export class SpoolRoom {
   #used = 0
   readonly #tasksMax: number
+  readonly #isShort: () => boolean
   readonly #waiting: (() => void)[] = []
 
-  constructor(tasksMax: number) {
+  /** @param isShort whether there is no memory for any more, however few they are */
+  constructor(tasksMax: number, isShort: () => boolean) {
     this.#tasksMax = tasksMax
+    this.#isShort = isShort
   }
 
   get used(): number {
@@ -17,17 +20,22 @@ export class SpoolRoom {
 
   /** An empty spool takes anything, or what is larger than the spool would wait for ever. */
   hasRoomFor(tasks: number): boolean {
+    if (this.#isShort()) return false
     return this.#used === 0 || this.#used + tasks <= this.#tasksMax
   }
 
   /** So many more tasks, or fewer, if negative, are in the spools. */
   count(tasks: number): void {
     this.#used += tasks
-    if (tasks >= 0) return
+    if (tasks < 0) this.wakeAll()
+  }
+
+  /** Who waits is to look again. */
+  wakeAll(): void {
     for (const wake of this.#waiting.splice(0)) wake()
   }
 
-  /** Resolves when there are fewer than now; rejects when the signal aborts. */
+  /** Resolves when there are fewer than now, or memory again; rejects when the signal aborts. */
   async fewer(signal: AbortSignal): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     const onAbort = () => resolve()

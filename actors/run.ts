@@ -6,18 +6,13 @@ import { fromPromise } from 'xstate'
 import { runMachine } from '../machines/run.ts'
 import type { Owned } from '../machines/service.ts'
 import type { Tell } from './dead-letters.ts'
-import {
-  countSeqs,
-  delayOf,
-  type Envelope,
-  type PackLimits,
-  pack,
-  workMessage,
-} from './envelope.ts'
+import { countSeqs, type Envelope, type PackItem, type PackLimits, pack } from './envelope.ts'
 import { ConflictError, describeError, UnavailableError } from './errors.ts'
-import type { Accounting, Admission, Clock, Log, Mailboxes } from './ports.ts'
-import type { FencingToken } from './ports-fleet.ts'
-import { numberTasks, type Source } from './source.ts'
+import { isStopped } from './holds.ts'
+import { type LiveRun, windowOf } from './live-run.ts'
+import type { Accounting, Admission, Clock, HeldEnvelope, Log, Mailboxes } from './ports.ts'
+import { numberTasks } from './source.ts'
+import { moveSpool, reserve, send, withTurn } from './spool.ts'
 
 export interface RunOptions {
   accounting: Accounting
@@ -26,6 +21,8 @@ export interface RunOptions {
   clock: Clock
   log: Log
   tell: Tell
+  /** Who ends tasks that are not run, as results name it. */
+  node: string
   pack: PackLimits
   /** Most tasks a mailbox may hold. */
   depthMax: number
@@ -36,6 +33,8 @@ export interface RunOptions {
    * within `patienceMs`, or the run is no longer live.
    */
   admit(live: LiveRun, tasks: number, patienceMs?: number): Promise<boolean>
+  /** So many tasks count as dispatched, without a turn. */
+  count(live: LiveRun, tasks: number): void
   /** Gives an unused turn back. */
   release(live: LiveRun, tasks: number): void
   /** Resolves when the mailbox has got room, or may have. */
@@ -44,32 +43,6 @@ export interface RunOptions {
   takeSpoolRoom(live: LiveRun, tasks: number, signal: AbortSignal): Promise<void>
   /** So many tasks are no longer in the spool, or did not get there. */
   giveSpoolRoom(live: LiveRun, tasks: number): void
-}
-
-/** A live run, shared by its actor and whoever submitted it. */
-export interface LiveRun {
-  id: string
-  /** Name of its actor. */
-  actor: string
-  /** An actor of it has come to life. */
-  begun: boolean
-  /** Aborted as soon as nothing more is to be done for it, before its actor hears of it. */
-  ended: AbortController
-  lines: number
-  accepted: number
-  /** Tasks in the spool. */
-  spooled: number
-  /** Tasks that had their turn here, or were found in the mailboxes. */
-  dispatched: number
-  /** Tasks with a final outcome, as last heard. */
-  done: number
-  source?: Source
-  /** Hash of the source's lines, where it was known beforehand. */
-  content?: string
-  /** In whose name its tasks run. */
-  fence?: FencingToken
-  /** Settles when the source has been taken to its end, or broke off. */
-  taken: PromiseWithResolvers<void>
 }
 
 /** What the submitter of a source is told that was not read to its end. */
@@ -86,7 +59,9 @@ export function runLogic(options: RunOptions, live: LiveRun) {
         } catch (error) {
           if (error instanceof ConflictError && error.code === 'RUN_FED_ELSEWHERE') {
             // The same content is being read elsewhere, and is ahead: this source adds nothing.
-            live.taken.resolve()
+            // Under a key that is for its submitter to find out.
+            if (live.feeder === undefined) live.taken.resolve()
+            else live.taken.reject(error)
             return
           }
           options.log.warn({ run: live.id, ...describeError(error) }, 'the source broke off')
@@ -118,24 +93,28 @@ async function takeSource(
   spoolFilled: () => void,
 ): Promise<void> {
   if (live.source === undefined) return
-  const { accounting, clock } = options
+  const { accounting } = options
   for await (const piece of live.source(live.lines)) {
     if (signal.aborted) throw new UnavailableError(`run ${live.id}: ${interrupted}`)
+    if (isStopped(live.hold)) break
     if (piece.lines === live.lines) continue
     const numbered = await numberTasks(accounting, live.id, live.accepted, piece.read)
-    const envelopes = pack(live.id, numbered.items, clock.now(), options.pack)
-    if (live.fence !== undefined) for (const envelope of envelopes) envelope.fence = live.fence
-    const direct = await sendDirectly(options, live, envelopes)
-    const spool = envelopes.slice(direct)
-    const tasks = spool.reduce((sum, envelope) => sum + countSeqs(envelope.seqs), 0)
+    const { free, ended, held } = packAll(options, live, numbered.items)
+    const direct = await sendDirectly(options, live, free)
+    const spool = [...ended, ...free.slice(direct)]
+    const waiting = [...spool, ...held.map(({ envelope }) => envelope)]
+    const tasks = waiting.reduce((sum, envelope) => sum + countSeqs(envelope.seqs), 0)
     if (tasks > 0) await options.takeSpoolRoom(live, tasks, signal)
     try {
       await accounting.commit(live.id, {
         afterLine: live.lines,
         lines: piece.lines,
+        ...(piece.hashes === undefined ? {} : { linesHash: piece.hashes.of(piece.lines) }),
+        ...(live.feeder === undefined ? {} : { feeder: live.feeder }),
         accepted: numbered.accepted,
         rejected: numbered.rejected,
         spool,
+        held,
       })
     } catch (error) {
       options.giveSpoolRoom(live, tasks)
@@ -148,6 +127,45 @@ async function takeSource(
   await accounting.close(live.id)
 }
 
+interface Packed {
+  free: Envelope[]
+  /** Marked with how they end. */
+  ended: Envelope[]
+  held: HeldEnvelope[]
+}
+
+/** Only what has in common what it waits for, or how it ends, travels together. */
+function packAll(options: RunOptions, live: LiveRun, items: readonly PackItem[]): Packed {
+  const limits = withinWindow(options.pack, live)
+  const packed = (group: readonly PackItem[]) => {
+    const envelopes = pack(live.id, group, options.clock.now(), limits)
+    if (live.fence !== undefined) for (const envelope of envelopes) envelope.fence = live.fence
+    return envelopes
+  }
+  const isFree = ({ needs, ends }: PackItem) => needs === undefined && ends === undefined
+  // Nearly always all of them.
+  if (items.every(isFree)) return { free: packed(items), ended: [], held: [] }
+  const ended: Envelope[] = []
+  const held: HeldEnvelope[] = []
+  const bound = items.filter((item) => !isFree(item))
+  const groups = Map.groupBy(bound, ({ needs, ends }) => JSON.stringify(ends ?? needs))
+  for (const group of groups.values()) {
+    const { ends, needs = [] } = group[0] ?? {}
+    for (const envelope of packed(group)) {
+      if (ends === undefined) held.push({ envelope, needs })
+      else ended.push({ ...envelope, ends })
+    }
+  }
+  return { free: packed(items.filter(isFree)), ended, held }
+}
+
+/** Of a run with a window several envelopes fit into it, so that it moves on smoothly. */
+function withinWindow(limits: PackLimits, live: LiveRun): PackLimits {
+  const window = windowOf(live)
+  if (window === Number.POSITIVE_INFINITY) return limits
+  return { ...limits, tasksMax: Math.max(1, Math.min(limits.tasksMax, Math.floor(window / 8))) }
+}
+
 /** Send as many envelopes, in order, as find their turn soon; returns how many. */
 async function sendDirectly(
   options: RunOptions,
@@ -155,7 +173,7 @@ async function sendDirectly(
   envelopes: readonly Envelope[],
 ): Promise<number> {
   // What waits in the spool goes first.
-  if (live.spooled > 0) return 0
+  if (live.spooled > 0 || live.hold !== undefined) return 0
   const until = options.clock.monotonic() + options.patienceMs
   let sent = 0
   const sends: Promise<void>[] = []
@@ -176,71 +194,4 @@ async function sendDirectly(
   }
   await Promise.all(sends)
   return sent
-}
-
-/** Does what a turn was given for; where that fails, the turn is given back. */
-async function withTurn<Value>(
-  options: RunOptions,
-  live: LiveRun,
-  tasks: number,
-  act: () => Promise<Value>,
-): Promise<Value> {
-  try {
-    return await act()
-  } catch (error) {
-    options.release(live, tasks)
-    throw error
-  }
-}
-
-function reserve(
-  { admission, depthMax }: RunOptions,
-  live: LiveRun,
-  { mailbox }: Envelope,
-  tasks: number,
-): Promise<boolean> {
-  return admission.reserve(mailbox, live.id, tasks, depthMax)
-}
-
-function send(options: RunOptions, envelope: Envelope): Promise<void> {
-  return options.mailboxes.send([workMessage(envelope, delayOf(envelope, options.clock.now()))])
-}
-
-/** Envelopes looked at in one go. */
-const spoolBatch = 16
-
-async function moveSpool(options: RunOptions, live: LiveRun, signal: AbortSignal): Promise<void> {
-  for (;;) {
-    const envelopes = await options.accounting.peekSpool(live.id, spoolBatch)
-    if (envelopes.length === 0) return
-    for (const envelope of envelopes) {
-      const tasks = countSeqs(envelope.seqs)
-      if (!(await options.admit(live, tasks))) return
-      const moving = () => moveEnvelope(options, live, envelope, tasks, signal)
-      await withTurn(options, live, tasks, moving)
-      options.giveSpoolRoom(live, tasks)
-    }
-  }
-}
-
-/**
- * Aborted, it drops nothing more: somebody else moves this spool from then on, and would lose what
- * he has not sent yet.
- */
-async function moveEnvelope(
-  options: RunOptions,
-  live: LiveRun,
-  envelope: Envelope,
-  tasks: number,
-  signal: AbortSignal,
-): Promise<void> {
-  while (!(await reserve(options, live, envelope, tasks))) {
-    await options.roomIn(envelope.mailbox)
-    signal.throwIfAborted()
-  }
-  signal.throwIfAborted()
-  await send(options, envelope)
-  signal.throwIfAborted()
-  await options.accounting.dropSpool(live.id, 1, tasks)
-  signal.throwIfAborted()
 }

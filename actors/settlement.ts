@@ -7,6 +7,7 @@ import { type Outcome, outcomeCode } from '../machines/outcome.ts'
 import { triesAgain } from '../machines/retry.ts'
 import {
   appendSeq,
+  countSeqs,
   type Envelope,
   envelopeId,
   envelopeVersion,
@@ -95,6 +96,16 @@ export function settlementOf(
     ...(again.length === 0 ? [] : [retryOf(options, envelope, again)]),
     ...(final.length === 0 ? [] : [resultsOf(options, envelope, final)]),
   ]
+}
+
+/** How many attempts follow by these messages, or went before them in place. */
+export function retriedIn(messages: readonly Message[]): number {
+  let retried = 0
+  for (const { body } of messages) {
+    if ('tasks' in body) retried += countSeqs(body.seqs)
+    else for (const { attempt } of body.results) retried += (attempt ?? body.attempt) - body.attempt
+  }
+  return retried
 }
 
 function retryOf(

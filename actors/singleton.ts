@@ -124,7 +124,7 @@ export function singleton(options: SingletonOptions): ChildSpec {
   const begin = (term: Tenure): Work => {
     const { epoch } = term.grant
     const fence = fenceOf(term, leases, doubt)
-    const submit = (tasks: readonly TaskLine[]) => {
+    const submit = async (tasks: readonly TaskLine[]) => {
       fence.assert()
       return options.submit(tasks, { lease: name, epoch })
     }

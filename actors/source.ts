@@ -1,7 +1,7 @@
 /** The source of a run: lines as they come in, each a task or a reason why not. */
 import type { PackItem } from './envelope.ts'
 import type { Accounting } from './ports.ts'
-import type { AcceptedTask, Rejection } from './task.ts'
+import type { AcceptedTask, Rejection, Task } from './task.ts'
 
 export type SourceLine = { line: number; bytes: number } & (
   | { accepted: AcceptedTask; rejection?: undefined }
@@ -14,10 +14,30 @@ export interface SourcePiece {
   lines: number
   /** The lines that are not blank, in order. */
   read: readonly SourceLine[]
+  /** Of a source that is hashed. */
+  hashes?: PieceHashes
 }
 
-/** Starts reading after so many lines that are not blank. */
-export type Source = (afterLine: number) => AsyncIterable<SourcePiece>
+/**
+ * Hashes of the lines from the first one on: of each its bytes and \n, blank lines left out. Lines
+ * are counted as read, whether they had to be or not: a source that is short ends before `afterLine`.
+ */
+export interface PieceHashes {
+  /** Lines before this piece, and up to its end. */
+  from: number
+  to: number
+  /** Hash of the first so many lines, `from` to `to`. */
+  of(lines: number): string
+}
+
+/**
+ * Starts reading after so many lines that are not blank; of those before it says nothing, but they
+ * are hashed when that is asked for.
+ */
+export type Source = (afterLine: number, isHashed?: boolean) => AsyncIterable<SourcePiece>
+
+/** 24 hours. */
+const dedupeTtlDefaultMs = 86_400_000
 
 export interface Numbered {
   items: PackItem[]
@@ -35,59 +55,96 @@ export async function numberTasks(
   firstSeq: number,
   read: readonly SourceLine[],
 ): Promise<Numbered> {
-  const taken = await takenIds(accounting, run, firstSeq, read)
+  const earlier = await earlierIds(accounting, run, firstSeq, read)
+  const known = new Map(earlier)
+  const claims: (readonly [id: string, seq: number])[] = []
   const items: PackItem[] = []
   const rejected: Rejection[] = []
   let seq = firstSeq
   for (const { line, bytes, accepted, rejection } of read) {
-    if (rejection !== undefined) {
-      rejected.push(rejection)
+    const wrong = rejection ?? wrongWith(known, line, accepted.task)
+    if (wrong !== undefined) {
+      rejected.push(wrong)
       continue
     }
-    const id = accepted.task.id
-    if (id !== undefined && taken.has(line)) {
-      const message = `expected an id that is new in this run, got ${JSON.stringify(id)} again`
-      rejected.push({ line, path: 'id', message })
-      continue
+    if (accepted === undefined) continue
+    const { id, dependsOn } = accepted.task
+    const needs = [...new Set((dependsOn ?? []).flatMap((name) => known.get(name) ?? []))]
+    items.push({ ...accepted, seq, bytes, ...(needs.length === 0 ? {} : { needs }) })
+    if (id !== undefined) {
+      known.set(id, seq)
+      claims.push([id, seq])
     }
-    items.push({ ...accepted, seq, bytes })
     seq += 1
   }
+  await accounting.claimIds(run, claims)
+  await endDuplicates(accounting, run, items)
   return { items, rejected, accepted: seq }
 }
 
-/** Lines whose id an earlier line holds. */
-async function takenIds(
+/** Those whose dedupe key another task has: they are accepted and counted, but not run. */
+async function endDuplicates(
+  accounting: Accounting,
+  run: string,
+  items: readonly PackItem[],
+): Promise<void> {
+  const claimants = items.filter(({ task }) => task.dedupeKey !== undefined)
+  if (claimants.length === 0) return
+  const holders = await accounting.claimKeys(
+    run,
+    claimants.map(({ seq, task: { dedupeKey = '', dedupeTtlMs = dedupeTtlDefaultMs } }) => ({
+      key: dedupeKey,
+      seq,
+      ttlMs: dedupeTtlMs,
+    })),
+  )
+  claimants.forEach((item, index) => {
+    const holder = holders[index]
+    if (holder === undefined) return
+    const key = JSON.stringify(item.task.dedupeKey)
+    const message = `its dedupeKey ${key} is held by task ${holder.run}/${holder.seq}`
+    item.ends = { outcome: 'unreached', error: { code: 'DUPLICATE', message } }
+  })
+}
+
+function wrongWith(
+  known: ReadonlyMap<string, number>,
+  line: number,
+  { id, dependsOn }: Task,
+): Rejection | undefined {
+  if (id !== undefined && known.has(id)) {
+    const message = `expected an id that is new in this run, got ${JSON.stringify(id)} again`
+    return { line, path: 'id', message }
+  }
+  const index = (dependsOn ?? []).findIndex((name) => !known.has(name))
+  if (index < 0) return undefined
+  const got = JSON.stringify(dependsOn?.[index])
+  const message = `expected the id of an earlier line that was taken, got ${got}`
+  return { line, path: `dependsOn.${index}`, message }
+}
+
+/** The seqs of the ids that these lines name and that earlier pieces brought. */
+async function earlierIds(
   accounting: Accounting,
   run: string,
   firstSeq: number,
   read: readonly SourceLine[],
-): Promise<Set<number>> {
-  const named = read.filter((line) => line.accepted?.task.id !== undefined)
-  const taken = new Set<number>()
-  if (named.length === 0) return taken
-  const seen = new Set<string>()
-  for (const { line, accepted } of named) {
-    const id = accepted?.task.id ?? ''
-    if (seen.has(id)) taken.add(line)
-    seen.add(id)
+): Promise<Map<string, number>> {
+  const names = new Set<string>()
+  for (const { accepted } of read) {
+    if (accepted === undefined) continue
+    const { id, dependsOn } = accepted.task
+    if (id !== undefined) names.add(id)
+    for (const name of dependsOn ?? []) names.add(name)
   }
-  const earlier = await accounting.seqsOf(
-    run,
-    named.map((line) => line.accepted?.task.id ?? ''),
-  )
-  named.forEach(({ line }, index) => {
-    const holder = earlier[index]
+  const known = new Map<string, number>()
+  if (names.size === 0) return known
+  const ids = [...names]
+  const seqs = await accounting.seqsOf(run, ids)
+  ids.forEach((id, index) => {
+    const seq = seqs[index]
     // Claimed by this very piece before a crash: those seqs were never committed.
-    if (holder !== undefined && holder < firstSeq) taken.add(line)
+    if (seq !== undefined && seq < firstSeq) known.set(id, seq)
   })
-  const claims: (readonly [string, number])[] = []
-  let seq = firstSeq
-  for (const { line, accepted } of read) {
-    if (accepted === undefined || taken.has(line)) continue
-    if (accepted.task.id !== undefined) claims.push([accepted.task.id, seq])
-    seq += 1
-  }
-  await accounting.claimIds(run, claims)
-  return taken
+  return known
 }

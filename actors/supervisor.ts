@@ -5,6 +5,7 @@
 import {
   type AnyActorLogic,
   type AnyActorRef,
+  type AnyEventObject,
   type AnyStateMachine,
   assign,
   stopChild,
@@ -19,6 +20,7 @@ import {
 import { type Child, type SupervisorContext, supervisorMachine } from '../machines/supervisor.ts'
 import { isLive, type Tell } from './dead-letters.ts'
 import { describeError, MusterError, SpecificationError, UnavailableError } from './errors.ts'
+import type { Meter } from './meter.ts'
 import type { Clock, Log } from './ports.ts'
 import { watch } from './watch.ts'
 
@@ -52,6 +54,7 @@ export interface SupervisorOptions {
   isAway?(): boolean
   clock: Clock
   random(): number
+  meter?: Meter
   log: Log
   tell: Tell
 }
@@ -82,6 +85,13 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
   const { clock, random, log, policy, tell } = options
   const faultNow = (fault: Fault): Fault =>
     fault === 'bug' && options.isAway?.() === true ? 'dependency' : fault
+  const failed = (id: string, incarnation: number, cause: unknown) => {
+    const at = clock.monotonic()
+    const { message } = describeError(cause)
+    const fault = faultNow(faultOf(cause))
+    const word = { id, incarnation, message, fault, cause, at, random: random() }
+    return { type: 'child.failed', ...word } as const
+  }
   const plans = options.children.map((child) => planOf(child, policy))
   const flaw = flawOf(policy, plans)
   if (flaw !== undefined) throw new SpecificationError(options.id, flaw)
@@ -96,19 +106,12 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
   const machine = supervisorMachine.provide({
     actions: {
       startChild: assign(({ spawn, self }, { id, incarnation }) => {
-        const fail = (cause: unknown) => {
-          const at = clock.monotonic()
-          const { message } = describeError(cause)
-          const fault = faultNow(faultOf(cause))
-          const word = { id, incarnation, message, fault, cause, at, random: random() }
-          tell(self, { type: 'child.failed', ...word })
-        }
         let spec: ChildSpec
         try {
           spec = specOf(id, self)
         } catch (error) {
           // Thrown from here it would end the supervisor, and leave its children without one.
-          fail(error)
+          tell(self, failed(id, incarnation, error))
           return {}
         }
         const child = spawn(spec.logic, {
@@ -122,13 +125,14 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
             ready = true
             tell(self, { type: 'child.ready', id, incarnation })
           },
-          // Of its end we hear by the watch.
+          // See hearEnds.
           error: () => undefined,
         })
-        watch(child, (down) => {
-          if ('error' in down) fail(down.error)
-          // A supervisor that is being taken out takes its children out, and wants no word of it.
-          else if (isLive(self)) tell(self, { type: 'child.ended', id, incarnation })
+        // Who came to an end, or failed, tells so itself: see hearEnds. A supervisor that is being
+        // taken out takes its children out, and wants no word of it.
+        watch(child, ({ reason }) => {
+          if (reason !== 'killed' || !isLive(self)) return
+          tell(self, { type: 'child.ended', id, incarnation })
         })
         return {}
       }),
@@ -159,6 +163,7 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
       },
       reportFailure: (_, { id, message: error, restartInMs, isHandedUp }) => {
         const path = `${options.id}/${id}`
+        if (restartInMs !== undefined) options.meter?.restarted(options.id, id)
         if (isHandedUp === true) log.info({ path, error }, 'an actor failed, and its supervisor')
         else if (restartInMs === undefined) log.error({ path, error }, 'an actor failed for good')
         else log.warn({ path, error, restartInMs }, 'an actor failed and will be restarted')
@@ -167,7 +172,7 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
   })
 
   return {
-    logic: deafToLives(machine),
+    logic: hearEnds(machine, failed),
     input: {
       name: options.id,
       policy,
@@ -177,17 +182,29 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
 }
 
 /**
- * Without XState's own word of a child's end. Its type bears the name of the child, which is new in
- * every life, and a machine keeps what it finds for each type of event for ever.
+ * XState's own word of a child's end, in the machine's words. The type of it bears the name of the
+ * child, which is new in every life, and a machine keeps what it finds for each type of event for
+ * ever. A word of our own beside it would come first, and where it ends the supervisor, XState's
+ * would find nobody.
  */
-function deafToLives<T extends Pick<AnyStateMachine, 'transition'>>(machine: T): T {
+function hearEnds<T extends Pick<AnyStateMachine, 'transition'>>(
+  machine: T,
+  failed: (id: string, incarnation: number, cause: unknown) => AnyEventObject,
+): T {
   const transition = machine.transition.bind(machine)
-  machine.transition = (snapshot, event, scope) =>
-    /^xstate\.(done|error)\.actor\./.test(event.type)
-      ? snapshot
-      : transition(snapshot, event, scope)
+  const translate = (event: AnyEventObject): AnyEventObject => {
+    const [, how, id = '', incarnation] = lifeEvent.exec(event.type) ?? []
+    if (how === undefined) return event
+    return how === 'error'
+      ? failed(id, Number(incarnation), event['error'])
+      : { type: 'child.ended', id, incarnation: Number(incarnation) }
+  }
+  machine.transition = (snapshot, event, scope) => transition(snapshot, translate(event), scope)
   return machine
 }
+
+/** How, whose, and in which of its lives: see childName. */
+const lifeEvent = /^xstate\.(done|error)\.actor\.(.*):(\d+)$/
 
 /** Unique in every life: XState would leak an earlier child of the same name. */
 function childName(id: string, incarnation: number): string {

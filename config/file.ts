@@ -3,11 +3,11 @@ import { z } from 'zod'
 import type { Given } from './entry.ts'
 import { check, isTable, showValue, valueInFile } from './entry.ts'
 import type { ConfigProblem } from './errors.ts'
-import { nameExpected, namePattern } from './key.ts'
 import type { SectionName } from './known-key.ts'
 import {
   formatPath,
   isSection,
+  itemName,
   itemTable,
   keysOf,
   knownKeys,
@@ -66,9 +66,11 @@ function readItem(
   const [section, name] = path
   const problems: ConfigProblem[] = []
   const item: Record<string, unknown> = {}
-  if (!namePattern.test(name) || name.length > 253) {
+  const names = itemName(section)
+  if (!names.safeParse(name).success) {
+    const expected = names.description ?? 'another name'
     const found = JSON.stringify(name)
-    problems.push({ path: formatPath(...path), expected: nameExpected, found, source })
+    problems.push({ path: formatPath(...path), expected, found, source })
     return { item, problems }
   }
   const keys = keysOf(table)

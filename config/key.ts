@@ -23,8 +23,20 @@ export interface KeyFacts {
 export const keyFacts = z.registry<KeyFacts>()
 
 /** Names of hosts, nodes and kinds: they stand in keys, paths and logs. */
-export const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]*$/
-export const nameExpected = "a name of letters, digits, '.', '_' and '-'"
+const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]*$/
+const nameExpected = "a name of letters, digits, '.', '_' and '-'"
+/** What limits the tasks of a source begins with this; the rest is their label `source`. */
+export const sourcePrefix = 'source:'
+const limitPattern = /^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|source:[^\p{Cc}\p{Cs}]{1,200})$/u
+
+/** Names of the user's own in a section; the description follows the word "expected". */
+export const names = {
+  host: z.string().max(253).regex(namePattern).describe(nameExpected),
+  limit: z
+    .string()
+    .regex(limitPattern)
+    .describe(`the name of a kind, or "${sourcePrefix}" and the label source of tasks`),
+}
 /** Whatever else is written, it has to survive a line of text. */
 const plainText = /^[^\p{Cc}\p{Cs}]*$/u
 
@@ -64,6 +76,19 @@ export function duration(valueMs: number, { min, max }: Range, description: stri
       description,
       expected: `a duration ${range} ("500ms", "10s", "2m", "1h" or whole milliseconds)`,
       sort: 'duration',
+    })
+}
+
+export function fraction(value: number, { min, max }: Range, description: string) {
+  return z
+    .number()
+    .min(min)
+    .max(max)
+    .default(value)
+    .register(keyFacts, {
+      description,
+      expected: `a number from ${min} to ${max}`,
+      sort: 'number',
     })
 }
 

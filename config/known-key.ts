@@ -56,6 +56,13 @@ export function itemTable(section: SectionName): z.ZodObject | undefined {
   return schema.valueType instanceof z.ZodObject ? schema.valueType : undefined
 }
 
+/** What a name of the user's own must be in that section. */
+export function itemName(section: SectionName): z.ZodType {
+  const schema: z.ZodType = sections[section].schema
+  if (schema instanceof z.ZodRecord && schema.keyType instanceof z.ZodType) return schema.keyType
+  throw new Error(`config/schema.ts: ${section}: expected names of the user's own`)
+}
+
 /** A path as TOML writes it. */
 export function formatPath(...parts: string[]): string {
   return parts

@@ -6,8 +6,9 @@ import { z } from 'zod'
 import {
   choice,
   duration,
+  fraction,
   labels,
-  namePattern,
+  names,
   number,
   optionalText,
   someOf,
@@ -19,7 +20,6 @@ const second = 1000
 const hour = 3_600_000
 const day = 24 * hour
 const mebibyte = 1_048_576
-const name = z.string().max(253).regex(namePattern)
 
 const node = z.strictObject({
   id: optionalText(
@@ -48,6 +48,11 @@ const redis = z.strictObject({
     0,
     { min: mebibyte, max: 2 ** 50, zeroToo: true },
     'Where the own Redis refuses to grow; 0 is no limit.',
+  ),
+  memoryCloseShare: fraction(
+    0.8,
+    { min: 0.1, max: 0.95 },
+    'Share of its memory limit from which on no new work is let in, whichever Redis it is.',
   ),
 })
 
@@ -240,7 +245,7 @@ const store = z.strictObject({
 })
 
 const limits = z.record(
-  name,
+  names.limit,
   z.strictObject({
     rate: number({ min: 0.001, max: 1_000_000_000 }, 'Tasks a second.'),
     burst: number({ min: 1, max: 1_000_000_000 }, 'Tasks at once after a quiet time.'),
@@ -248,7 +253,7 @@ const limits = z.record(
 )
 
 const hosts = z.record(
-  name,
+  names.host,
   z.strictObject({
     address: optionalText(
       /^[^\s\p{Cc}\p{Cs}-][^\s\p{Cc}\p{Cs}]{0,254}$/u,
@@ -280,8 +285,12 @@ export const sections = {
   store: { schema: store, description: 'Where results are kept.' },
   limits: {
     schema: limits,
-    description: 'Tasks of a kind let in: rate a second, burst at once; name = { rate, burst }.',
-    example: { http: { rate: 100, burst: 200 } },
+    description:
+      'Tasks begun on all nodes together: of a kind, or of those with the label source = "crm".',
+    example: {
+      exec: { rate: 100, burst: 200 },
+      'source:crm': { rate: 0.5, burst: 10 },
+    },
   },
   hosts: {
     schema: hosts,

@@ -126,7 +126,7 @@ export const supervisorMachine = supervisorSetup.createMachine({
   }),
   initial: 'starting',
   on: {
-    // The binding hears of failures by its own observers; XState's own word of them adds nothing.
+    // The binding puts XState's own word of a failure into ours; unbound, it adds nothing.
     'xstate.error.actor.*': {},
   },
   states: {

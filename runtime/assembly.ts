@@ -8,7 +8,9 @@ import { collector } from '../actors/collector.ts'
 import { connection } from '../actors/connection.ts'
 import { DeadLetters, isLive } from '../actors/dead-letters.ts'
 import { type Dispatcher, dispatcher } from '../actors/dispatcher.ts'
+import { Holds } from '../actors/holds.ts'
 import type { Kind } from '../actors/kind.ts'
+import type { Meter } from '../actors/meter.ts'
 import { Paces } from '../actors/paces.ts'
 import type { Heartbeat, Log } from '../actors/ports.ts'
 import type { Fence } from '../actors/ports-fleet.ts'
@@ -34,6 +36,8 @@ import { type HttpServer, httpServer } from './http/server.ts'
 import { removeNodeFile, writeNodeFile } from './node-file.ts'
 import { newRunId } from './run-id.ts'
 import { fileStores, memoryStores, type Stores } from './stores.ts'
+import { readingsOf } from './telemetry/readings.ts'
+import type { Telemetry } from './telemetry/telemetry.ts'
 import { bunWorkerProcesses } from './worker-processes.ts'
 import type { Ports, World } from './world.ts'
 
@@ -54,12 +58,15 @@ export interface AssemblyOptions {
   world: World
   /** Aborted when the node begins to drain. */
   drain: AbortSignal
+  /** Somebody asked this node to go, over HTTP or through Redis. */
+  drainAsked(reason: string): void
   /** Aborted when what is at hand gets no more time. */
   hurry: AbortSignal
   /** What is left of the time for what is at hand, ms. */
   graceMs(): number
   singletons: readonly SingletonDefinition[]
   heartbeat(): Heartbeat
+  telemetry: Telemetry
   say(line: string): void
   log: Log
 }
@@ -91,7 +98,10 @@ const stopMs = {
 
 /** What every actor of a node is given. */
 export type Shared = Ports &
-  Pick<SupervisorOptions, 'clock' | 'random' | 'log' | 'tell' | 'policy'> & { isAway(): boolean }
+  Pick<SupervisorOptions, 'clock' | 'random' | 'log' | 'tell' | 'policy'> & {
+    isAway(): boolean
+    meter: Meter
+  }
 
 export class Assembly {
   readonly deadLetters: DeadLetters
@@ -101,6 +111,7 @@ export class Assembly {
   #root: AnyActorRef | undefined
   #stores: Stores | undefined
   #paces: Paces | undefined
+  #holds: Holds | undefined
   #dispatcher: Dispatcher | undefined
   #server: HttpServer | undefined
   #app: Hono | undefined
@@ -112,7 +123,8 @@ export class Assembly {
       () => this.#shared(),
       () => this.#dispatcher,
     )
-    this.deadLetters = new DeadLetters({ clock: systemClock, log: options.log })
+    const { log, telemetry: meter } = options
+    this.deadLetters = new DeadLetters({ clock: systemClock, log, meter })
   }
 
   get server(): HttpServer | undefined {
@@ -165,9 +177,11 @@ export class Assembly {
   readonly isAway = (): boolean => this.#options.world.trouble() !== undefined
 
   #shared(): Shared {
-    const { world, log } = this.#options
+    const { world, log, telemetry } = this.#options
     return {
       ...world.ports,
+      accounting: telemetry.counting(world.ports.accounting),
+      meter: telemetry,
       clock: systemClock,
       random: Math.random,
       log,
@@ -175,6 +189,12 @@ export class Assembly {
       isAway: this.isAway,
       policy,
     }
+  }
+
+  #holdsOnce(): Holds {
+    const { log, world } = this.#options
+    this.#holds ??= new Holds({ accounting: world.ports.accounting, log })
+    return this.#holds
   }
 
   #pacesOnce(): Paces {
@@ -220,11 +240,13 @@ export class Assembly {
   }
 
   #collector({ lease, epoch }: Fence): ChildSpec {
-    const { batchMax, hangMs } = this.#options.config.collector
+    const { id: node, config } = this.#options
+    const { batchMax, hangMs } = config.collector
     const { results, audit } = this.#storesOnce()
     const graceMs = () => collectMs
     const fence = { lease, epoch }
-    return collector({ ...this.#shared(), batchMax, hangMs, graceMs, results, audit, fence })
+    const stores = { results, audit }
+    return collector({ ...this.#shared(), ...stores, node, batchMax, hangMs, graceMs, fence })
   }
 
   #workers(): ChildSpec {
@@ -242,12 +264,14 @@ export class Assembly {
       hurry,
       graceMs,
       paces: this.#pacesOnce(),
+      holds: this.#holdsOnce(),
     })
   }
 
   #processes(): ChildSpec {
-    const { id, config, dataDir, tasksFiles, graceMs, hurry, log } = this.#options
-    const processes = bunWorkerProcesses({ node: id, config, dataDir, tasksFiles, log })
+    const { id, config, dataDir, tasksFiles, graceMs, hurry, telemetry, log } = this.#options
+    const inlet = () => telemetry.inlet()
+    const processes = bunWorkerProcesses({ node: id, config, dataDir, tasksFiles, inlet, log })
     const silenceMs = config.worker.processSilenceMs
     const children = Array.from({ length: config.worker.processes }, (_, index): NamedChild => {
       const name = `process-${index + 1}`
@@ -268,6 +292,8 @@ export class Assembly {
     const paces = this.#pacesOnce()
     this.#dispatcher ??= dispatcher({
       ...this.#shared(),
+      mailboxes: this.#options.telemetry.timing(this.#options.world.ports.mailboxes),
+      node: this.#options.id,
       driver: driverName(this.#fleet.boot),
       isGone: isDriverGone,
       newRunId: () => newRunId(systemClock.now()),
@@ -296,6 +322,7 @@ export class Assembly {
     const { id, config, dataDir, listen, world, kinds, token, log, say, heartbeat } = this.#options
     const { accounting } = world.ports
     const feed = new RunFeed(accounting, systemClock)
+    let unlisten: (() => Promise<void>) | undefined
     return service({
       tell: this.deadLetters.tell,
       open: async () => {
@@ -312,15 +339,19 @@ export class Assembly {
           tree: () => heartbeat().tree,
           deadLetters: () => this.deadLetters.list(),
           unready: () => this.#unready(),
+          nodes: this.#fleet.nodeRoutes(),
+          leases: () => world.ports.leases,
+          metrics: { text: () => this.#metricsText() },
         })
         this.#app = app
+        if (this.#options.roles.length > 0) unlisten = await this.#fleet.listen()
         if (!listen) return
         const { host, port } = config.http
         this.#server = httpServer({
           host,
           port,
           ...(token === undefined ? {} : { token }),
-          handle: (request) => app.fetch(request),
+          handle: (request) => this.#options.telemetry.request(() => app.fetch(request)),
         })
         const { url } = this.#server
         try {
@@ -334,10 +365,18 @@ export class Assembly {
       },
       close: async () => {
         if (listen) removeNodeFile(dataDir, id)
+        await unlisten?.()
         await feed.close()
         await this.#server?.stop()
       },
     })
+  }
+
+  async #metricsText(): Promise<string> {
+    const { telemetry, roles, world } = this.#options
+    const root = this.#root
+    const ports = this.isAway() ? undefined : world.ports
+    return telemetry.text(await readingsOf({ telemetry, root, roles, ports }))
   }
 
   /** Why this node takes no work now. */

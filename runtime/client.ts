@@ -5,6 +5,7 @@
 import { UnavailableError } from '../actors/errors.ts'
 import type { NodeLine } from '../actors/membership.ts'
 import type { Attempt, Run } from '../actors/ports.ts'
+import type { LeaseRecord } from '../actors/ports-fleet.ts'
 import type { ResultLine } from '../actors/result.ts'
 import type { Rejection, TaskLine } from '../actors/task.ts'
 import type { TreeNode } from '../actors/tree.ts'
@@ -17,6 +18,7 @@ import {
   readLines,
   type TaskSource,
 } from './client-stream.ts'
+import type { DrainAnswer } from './http/nodes.ts'
 
 export type { TaskLine, TaskSource }
 export { TokenError }
@@ -29,7 +31,10 @@ export interface ConnectOptions extends HttpOptions {
 export interface SubmitOptions {
   /** Why, for the run's record. */
   reason?: string
-  /** Once and never twice, for 24 hours: the same key and tasks give the first run. */
+  /**
+   * Once and never twice, for 24 hours: the same key and tasks give the first run, finished or not,
+   * and other tasks a ConflictError. 1 to 255 printable ASCII characters.
+   */
   idempotencyKey?: string
   /** SHA-256 of the non-blank lines, each ended by \n: an unfinished run of it is resumed. */
   content?: string
@@ -75,7 +80,7 @@ export interface TaskReport {
 /** A submitted run. */
 export interface RunHandle extends Intake {
   id: string
-  /** It went on with an unfinished run of the same content. */
+  /** It is the first run of the same key, or went on with an unfinished one of the same content. */
   resumed: boolean
   /** Progress, then `done` as the last. */
   events(): AsyncGenerator<RunEvent>
@@ -103,7 +108,16 @@ export interface Muster {
   /** The node's actors. */
   tree(): Promise<TreeNode>
   /** Every node, by id; those that died in the last hour among them. */
-  nodes(): Promise<NodeLine[]>
+  nodes(options?: { signal?: AbortSignal }): Promise<NodeLine[]>
+  /** Asks a node to drain; it goes on working meanwhile, and is gone when `nodes` lacks it. */
+  drain(node: string, options?: { reason?: string; signal?: AbortSignal }): Promise<DrainAnswer>
+  /** The leases that are held, by name. */
+  leases(): Promise<LeaseRecord[]>
+  /**
+   * Takes a lease from its holder, so that somebody else may lead.
+   * @throws NotFoundError when nobody holds it
+   */
+  releaseLease(lease: string, reason: string): Promise<LeaseRecord>
   /** Progress by push, then `done` as the last. Survives a restart of the node. */
   events(run: string, options?: { signal?: AbortSignal }): AsyncGenerator<RunEvent>
 }
@@ -220,9 +234,25 @@ class HttpMuster implements Muster {
     return this.#http.json<TreeNode>(await this.#http.call('/v1/tree', {}))
   }
 
-  async nodes(): Promise<NodeLine[]> {
-    const response = await this.#http.call('/v1/nodes', {})
-    return (await this.#http.json<{ items: NodeLine[] }>(response)).items
+  async nodes(options: { signal?: AbortSignal } = {}): Promise<NodeLine[]> {
+    const response = await this.#http.call('/v1/nodes', options)
+    return (await this.#http.json<{ items: NodeLine[] }>(response, options.signal)).items
+  }
+
+  async drain(
+    node: string,
+    { reason, signal }: { reason?: string; signal?: AbortSignal } = {},
+  ): Promise<DrainAnswer> {
+    return this.#post(`/v1/nodes/${encodeURIComponent(node)}/drain`, { reason }, signal)
+  }
+
+  async leases(): Promise<LeaseRecord[]> {
+    const response = await this.#http.call('/v1/leases', {})
+    return (await this.#http.json<{ items: LeaseRecord[] }>(response)).items
+  }
+
+  async releaseLease(lease: string, reason: string): Promise<LeaseRecord> {
+    return this.#post(`/v1/leases/${encodeURIComponent(lease)}/release`, { reason })
   }
 
   async *events(run: string, options: { signal?: AbortSignal } = {}): AsyncGenerator<RunEvent> {
@@ -268,6 +298,16 @@ class HttpMuster implements Muster {
       if (event.type === 'done') return event.run
     }
     throw new UnavailableError(`${this.url}: the events of ${run} ended before the run did`)
+  }
+
+  async #post<Answer>(path: string, body: unknown, signal?: AbortSignal): Promise<Answer> {
+    const call: Call = {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: new Blob([JSON.stringify(body)]).stream(),
+      ...(signal === undefined ? {} : { signal }),
+    }
+    return this.#http.json<Answer>(await this.#http.call(path, call), signal)
   }
 
   /** The answer may begin before the last task is sent: `onHeaders` sees it first. */

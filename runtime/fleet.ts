@@ -8,7 +8,13 @@ import { contenders } from '../actors/lease.ts'
 import { led } from '../actors/led.ts'
 import { member } from '../actors/member.ts'
 import type { Dependency } from '../actors/ports.ts'
-import type { Fence, FencingToken, Member, MemberRecord } from '../actors/ports-fleet.ts'
+import type {
+  Fence,
+  FencingToken,
+  Member,
+  MemberRecord,
+  NodeRequest,
+} from '../actors/ports-fleet.ts'
 import { type SingletonOptions, singleton } from '../actors/singleton.ts'
 import type { SingletonDefinition } from '../actors/singleton-work.ts'
 import { type ChildSpec, type NamedChild, supervisor } from '../actors/supervisor.ts'
@@ -16,6 +22,7 @@ import type { TaskLine } from '../actors/task.ts'
 import type { AssemblyOptions, Shared } from './assembly.ts'
 import { systemClock } from './clock.ts'
 import { bootOf } from './driver.ts'
+import type { NodeRoutesOptions } from './http/nodes.ts'
 import { listSource } from './intake.ts'
 import { isProcessGone, place } from './place.ts'
 import { version } from './version.ts'
@@ -32,6 +39,7 @@ export class Fleet {
   readonly #failovers = new Failovers(systemClock)
   readonly #contender: () => string
   readonly #startedAt = systemClock.now()
+  #reachableSince = systemClock.monotonic()
 
   constructor(
     options: AssemblyOptions,
@@ -58,10 +66,12 @@ export class Fleet {
         await world.open({
           lost: listener.lost,
           back: () => {
+            this.#reachableSince = systemClock.monotonic()
             listener.back()
             back()
           },
         })
+        this.#reachableSince = systemClock.monotonic()
         const { staleMs } = config.member
         await sweepGone({ ...this.#options.world.ports, isGone, staleMs, log })
       },
@@ -78,8 +88,30 @@ export class Fleet {
     return member({ members, describe, isGone, heartbeatMs, staleMs, clock: systemClock, log })
   }
 
+  /** Hears what other nodes ask of this one. Returns an unsubscribe function. */
+  async listen(): Promise<() => Promise<void>> {
+    const { world, drainAsked } = this.#options
+    const listener = ({ reason }: NodeRequest) => drainAsked(reason)
+    return world.ports.members.onAsked(this.memberId, this.boot, listener)
+  }
+
+  /** What is shown of the nodes, and asked of them. */
+  nodeRoutes(): NodeRoutesOptions {
+    const { config, drain, drainAsked } = this.#options
+    const members = () => this.#options.world.ports.members
+    return {
+      list: () => members().list(config.member.staleMs),
+      ask: ({ id, boot }, request) => members().ask(id, boot, request),
+      id: this.memberId,
+      boot: this.boot,
+      drain: drainAsked,
+      isDraining: () => drain.aborted,
+    }
+  }
+
   /** A child that lives only on the node that holds the lease. */
   led(lease: string, specOf: (fence: Fence) => ChildSpec): ChildSpec {
+    this.#options.telemetry.contends(lease)
     return led({ ...this.#contending(), id: lease, lease, contender: this.#contender, specOf })
   }
 
@@ -88,6 +120,7 @@ export class Fleet {
     const own = dispatcher === undefined ? [] : [this.#coordinator(dispatcher)]
     const definitions = [...own, ...this.#options.singletons]
     const children = definitions.map((definition): NamedChild => {
+      this.#options.telemetry.contends(definition.name)
       const spec = () =>
         singleton({ ...this.#contending(), contender: this.#contender(), definition })
       return { id: definition.name, spec }
@@ -96,9 +129,10 @@ export class Fleet {
   }
 
   #contending(): Shared & Omit<SingletonOptions, 'definition' | 'contender'> {
-    const { config, world } = this.#options
+    const { config, world, telemetry } = this.#options
     return {
       ...this.#shared(),
+      observer: telemetry,
       leases: world.ports.leases,
       times: config.lease,
       stopLimitMs,
@@ -118,6 +152,7 @@ export class Fleet {
       const bad = read.find(({ rejection }) => rejection !== undefined)?.rejection
       if (bad !== undefined) throw new UsageError(`task ${bad.line}: ${bad.path}: ${bad.message}`)
     }
+    refuseSameIds(tasks)
     const { run } = await dispatcher.submit({ source, fence, tasks: tasks.length })
     return run.id
   }
@@ -135,6 +170,7 @@ export class Fleet {
             boot,
             bootOf,
             isGone,
+            reachableSince: () => this.#reachableSince,
             adopt: (run, fence) => dispatcher.adopt(run, fence),
             clock: systemClock,
             log,
@@ -168,3 +204,16 @@ export class Fleet {
 }
 
 const isGone = (record: MemberRecord): boolean => isProcessGone(record.place, record.pid)
+
+/** What a run would reject when it is too late to take none. */
+function refuseSameIds(tasks: readonly TaskLine[]): void {
+  const seen = new Set<string>()
+  for (const [index, { id }] of tasks.entries()) {
+    if (id === undefined) continue
+    if (seen.has(id)) {
+      const message = `expected one that is new among these tasks, got ${JSON.stringify(id)} again`
+      throw new UsageError(`task ${index + 1}: id: ${message}`)
+    }
+    seen.add(id)
+  }
+}

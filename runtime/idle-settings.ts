@@ -3,7 +3,7 @@ import { UsageError } from '../actors/errors.ts'
 import { type Config, configSchema } from '../config/schema.ts'
 
 /** Whoever sets one of these relies on it: without it something else would happen. */
-const needed = ['store.url', 'limits'] as const
+const needed = ['store.url'] as const
 /** Without these the same happens, only not as finely set. */
 const idle = ['hosts', 'node.labels', 'escalation', 'log.queueMax', 'log.flushBytes'] as const
 

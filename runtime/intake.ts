@@ -7,6 +7,7 @@ import type { Kinds } from '../actors/kind.ts'
 import type { Source, SourceLine, SourcePiece } from '../actors/source.ts'
 import { type AcceptedTask, type Rejection, type Task, taskLine } from '../actors/task.ts'
 import { nearest } from '../config/nearest.ts'
+import { type HashedLine, LinesHash } from './lines-hash.ts'
 import { describeValue, fieldsOf, problemOf } from './rejection.ts'
 
 /** A line is at most 1 MiB. */
@@ -31,29 +32,48 @@ export function ndjsonSource(
   stream: AsyncIterable<Uint8Array>,
   { kinds, lingerMs }: IntakeOptions,
 ): Source {
-  return async function* (afterLine) {
-    const splitter = new LineSplitter()
+  return async function* (afterLine, isHashed = false) {
+    const hash = isHashed ? new LinesHash() : undefined
+    const splitter = new LineSplitter(hash)
     for await (const lines of linger(splitter, stream, lingerMs)) {
       const read: SourceLine[] = []
       for (const line of lines) {
         if (line.place > afterLine) read.push(readLine(line, kinds))
       }
       // Also with nothing in it, so that whoever reads gets a chance to stop.
-      const piece: SourcePiece = { lines: Math.max(splitter.filled, afterLine), read }
+      const piece: SourcePiece = {
+        lines: Math.max(splitter.filled, afterLine),
+        read,
+        ...(hash === undefined ? {} : { hashes: hash.next(lines.flatMap(({ hashed }) => hashed ?? [])) }),
+      }
       yield piece
     }
   }
 }
 
-/** A source of task objects, as in the JSON form of a submission. */
+/**
+ * A source of task objects, as in the JSON form of a submission. Hashed as if each had come as a
+ * line, written without white space.
+ */
 export function listSource(tasks: readonly unknown[], kinds: Kinds): Source {
-  return async function* (afterLine) {
+  return async function* (afterLine, isHashed = false) {
+    const texts = tasks.map((task) => (isTooDeep(task) ? undefined : JSON.stringify(task)))
     const read = tasks.map((task, index): SourceLine => {
       const line = index + 1
-      if (isTooDeep(task)) return withPlace(line, 0, tooDeep)
-      return withPlace(line, JSON.stringify(task)?.length ?? 0, readTask(task, kinds))
+      const text = texts[index]
+      if (text === undefined) return withPlace(line, 0, tooDeep)
+      return withPlace(line, text.length, readTask(task, kinds))
     })
-    if (tasks.length > afterLine) yield { lines: tasks.length, read: read.slice(afterLine) }
+    if (!isHashed && tasks.length <= afterLine) return
+    const piece = { lines: Math.max(tasks.length, afterLine), read: read.slice(afterLine) }
+    if (!isHashed) {
+      yield piece
+      return
+    }
+    const hash = new LinesHash()
+    // What is too deep is refused whatever it is, and need not be told from its like.
+    const hashed = texts.map((text) => hash.line(new TextEncoder().encode(text ?? '')))
+    yield { ...piece, hashes: hash.next(hashed) }
   }
 }
 
@@ -66,6 +86,7 @@ interface RawLine {
   text?: string
   /** Why there is no text. */
   problem?: string
+  hashed?: HashedLine
 }
 
 /** Cuts bytes into lines that are not blank. */
@@ -77,6 +98,11 @@ class LineSplitter {
   /** An unfinished line, with room to grow. */
   #rest = new Uint8Array()
   #restBytes = 0
+  readonly #hash: LinesHash | undefined
+
+  constructor(hash?: LinesHash) {
+    this.#hash = hash
+  }
 
   push(bytes: Uint8Array): RawLine[] {
     const found: RawLine[] = []
@@ -100,6 +126,8 @@ class LineSplitter {
     const bytes = this.#restBytes + part.length
     // A line that is too long is not kept, only counted.
     if (bytes > lineBytesMax) {
+      this.#hash?.part(this.#rest.subarray(0, this.#restBytes))
+      this.#hash?.part(part)
       this.#rest = new Uint8Array()
     } else {
       if (bytes > this.#rest.length) {
@@ -120,22 +148,30 @@ class LineSplitter {
     this.#restBytes = 0
     if (bytes > lineBytesMax) {
       const problem = `expected a line of at most ${lineBytesMax} bytes, got ${bytes}`
-      this.#found(found, { bytes, problem })
+      this.#hash?.part(rest)
+      this.#hash?.part(tail)
+      this.#found(found, { bytes, problem }, this.#hash?.endParts())
       return
     }
+    const whole = rest.length === 0 ? tail : Buffer.concat([rest, tail])
     try {
-      const whole = rest.length === 0 ? tail : Buffer.concat([rest, tail])
       const text = this.#decoder.decode(whole)
-      if (text.trim() !== '') this.#found(found, { bytes, text })
+      if (text.trim() !== '') this.#found(found, { bytes, text }, this.#hash?.line(whole))
     } catch {
       // The decoder says no more than that it is not.
-      this.#found(found, { bytes, problem: 'expected UTF-8, got other bytes' })
+      const problem = 'expected UTF-8, got other bytes'
+      this.#found(found, { bytes, problem }, this.#hash?.line(whole))
     }
   }
 
-  #found(found: RawLine[], line: Omit<RawLine, 'number' | 'place'>): void {
+  #found(
+    found: RawLine[],
+    line: Omit<RawLine, 'number' | 'place'>,
+    hashed: HashedLine | undefined,
+  ): void {
     this.filled += 1
-    found.push({ number: this.lines, place: this.filled, ...line })
+    const place = { number: this.lines, place: this.filled }
+    found.push(hashed === undefined ? { ...place, ...line } : { ...place, ...line, hashed })
   }
 }
 
@@ -275,7 +311,7 @@ function readTask(value: unknown, kinds: Kinds): Read {
     const hint = near === undefined ? `one of ${known.join(', ')}` : `did you mean "${near}"?`
     return { path: 'kind', message: `expected a known kind, got ${describeValue(name)}; ${hint}` }
   }
-  const trouble = unsupportedIn(rest) ?? droppedFrom(value)
+  const trouble = unsupportedIn(rest) ?? contradictionIn(rest) ?? droppedFrom(value)
   if (trouble !== undefined) return trouble
   const given = rest.input === undefined ? {} : rest.input
   let input: ReturnType<typeof kind.input.safeParse>
@@ -296,7 +332,7 @@ function unsupportedIn(task: Task): Omit<Rejection, 'line'> | undefined {
     return { path: 'placement', message }
   }
   // A task for another host must not run on this one, and say that it ran on that.
-  for (const path of ['target', 'select', 'dedupeKey', 'dedupeTtlMs', 'dependsOn'] as const) {
+  for (const path of ['target', 'select', 'dependsOn'] as const) {
     if (task[path] !== undefined) {
       const got = describeValue(task[path])
       const message = `expected no "${path}" (this version does not act on it), got ${got}`
@@ -304,6 +340,13 @@ function unsupportedIn(task: Task): Omit<Rejection, 'line'> | undefined {
     }
   }
   return undefined
+}
+
+/** Fields that mean nothing without another. */
+function contradictionIn({ dedupeKey, dedupeTtlMs }: Task): Omit<Rejection, 'line'> | undefined {
+  if (dedupeTtlMs === undefined || dedupeKey !== undefined) return undefined
+  const message = `expected a "dedupeKey" beside it, got ${dedupeTtlMs} alone`
+  return { path: 'dedupeTtlMs', message }
 }
 
 /** A name that zod leaves out without a word. */

@@ -24,10 +24,22 @@ export interface NodeFile {
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
-    return true
+    return !isZombie(pid)
   } catch (error) {
     // Somebody else's process is alive as well.
     return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
+}
+
+/** It has ended and nobody has taken note: where process 1 is no init, that is for ever. */
+function isZombie(pid: number): boolean {
+  try {
+    // The program's name, in brackets, may hold blanks and brackets itself.
+    const state = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)?.[0]
+    return state === 'Z' || state === 'X'
+  } catch {
+    // Not Linux, or it has just ended.
+    return false
   }
 }
 

@@ -10,7 +10,7 @@ import type { Kind, TaskDefinition } from '../actors/kind.ts'
 import { loadOf } from '../actors/load.ts'
 import type { Heartbeat, Log } from '../actors/ports.ts'
 import type { SingletonDefinition } from '../actors/singleton-work.ts'
-import { isReady, removeChild, rootCause, supervisor } from '../actors/supervisor.ts'
+import { findChild, isReady, removeChild, rootCause, supervisor } from '../actors/supervisor.ts'
 import { type TreeNode, treeOf } from '../actors/tree.ts'
 import { watch } from '../actors/watch.ts'
 import type { Config } from '../config/schema.ts'
@@ -21,9 +21,11 @@ import { makeDataDirectory } from './data-directory.ts'
 import { readToken } from './http/token.ts'
 import { idleSettings } from './idle-settings.ts'
 import { kindsOf } from './kinds.ts'
+import { unknownLimits } from './limit-names.ts'
 import { pinoLog } from './log/pino.ts'
 import { chooseNodeId } from './node-file.ts'
 import { readTasksFile } from './tasks-file.ts'
+import { type Counted, Telemetry } from './telemetry/telemetry.ts'
 import { memoryWorld, redisWorld, type World } from './world.ts'
 
 export interface NodeOptions {
@@ -41,6 +43,8 @@ export interface NodeOptions {
   process?: string
   tasksFiles?: readonly string[]
   tasks?: readonly TaskDefinition[]
+  /** Somebody asked this node to go; by default it drains, as by `stop`. */
+  onDrainAsked?: () => void
   /** One line for people, now and then. */
   say?: (line: string) => void
   log?: Log
@@ -63,6 +67,8 @@ export interface MusterNode {
   stop(graceMs?: number): Promise<void>
   /** Its actors, and what it has at hand, as of now. */
   heartbeat(): Heartbeat
+  /** What it has counted since this was last asked: for a worker process, whose node sums up. */
+  counted(): Counted
   /** The HTTP interface without a socket. */
   fetch(request: Request): Promise<Response>
   /** The exit code, once it has stopped: 0 drained, 75 forced, 70 when it could not go on. */
@@ -107,6 +113,7 @@ class Node implements MusterNode {
   readonly #hurry = new AbortController()
   /** Monotonic ms at which what is still running is handed back. */
   #stopBy = 0
+  readonly #telemetry = new Telemetry()
   #world: World | undefined
   #assembly: Assembly | undefined
   #tree: AnyActorRef | undefined
@@ -114,6 +121,8 @@ class Node implements MusterNode {
   /** What was read before the tree: there, or failed. */
   #read: Promise<void> = Promise.resolve()
   #stopping: Promise<void> | undefined
+  /** Somebody took longer to stop in order than he may, and was taken out. */
+  #isCutOff = false
 
   constructor(options: NodeOptions) {
     const { config, process } = options
@@ -143,6 +152,10 @@ class Node implements MusterNode {
     const { tasks, holders } = loadOf(this.#treeOrThrow())
     const own = this.#world?.ports.mailboxes.holders() ?? []
     return { tree, holders: [...own, ...holders], load: tasks }
+  }
+
+  counted(): Counted {
+    return this.#telemetry.take()
   }
 
   start(): Promise<void> {
@@ -179,7 +192,12 @@ class Node implements MusterNode {
       ...fromFiles.flatMap((read) => read.singletons),
     ]
     refuseSameNames(singletons)
-    return { kinds: kindsOf(definitions, config.worker, this.#log), singletons, token }
+    const kinds = kindsOf(definitions, config.worker, this.#log)
+    const trouble = process === undefined ? unknownLimits(config.limits, kinds) : undefined
+    // One that lives for a single command need not know all that others do.
+    if (trouble !== undefined && listen === true) throw new UsageError(trouble)
+    if (trouble !== undefined) this.#say(trouble)
+    return { kinds, singletons, token }
   }
 
   /** What lives in the memory of this process no other one can work on. */
@@ -210,6 +228,19 @@ class Node implements MusterNode {
     return this.#stopping
   }
 
+  #drainAsked(reason: string): void {
+    if (this.#stopping !== undefined) return
+    this.#log.warn({ reason }, 'this node was asked to drain')
+    this.#say(`asked to drain: ${reason}`)
+    const { onDrainAsked } = this.#options
+    if (onDrainAsked !== undefined) onDrainAsked()
+    else {
+      this.stop().catch((error: unknown) => {
+        this.#log.error(describeError(error), 'this node could not stop in order')
+      })
+    }
+  }
+
   async #hurryAt(stopBy: number): Promise<void> {
     this.#stopBy = stopBy
     await systemClock.wait(Math.max(0, stopBy - systemClock.monotonic()))
@@ -226,7 +257,8 @@ class Node implements MusterNode {
     const isDown = await Promise.race([this.#stopTree(), late.then(() => false)])
     if (!isDown) this.#force()
     inTime.abort()
-    const isForced = !isDown || this.#hurry.signal.aborted
+    this.#telemetry.lag.stop()
+    const isForced = !isDown || this.#isCutOff || this.#hurry.signal.aborted
     this.#exit.resolve(exitCode === 0 && isForced ? 75 : exitCode)
   }
 
@@ -237,7 +269,14 @@ class Node implements MusterNode {
     const ended = Promise.withResolvers<boolean>()
     watch(tree, () => ended.resolve(true))
     const phases = (async () => {
-      for (const id of ['singletons', 'workers', 'processes']) await removeChild(tree, id)
+      for (const id of ['singletons', 'workers', 'processes']) {
+        const child = findChild(tree, id)
+        if (child === undefined) continue
+        watch(child, ({ reason }) => {
+          this.#isCutOff ||= reason === 'killed'
+        })
+        await removeChild(tree, id)
+      }
       if (isLive(tree)) tree.send({ type: 'stop' })
     })()
     await Promise.race([phases, ended.promise])
@@ -259,7 +298,9 @@ class Node implements MusterNode {
       this.#say('ephemeral: everything is in memory and is gone when this process ends')
       return memoryWorld({ log: this.#log })
     }
-    return redisWorld({ config, dataDir, log: this.#log, say: (line) => this.#say(line) })
+    const say = (line: string) => this.#say(line)
+    const onStalled = (mailbox: string) => this.#telemetry.stalled(mailbox)
+    return redisWorld({ config, dataDir, log: this.#log, say, onStalled })
   }
 
   #describeTree(): TreeNode {
@@ -294,13 +335,17 @@ class Node implements MusterNode {
       ...(token === undefined ? {} : { token }),
       world,
       drain: this.#drain.signal,
+      drainAsked: (reason) => this.#drainAsked(reason),
       hurry: this.#hurry.signal,
       graceMs: () => Math.max(0, this.#stopBy - systemClock.monotonic()),
       heartbeat: () => this.heartbeat(),
+      telemetry: this.#telemetry,
       say: (line) => this.#say(line),
       log: this.#log,
     })
     this.#assembly = assembly
+    const isTold = process !== undefined
+    if (listen === true || isTold) this.#telemetry.lag.start({ collects: isTold })
     const root = supervisor({
       id: 'node',
       policy: rootPolicy,
@@ -309,6 +354,7 @@ class Node implements MusterNode {
       clock: systemClock,
       random: Math.random,
       tell: assembly.deadLetters.tell,
+      meter: this.#telemetry,
       log: this.#log,
     })
     await this.#run(createActor(root.logic, { input: root.input }) as AnyActorRef)

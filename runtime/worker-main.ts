@@ -3,6 +3,7 @@
  * (worker-processes.ts), which tells it what to do and when to stop, and without which it ends.
  */
 import { describeError, UnavailableError } from '../actors/errors.ts'
+import { systemClock } from './clock.ts'
 import { createNode, type MusterNode } from './node.ts'
 import type { FromWorker, ToWorker, WorkerAssignment } from './worker-processes.ts'
 
@@ -10,6 +11,8 @@ import type { FromWorker, ToWorker, WorkerAssignment } from './worker-processes.
 const beatMs = 1000
 /** A process that nobody wants any more gives its tasks so long to notice. */
 const orphanGraceMs = 500
+/** A node that does not take the last word is on its way out as well. */
+const lastWordMs = 500
 
 // A loop that stands still would not notice that the node is gone; a thread of its own does.
 new Worker(new URL('./orphan-watch.ts', import.meta.url).href).unref()
@@ -28,7 +31,7 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
 
 async function work({ name, config, dataDir, tasksFiles }: WorkerAssignment): Promise<void> {
   node = createNode({ config, dataDir, roles: ['worker'], process: name, tasksFiles })
-  void node.stopped.then((exitCode) => process.exit(exitCode))
+  void node.stopped.then(leave)
   try {
     await node.start()
   } catch (error) {
@@ -42,7 +45,21 @@ async function work({ name, config, dataDir, tasksFiles }: WorkerAssignment): Pr
 }
 
 function beat(): void {
-  if (node !== undefined) tell({ type: 'beat', ...node.heartbeat() })
+  if (node === undefined) return
+  tell({ type: 'beat', ...node.heartbeat() })
+  tell({ type: 'counted', ...node.counted() })
+}
+
+/** What was counted last is told before the end, if anybody listens. */
+async function leave(exitCode: number): Promise<void> {
+  const sent = Promise.withResolvers<void>()
+  if (node === undefined || !process.connected) sent.resolve()
+  else {
+    const last: FromWorker = { type: 'counted', ...node.counted() }
+    process.send?.(last, undefined, undefined, () => sent.resolve())
+  }
+  await Promise.race([sent.promise, systemClock.wait(lastWordMs)])
+  process.exit(exitCode)
 }
 
 async function end(graceMs: number | undefined): Promise<void> {

@@ -7,6 +7,7 @@ import { describeError, MusterError, UnavailableError } from '../actors/errors.t
 import type { Heartbeat, Log, WorkerProcesses, WorkerProcessListener } from '../actors/ports.ts'
 import type { Config } from '../config/schema.ts'
 import { signalName } from './execute/processes.ts'
+import type { Counted, Inlet } from './telemetry/telemetry.ts'
 
 /** What a worker process has to know, and what it is told. */
 export interface WorkerAssignment {
@@ -24,10 +25,13 @@ export type ToWorker =
 export type FromWorker =
   | { type: 'ready' }
   | ({ type: 'beat' } & Heartbeat)
+  | ({ type: 'counted' } & Counted)
   | { type: 'failed'; code: string; message: string; isAway: boolean }
 
 export interface WorkerProcessesOptions extends Omit<WorkerAssignment, 'name'> {
   node: string
+  /** For what each life of a process counts. */
+  inlet(): Inlet
   log: Log
 }
 
@@ -37,15 +41,18 @@ export function bunWorkerProcesses(options: WorkerProcessesOptions): WorkerProce
   const { node, config, dataDir, tasksFiles, log } = options
   return {
     start(name, listener) {
+      const inlet = options.inlet()
       const child = Bun.spawn([process.execPath, '--no-install', program], {
         argv0: `muster-worker ${node}/${name}`,
         // Of its own session: a Ctrl-C at the terminal is for the node, which tells it to stop.
         detached: true,
         stdio: ['ignore', 'inherit', 'inherit'],
         serialization: 'json',
-        ipc: (message) => hear(message as FromWorker, listener),
-        onExit: (_child, exitCode, signal) =>
-          listener.exited({ exitCode, signal: signal === null ? null : signalName(signal) }),
+        ipc: (message) => hear(message as FromWorker, listener, inlet),
+        onExit: (_child, exitCode, signal) => {
+          inlet.end()
+          listener.exited({ exitCode, signal: signal === null ? null : signalName(signal) })
+        },
       })
       const tell = (message: ToWorker) => {
         try {
@@ -66,8 +73,9 @@ export function bunWorkerProcesses(options: WorkerProcessesOptions): WorkerProce
   }
 }
 
-function hear(message: FromWorker, listener: WorkerProcessListener): void {
+function hear(message: FromWorker, listener: WorkerProcessListener, inlet: Inlet): void {
   if (message.type === 'ready') listener.ready()
+  else if (message.type === 'counted') inlet.merge(message)
   else if (message.type === 'beat') {
     const { tree, holders, load } = message
     listener.beat({ tree, holders, load })

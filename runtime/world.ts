@@ -6,16 +6,22 @@ import type {
   Admission,
   Dependency,
   DependencyListener,
+  Headroom,
+  Limits,
   Log,
   Mailboxes,
 } from '../actors/ports.ts'
 import type { Leases, Members } from '../actors/ports-fleet.ts'
+import type { Letters } from '../actors/ports-letters.ts'
 import type { Config } from '../config/schema.ts'
 import { hidePassword } from '../config/secret.ts'
 import { systemClock } from './clock.ts'
 import { type BullMailboxes, bullMailboxes } from './mailbox/bullmq.ts'
 import { memoryAccounting } from './memory/accounting.ts'
+import { memoryHeadroom } from './memory/headroom.ts'
 import { emptyLeaseStore, memoryLeases } from './memory/leases.ts'
+import { memoryLetters } from './memory/letters.ts'
+import { memoryLimits } from './memory/limits.ts'
 import { memoryMailboxes } from './memory/mailboxes.ts'
 import { memoryMembers } from './memory/members.ts'
 import { redisAccounting } from './redis/accounting.ts'
@@ -24,13 +30,19 @@ import { connectOrFail, parseRedisUrl, redisClient } from './redis/client.ts'
 import { type EmbeddedRedis, embeddedRedis } from './redis/embedded.ts'
 import { findOrInstallServer } from './redis/install.ts'
 import { redisLeases } from './redis/leases.ts'
+import { redisLetters } from './redis/letters.ts'
+import { redisLimits } from './redis/limits.ts'
 import { redisMembers } from './redis/members.ts'
+import { MemoryWatch } from './redis/memory-watch.ts'
 import { Pulse } from './redis/pulse.ts'
 
 export interface Ports {
   mailboxes: Mailboxes
+  letters: Letters
   accounting: Accounting
   admission: Admission
+  headroom: Headroom
+  limits: Limits
   members: Members
   leases: Leases
 }
@@ -58,7 +70,15 @@ export function memoryWorld({ log }: { log: Log }): World {
   const accounts = memoryAccounting(now, (lease) => store.epochs.get(lease) ?? 0)
   return {
     address: 'memory',
-    ports: { mailboxes, ...accounts, members: memoryMembers(now), leases },
+    ports: {
+      mailboxes,
+      letters: memoryLetters(),
+      ...accounts,
+      headroom: memoryHeadroom(),
+      limits: memoryLimits(() => systemClock.monotonic()),
+      members: memoryMembers(now),
+      leases,
+    },
     trouble: () => undefined,
     open: () => Promise.resolve(),
     revive: () => Promise.resolve(),
@@ -70,6 +90,8 @@ export interface RedisWorldOptions {
   config: Config
   dataDir: string
   log: Log
+  /** The lock on a message of a mailbox ended, and it is delivered again. */
+  onStalled(mailbox: string): void
   say(line: string): void
 }
 
@@ -81,6 +103,7 @@ export function redisWorld(options: RedisWorldOptions): World {
 interface Opened {
   redis: Redis
   pulse: Pulse
+  memory: MemoryWatch
   clients: Redis[]
   mailboxes: BullMailboxes
   ports: Ports
@@ -148,6 +171,7 @@ class RedisWorld implements World {
   async close(): Promise<void> {
     this.#isClosed = true
     this.#opened?.pulse.stop()
+    this.#opened?.memory.stop()
     await this.#opened?.mailboxes.close()
     await this.#opened?.ports.leases.close()
     for (const client of this.#opened?.clients ?? []) client.disconnect()
@@ -155,7 +179,7 @@ class RedisWorld implements World {
   }
 
   async #connect({ lost, back }: DependencyListener): Promise<void> {
-    const { config, log } = this.#options
+    const { config, log, onStalled } = this.#options
     const url = this.#url ?? ''
     const clients: Redis[] = []
     const connect = (name: string, kind: 'command' | 'blocking' | 'subscriber'): Redis => {
@@ -176,18 +200,22 @@ class RedisWorld implements World {
     })
     redis.on('ready', back)
     const { lockMs, stalledIntervalMs } = config.mailbox
-    const mailboxes = bullMailboxes({ connect, lockMs, stalledIntervalMs, log })
+    const mailboxes = bullMailboxes({ connect, lockMs, stalledIntervalMs, log, onStalled })
     if (this.#embedded !== undefined) {
       const messages = await mailboxes.reclaimAbandoned(() => isAlone(redis))
       if (messages > 0) log.info({ messages }, 'messages of a killed process are delivered again')
     }
     const now = () => systemClock.now()
     const { operationTimeoutMs } = config.lease
+    const memory = new MemoryWatch({ redis, closeShare: config.redis.memoryCloseShare, log })
     const ports = {
       mailboxes,
+      letters: redisLetters({ redis }),
       accounting: redisAccounting({ redis, subscriber, now, mapKeepMs }),
       admission: redisAdmission(redis),
-      members: redisMembers({ redis, timeoutMs: operationTimeoutMs }),
+      headroom: memory,
+      limits: redisLimits(redis),
+      members: redisMembers({ redis, subscriber, timeoutMs: operationTimeoutMs }),
       leases: redisLeases({ url, operationTimeoutMs, log }),
     }
     const silent = () => {
@@ -195,7 +223,7 @@ class RedisWorld implements World {
       lost()
     }
     const pulse = new Pulse(redis, { silent, heard: back })
-    this.#opened = { redis, pulse, clients, mailboxes, ports }
+    this.#opened = { redis, pulse, memory, clients, mailboxes, ports }
   }
 }
 

@@ -19,7 +19,8 @@ export function completionScript(shell: Shell, program: Command): string {
   const verbs = program.commands.map((verb) => ({
     name: verb.name(),
     description: verb.description(),
-    flags: flagsOf(verb),
+    subverbs: verb.commands.map((each) => each.name()),
+    flags: [verb, ...verb.commands].flatMap(flagsOf),
   }))
   const globals = flagsOf(program)
   if (shell === 'fish') return fishScript(verbs, globals)
@@ -32,6 +33,8 @@ export function completionScript(shell: Shell, program: Command): string {
 interface Verb {
   name: string
   description: string
+  /** `ls` of `lease ls`. */
+  subverbs: string[]
   flags: string[]
 }
 
@@ -41,7 +44,8 @@ function flagsOf(command: Command): string[] {
 
 function bashScript(verbs: Verb[], globals: string[]): string {
   const cases = verbs.map(
-    (verb) => `    ${verb.name}) words='${[...verb.flags, ...globals].join(' ')}' ;;`,
+    (verb) =>
+      `    ${verb.name}) words='${[...verb.subverbs, ...verb.flags, ...globals].join(' ')}' ;;`,
   )
   return `_muster() {
   local word=\${COMP_WORDS[COMP_CWORD]} verb='' words='' each
@@ -64,6 +68,9 @@ function fishScript(verbs: Verb[], globals: string[]): string {
   const atStart = `-n 'not __fish_seen_subcommand_from ${names}' -f`
   const lines = verbs.flatMap((verb) => [
     `complete -c muster ${atStart} -a ${verb.name} -d ${quote(verb.description)}`,
+    ...verb.subverbs.map(
+      (name) => `complete -c muster -n '__fish_seen_subcommand_from ${verb.name}' -f -a ${name}`,
+    ),
     ...verb.flags.map(
       (flag) =>
         `complete -c muster -n '__fish_seen_subcommand_from ${verb.name}' -l ${flag.slice(2)}`,

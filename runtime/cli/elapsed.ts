@@ -7,3 +7,8 @@ export function elapsed(ms: number): string {
   if (minutes < 60) return `${minutes} m ${String(seconds % 60).padStart(2, '0')} s`
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, '0')} m`
 }
+
+/** How long ago a time was. By another clock it may be a little ahead of ours. */
+export function ago(at: number, now: number): string {
+  return `${elapsed(Math.max(0, now - at))} ago`
+}

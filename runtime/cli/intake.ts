@@ -10,6 +10,7 @@ import type { Terminal } from './terminal.ts'
 
 export interface RunFlags {
   reason?: string
+  idempotencyKey?: string
   strict?: boolean
   dryRun?: boolean
   /** Milliseconds to wait. */
@@ -30,6 +31,7 @@ export function readsTwice(flags: RunFlags): boolean {
 export function submitOptions(source: Source, flags: RunFlags): SubmitOptions {
   return {
     ...(flags.reason === undefined ? {} : { reason: flags.reason }),
+    ...(flags.idempotencyKey === undefined ? {} : { idempotencyKey: flags.idempotencyKey }),
     ...(source.content === undefined ? {} : { content: source.content }),
   }
 }

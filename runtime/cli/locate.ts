@@ -31,8 +31,8 @@ export interface InProcess {
 export async function locate(invocation: Invocation, inProcess?: InProcess): Promise<Located> {
   const { globals } = invocation
   const token = await readToken(globals)
-  const url = globals.url ?? process.env['MUSTER_URL']
-  if (url !== undefined && url !== '') return remote(url, token, globals.url === undefined)
+  const url = namedUrl(globals)
+  if (url !== undefined) return remote(url, token, globals.url === undefined)
   const dataDir = dataDirOf(globals)
   if (inProcess?.ephemeral !== true) {
     const live = await findLiveNode(dataDir)
@@ -44,6 +44,12 @@ export async function locate(invocation: Invocation, inProcess?: InProcess): Pro
     )
   }
   return startHere(invocation, dataDir, inProcess)
+}
+
+/** The node that is named by --url or in the environment. */
+export function namedUrl(globals: Globals): string | undefined {
+  const url = globals.url ?? process.env['MUSTER_URL']
+  return url === '' ? undefined : url
 }
 
 async function remote(url: string, token: string | undefined, isLocal: boolean): Promise<Located> {
@@ -68,6 +74,8 @@ async function startHere(
     ephemeral: inProcess.ephemeral === true,
     tasksFiles: inProcess.tasksFiles ?? [],
     say: (line) => terminal.say(line),
+    // Whoever runs it leaves in order, as by Ctrl-C, and says how its run goes on.
+    onDrainAsked: () => process.kill(process.pid, 'SIGTERM'),
     log: log.log,
   })
   try {
@@ -141,7 +149,8 @@ async function findLiveNode(dataDir: string): Promise<string | undefined> {
   return undefined
 }
 
-async function answers(url: string): Promise<boolean> {
+/** Whether there is a node at a URL. */
+export async function answers(url: string): Promise<boolean> {
   try {
     const response = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(probeMs) })
     await response.body?.cancel()

@@ -1,10 +1,10 @@
 /** `muster nodes`: who is there. */
 import { type NodeLine, nodeLineOf } from '../../actors/membership.ts'
-import { elapsed } from './elapsed.ts'
+import { ago } from './elapsed.ts'
 import { exitCodes } from './exit.ts'
 import type { Invocation } from './invocation.ts'
 import { locate } from './locate.ts'
-import { printable } from './report.ts'
+import { table } from './table.ts'
 import type { Colors } from './terminal.ts'
 
 export async function nodes(invocation: Invocation): Promise<number> {
@@ -22,18 +22,9 @@ const heading = ['NODE', 'STATE', 'ROLES', 'LOAD', 'SEEN', 'HOST', 'PID', 'LABEL
 
 /** Lines for people, each column as wide as what is in it. */
 export function nodeTable(all: readonly NodeLine[], now: number, colors: Colors): string[] {
-  const rows = [heading, ...all.map((node) => cellsOf(node, now))]
-  const widths = heading.map((_, column) =>
-    Math.max(...rows.map((cells) => cells[column]?.length ?? 0)),
-  )
-  return rows.map((cells, row) =>
-    cells
-      .map((cell, column) => {
-        const text = cell.padEnd(widths[column] ?? 0)
-        return row > 0 && column === 1 ? colorOf(cell, colors)(text) : text
-      })
-      .join('  ')
-      .trimEnd(),
+  const rows = all.map((node) => cellsOf(node, now))
+  return table(heading, rows, (state, column) =>
+    column === 1 ? colorOf(state, colors) : undefined,
   )
 }
 
@@ -44,13 +35,12 @@ function cellsOf(node: NodeLine, now: number): string[] {
     node.state,
     node.roles.join(','),
     String(node.load),
-    // The clock of Redis may be a little ahead of ours.
-    `${elapsed(Math.max(0, now - node.lastSeen))} ago`,
+    ago(node.lastSeen, now),
     node.host,
     String(node.pid),
     labels.join(','),
     node.kinds.join(','),
-  ].map((cell) => (cell === '' ? '-' : printable(cell).replace(/\s+/g, ' ')))
+  ]
 }
 
 function colorOf(state: string, colors: Colors): (text: string) => string {

@@ -1,8 +1,11 @@
 /** The verbs and flags of the command line. Each verb's file is loaded when it is called. */
 import { Argument, Command, InvalidArgumentError, Option } from 'commander'
 import { parseDuration } from '../../config/duration.ts'
+import { checkKey } from '../idempotency-key.ts'
+import type { DrainFlags } from './drain.ts'
 import type { RunFlags } from './intake.ts'
 import type { Globals, Invocation } from './invocation.ts'
+import type { ReleaseFlags } from './lease.ts'
 import type { ResultsFlags } from './results.ts'
 import type { StartFlags } from './start.ts'
 import { Terminal } from './terminal.ts'
@@ -38,6 +41,7 @@ export function buildProgram({ version, argv, onExit }: ProgramOptions): Command
   addNodeVerbs(program, perform)
   addWorkVerbs(program, perform)
   addReadingVerbs(program, perform)
+  addFleetVerbs(program, perform)
   return program
 }
 
@@ -103,6 +107,7 @@ function addIntakeFlags(command: Command): Command {
   return command
     .option('--strict', 'run nothing if any line is bad')
     .option('--reason <TEXT>', 'why, for the record')
+    .option('--idempotency-key <KEY>', 'once for 24 hours: again, it is the first run', parseKey)
 }
 
 function addWaitFlags(command: Command): Command {
@@ -150,10 +155,6 @@ function addReadingVerbs(program: Command, perform: Perform): void {
     .description('the actors of a node, each with its state')
     .action(() => perform(async (invocation) => (await import('./tree.ts')).tree(invocation)))
   program
-    .command('nodes')
-    .description('every node, and how it is')
-    .action(() => perform(async (invocation) => (await import('./nodes.ts')).nodes(invocation)))
-  program
     .command('show')
     .description('one run, or one task with its attempts')
     .argument('<RUN[/SEQ]>')
@@ -175,10 +176,57 @@ function addReadingVerbs(program: Command, perform: Perform): void {
     )
 }
 
+function addFleetVerbs(program: Command, perform: Perform): void {
+  program
+    .command('nodes')
+    .description('every node, and how it is')
+    .action(() => perform(async (invocation) => (await import('./nodes.ts')).nodes(invocation)))
+  addGoingFlags(program.command('drain'))
+    .description('have a node finish what it runs, hand back the rest and go')
+    .argument('<NODE>', 'its id, as `muster nodes` lists it')
+    .option('--wait', 'wait until it is gone', true)
+    .option('--no-wait', 'return as soon as it drains')
+    .action((node: string, flags: DrainFlags) =>
+      perform(async (invocation) => (await import('./drain.ts')).drain(invocation, node, flags)),
+    )
+  addGoingFlags(program.command('stop'))
+    .description('the same for the node of this data directory, or of --url')
+    .action((flags: DrainFlags) =>
+      perform(async (invocation) => (await import('./stop.ts')).stop(invocation, flags)),
+    )
+  const lease = program.command('lease').description('who leads what; take a lease away')
+  lease
+    .command('ls')
+    .description('the leases that are held, by whom and since when')
+    .action(() => perform(async (invocation) => (await import('./lease.ts')).leaseList(invocation)))
+  lease
+    .command('release')
+    .description('take a lease from its holder, so that another node leads')
+    .argument('<NAME>')
+    .option('--force', 'needed: its holder may be alive and at work')
+    .option('--reason <TEXT>', 'needed: why, for the log')
+    .action((name: string, flags: ReleaseFlags) =>
+      perform(async (invocation) =>
+        (await import('./lease.ts')).leaseRelease(invocation, name, flags),
+      ),
+    )
+}
+
+function addGoingFlags(command: Command): Command {
+  return command
+    .option('--reason <TEXT>', 'why, for its log')
+    .option('--timeout <DURATION>', 'stop waiting after this long (default 1m)', duration)
+}
+
 function duration(text: string): number {
   const ms = parseDuration(text)
   if (ms !== undefined) return ms
   throw new InvalidArgumentError(`expected a duration like 500ms, 10s, 2m or 1h, got '${text}'`)
+}
+
+function parseKey(text: string): string {
+  checkKey('--idempotency-key', text)
+  return text
 }
 
 function parseCount(text: string): number {

@@ -130,7 +130,7 @@ async function submitAndWait(
     const handle = await intake
     progress.clear()
     sayRejections(handle, terminal)
-    if (handle.resumed) terminal.say(`going on with ${id}: same content, unfinished`)
+    if (handle.resumed) terminal.say(`going on with ${id}: ${whyResumed(flags)}`)
     const finished = await following
     progress.stop()
     if (results !== undefined) await writeResults(muster, id, results)
@@ -145,6 +145,10 @@ async function submitAndWait(
   } finally {
     broken.abort(new Error('the submission has ended'))
   }
+}
+
+function whyResumed({ idempotencyKey }: RunFlags): string {
+  return idempotencyKey === undefined ? 'same content, unfinished' : 'same key, same content'
 }
 
 function submitTo(
@@ -191,9 +195,9 @@ async function sayGoodbye(
   const isOpen = left?.state === 'accepting'
   const rest = left === undefined ? '' : ` (${left.counts.pending} left${isOpen ? ' so far' : ''})`
   const dataDir = dataDirOf(globals)
-  const again =
-    source.content === undefined ? 'a node on it goes on with them' : 'the same command resumes it'
-  const what = source.content === undefined ? 'the tasks handed over stay' : 'the run stays'
+  const canResume = source.content !== undefined || flags.idempotencyKey !== undefined
+  const again = canResume ? 'the same command resumes it' : 'a node on it goes on with them'
+  const what = canResume ? 'the run stays' : 'the tasks handed over stay'
   const fate = !located.isHere
     ? `the run goes on: muster watch ${id}`
     : flags.ephemeral === true

@@ -3,6 +3,9 @@ import { Hono } from 'hono'
 import type { DeadLetter } from '../../actors/dead-letters.ts'
 import { describeError } from '../../actors/errors.ts'
 import type { TreeNode } from '../../actors/tree.ts'
+import { type LeaseRoutesOptions, leaseRoutes } from './leases.ts'
+import { type MetricsRoutesOptions, metricsRoutes } from './metrics.ts'
+import { type NodeRoutesOptions, nodeRoutes } from './nodes.ts'
 import { problem, problemOf } from './problem.ts'
 import { type RunRoutesOptions, runRoutes } from './runs.ts'
 
@@ -12,6 +15,9 @@ export interface AppOptions extends RunRoutesOptions {
   tree(): TreeNode
   /** Messages between actors that reached nobody; newest first. */
   deadLetters(): DeadLetter[]
+  nodes: NodeRoutesOptions
+  leases: LeaseRoutesOptions
+  metrics?: MetricsRoutesOptions
 }
 
 export function httpApp(options: AppOptions): Hono {
@@ -27,6 +33,9 @@ export function httpApp(options: AppOptions): Hono {
   app.get('/v1/tree', () => Response.json(options.tree()))
   app.get('/v1/deadletters', () => Response.json({ items: options.deadLetters() }))
   app.route('/', runRoutes(options))
+  app.route('/', nodeRoutes(options.nodes))
+  app.route('/', leaseRoutes(options.leases))
+  if (options.metrics !== undefined) app.route('/', metricsRoutes(options.metrics))
   app.notFound(({ req: { method, path } }) => {
     const allowed = ['GET', 'POST'].filter((other) => app.router.match(other, path)[0].length > 0)
     if (allowed.length === 0) return problem(404, 'NO_ROUTE', `there is nothing at ${path}`)

@@ -3,11 +3,12 @@ import { Hono } from 'hono'
 import type { Dispatcher } from '../../actors/dispatcher.ts'
 import { describeError, NotFoundError, UsageError } from '../../actors/errors.ts'
 import type { Kinds } from '../../actors/kind.ts'
-import type { Submission } from '../../actors/live-runs.ts'
+import type { Submission } from '../../actors/submission.ts'
 import type { Accounting, Clock, Log, Results, Run } from '../../actors/ports.ts'
 import type { Rejection } from '../../actors/task.ts'
 import { isOutcome, type Outcome, outcomes } from '../../machines/outcome.ts'
 import { listSource, ndjsonSource } from '../intake.ts'
+import { checkKey } from '../idempotency-key.ts'
 import { describeValue } from '../rejection.ts'
 import { isFinished, type RunFeed } from './feed.ts'
 import { problem } from './problem.ts'
@@ -114,6 +115,11 @@ export function runRoutes(options: RunRoutesOptions): Hono {
   return app
 }
 
+interface Opened {
+  run: string
+  resumed: boolean
+}
+
 /** A body, ready to be submitted. */
 type ReadBody = Omit<Submission, 'onOpen'>
 
@@ -167,17 +173,20 @@ async function readJson(request: Request, options: RunRoutesOptions): Promise<Re
   }
 }
 
-function aboutOf(request: Request): { content?: string; reason?: string } {
+type AboutRequest = Pick<Submission, 'content' | 'key' | 'reason' | 'signal'>
+
+function aboutOf(request: Request): AboutRequest {
   const content = request.headers.get('muster-content')
   const reason = request.headers.get('muster-reason')
   if (content !== null && !/^[0-9a-f]{64}$/.test(content)) {
     throw new UsageError(`Muster-Content: expected 64 hexadecimal digits, got "${content}"`)
   }
-  if (request.headers.has('idempotency-key')) {
-    throw new UsageError('Idempotency-Key: this version does not act on it; send none')
-  }
+  const key = request.headers.get('idempotency-key')
+  if (key !== null) checkKey('Idempotency-Key', key)
   return {
+    signal: request.signal,
     ...(content === null ? {} : { content }),
+    ...(key === null ? {} : { key }),
     ...(reason === null ? {} : { reason: decodePercent('Muster-Reason', reason) }),
   }
 }
@@ -222,8 +231,9 @@ async function submit(options: RunRoutesOptions, body: ReadBody): Promise<Respon
     const detail = 'this node does not dispatch (its roles leave it out); submit to another one'
     return problem(503, 'NOT_ACCEPTING_DRAINING', detail, { 'retry-after': '5' })
   }
-  const opened = Promise.withResolvers<string>()
-  const submitted = dispatcher.submit({ ...body, onOpen: (run) => opened.resolve(run) })
+  const opened = Promise.withResolvers<Opened>()
+  const onOpen = (run: string, resumed: boolean) => opened.resolve({ run, resumed })
+  const submitted = dispatcher.submit({ ...body, onOpen })
   const answer = submitted.then(({ run, resumed }) =>
     JSON.stringify({
       run: run.id,
@@ -235,11 +245,14 @@ async function submit(options: RunRoutesOptions, body: ReadBody): Promise<Respon
   )
   // Where it is refused before it is opened, that is thrown below, and nobody asks for the answer.
   answer.catch(() => undefined)
-  const run = await Promise.race([opened.promise, submitted.then(({ run: { id } }) => id)])
+  const first = submitted.then(({ run, resumed }): Opened => ({ run: run.id, resumed }))
+  const { run, resumed } = await Promise.race([opened.promise, first])
+  // Under a key nothing more was accepted than there was.
+  const status = resumed && body.key !== undefined ? 200 : 202
   const early = clock.wait(earlyAnswerMs).then(() => undefined)
   const text = await Promise.race([answer, early])
   const headers = { 'content-type': 'application/json', location: `/v1/runs/${run}` }
-  if (text !== undefined) return new Response(text, { status: 202, headers })
+  if (text !== undefined) return new Response(text, { status, headers })
   let isLeft = false
   const late = new ReadableStream<Uint8Array>({
     async start(controller) {
@@ -259,7 +272,7 @@ async function submit(options: RunRoutesOptions, body: ReadBody): Promise<Respon
       isLeft = true
     },
   })
-  return new Response(late, { status: 202, headers })
+  return new Response(late, { status, headers })
 }
 
 async function* resultLines(

@@ -8,11 +8,10 @@
  */
 import { type Job, Queue } from 'bullmq'
 import type { Redis } from 'ioredis'
-import type { MailboxDepth, Mailboxes, Message, Priority, Receiver } from '../../actors/ports.ts'
+import type { MailboxDepth, Mailboxes, Message, Receiver } from '../../actors/ports.ts'
 import { keys, mailboxPrefix } from '../redis/keys.ts'
+import { priorityNumber, promoteOldLow } from './priority.ts'
 import { atMost, bullReceiver, closeMs, type ReceiverOptions, wakeReceivers } from './receiver.ts'
-
-const priorityNumber: Record<Priority, number> = { critical: 1, high: 2, normal: 3, low: 4 }
 
 export interface BullMailboxesOptions extends ReceiverOptions {
   /** A connection for the given purpose; closed by close(). */
@@ -98,6 +97,15 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
     return given.reduce<number>((sum, one) => sum + one, 0)
   }
 
+  const promote = async (queue: Queue, id: string) => {
+    try {
+      await (await queue.getJob(id))?.promote()
+    } catch (error) {
+      // It was due meanwhile, and is on its way already.
+      log.debug({ mailbox: queue.name, id, error: String(error) }, 'a message is delayed no more')
+    }
+  }
+
   const add = async (message: Message) => {
     await queueOf(message.mailbox).add('envelope', message.body, {
       jobId: message.id,
@@ -114,6 +122,23 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
     async send(messages) {
       await Promise.all([...new Set(messages.map(({ mailbox }) => mailbox))].map(announce))
       await Promise.all(messages.map(add))
+    },
+
+    async hasten(run) {
+      for (const mailbox of await redis.smembers(keys.mailboxes)) {
+        const queue = queueOf(mailbox)
+        const ids = await redis.zrange(queue.toKey('delayed'), '0', '-1')
+        const own = ids.filter((id) => id.startsWith(`${run}.`))
+        await Promise.all(own.map((id) => promote(queue, id)))
+      }
+    },
+
+    async promoteLow(waitedMs, countMax) {
+      let promoted = 0
+      for (const mailbox of await redis.smembers(keys.mailboxes)) {
+        promoted += await promoteOldLow(queueOf(mailbox), redis, waitedMs, countMax, log)
+      }
+      return promoted
     },
 
     async receive(mailbox, receiveOptions, handle) {

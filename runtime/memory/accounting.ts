@@ -1,42 +1,24 @@
 /** The accounting port in memory: the twin of runtime/redis/accounting.ts. */
-import { type Envelope, eachSeq } from '../../actors/envelope.ts'
+import { eachSeq, envelopeId } from '../../actors/envelope.ts'
 import { ConflictError, NotFoundError } from '../../actors/errors.ts'
+import { illegal, isStopped } from '../../actors/holds.ts'
 import { fenced } from '../../actors/lease.ts'
-import type {
-  Accounting,
-  Admission,
-  OpenRun,
-  RunNotice,
-  RunProgress,
-  RunState,
-  Settlement,
-} from '../../actors/ports.ts'
+import type { Accounting, Admission, RunNotice, Settlement } from '../../actors/ports.ts'
 import type { FencingToken } from '../../actors/ports-fleet.ts'
-import type { Rejection } from '../../actors/task.ts'
-import { noCounts, outcomeCode, outcomeOf, outcomes } from '../../machines/outcome.ts'
+import { outcomeCode, outcomeOf } from '../../machines/outcome.ts'
+import {
+  finalState,
+  halts,
+  holdBack,
+  type Ledger,
+  letGo,
+  newLedger,
+  progressOf,
+  takeBack,
+} from './ledger.ts'
 
 /** Rejected lines a run remembers; beyond that they are only counted. */
 const rejectedKept = 1000
-
-interface Ledger {
-  opened: OpenRun
-  state: RunState
-  lines: number
-  accepted: number
-  done: number
-  closed: boolean
-  finishedAt?: number
-  rejectedCount: number
-  rejected: Rejection[]
-  counts: number[]
-  /** One byte a task: the code of its outcome, 0 while it has none. */
-  map: Uint8Array
-  spool: Envelope[]
-  spooled: number
-  ids: Map<string, number>
-  storing: Set<string>
-  room: Map<string, number>
-}
 
 /** Accounting and admission share what they count, as they do in Redis. */
 export function memoryAccounting(
@@ -49,18 +31,21 @@ export function memoryAccounting(
   const ledgers = new Map<string, Ledger>()
   const room = new Map<string, number>()
   const paces = new Map<string, number>()
+  const runsByKey = new Map<string, { run: string; until: number }>()
+  const dedupe = new Map<string, { run: string; seq: number; until: number }>()
   const listeners = new Set<(notice: RunNotice | undefined) => void>()
 
   const add = (counts: Map<string, number>, name: string, more: number) => {
     counts.set(name, (counts.get(name) ?? 0) + more)
   }
 
-  const notify = (ledger: Ledger, mailbox?: string) => {
+  const notify = (ledger: Ledger, news: Partial<RunNotice> = {}) => {
     const notice: RunNotice = {
       run: ledger.opened.id,
       done: ledger.done,
       state: ledger.state,
-      ...(mailbox === undefined ? {} : { mailbox }),
+      ...(ledger.hold === undefined ? {} : { hold: ledger.hold }),
+      ...news,
     }
     // Listeners hear of it after the caller is done, as they would from Redis.
     queueMicrotask(() => {
@@ -72,15 +57,16 @@ export function memoryAccounting(
     if (ledger.finishedAt !== undefined) return
     const before = ledger.state
     if (ledger.closed && ledger.state === 'accepting') ledger.state = 'running'
+    const isHalted = halts(ledger)
     if (ledger.closed && ledger.done >= ledger.accepted && ledger.storing.size === 0) {
-      ledger.state = 'completed'
+      ledger.state = finalState(ledger)
       ledger.finishedAt = now()
       for (const [mailbox, held] of ledger.room) add(room, mailbox, -held)
       ledger.room.clear()
       ledger.spool = []
       ledger.ids.clear()
     }
-    if (ledger.state !== before) notify(ledger)
+    if (ledger.state !== before || isHalted) notify(ledger, isHalted ? { spoolFilled: true } : {})
   }
 
   const settleOne = ({ run, id, mailbox, seqs, outcomes: ends }: Settlement) => {
@@ -94,19 +80,26 @@ export function memoryAccounting(
       ledger.map = larger
     }
     let fresh = 0
+    let spoolFilled = false
     tasks.forEach((seq, index) => {
       if (ledger.map[seq] !== 0) return
       const code = outcomeCode(ends[index] ?? 'failed')
       ledger.map[seq] = code
       ledger.counts[code] = (ledger.counts[code] ?? 0) + 1
       fresh += 1
+      if (letGo(ledger, seq, code)) spoolFilled = true
     })
     ledger.storing.add(id)
     if (fresh > 0) {
       ledger.done += fresh
-      add(room, mailbox, -fresh)
-      add(ledger.room, mailbox, -fresh)
-      notify(ledger, mailbox)
+      if (mailbox !== '') {
+        add(room, mailbox, -fresh)
+        add(ledger.room, mailbox, -fresh)
+      }
+      notify(ledger, {
+        ...(mailbox === '' ? {} : { mailbox }),
+        ...(spoolFilled ? { spoolFilled } : {}),
+      })
     }
     return fresh === tasks.length
       ? { fresh }
@@ -126,32 +119,26 @@ export function memoryAccounting(
 
   const accounting: Accounting = {
     async open(run) {
-      const twin = [...ledgers.values()].find(
-        (ledger) =>
-          run.content !== undefined &&
-          ledger.opened.content === run.content &&
-          ledger.finishedAt === undefined,
-      )
+      const { key, content } = run
+      const twin =
+        key !== undefined
+          ? ledgers.get((await accounting.runOfKey(key.name)) ?? '')
+          : [...ledgers.values()].find(
+              ({ opened, finishedAt }) =>
+                content !== undefined &&
+                opened.key === undefined &&
+                opened.content === content &&
+                finishedAt === undefined,
+            )
       if (twin !== undefined) return { progress: progressOf(twin), resumed: true }
-      const ledger: Ledger = {
-        opened: run,
-        state: 'accepting',
-        lines: 0,
-        accepted: 0,
-        done: 0,
-        closed: false,
-        rejectedCount: 0,
-        rejected: [],
-        counts: [],
-        map: new Uint8Array(64),
-        spool: [],
-        spooled: 0,
-        ids: new Map(),
-        storing: new Set(),
-        room: new Map(),
-      }
+      const ledger = newLedger(run)
       ledgers.set(run.id, ledger)
+      if (key !== undefined) runsByKey.set(key.name, { run: run.id, until: now() + key.ttlMs })
       return { progress: progressOf(ledger), resumed: false }
+    },
+    async runOfKey(name) {
+      const keyed = runsByKey.get(name)
+      return keyed !== undefined && keyed.until > now() ? keyed.run : undefined
     },
     async claimIds(run, ids) {
       const ledger = found(run)
@@ -161,20 +148,49 @@ export function memoryAccounting(
       const ledger = ledgers.get(run)
       return ids.map((id) => ledger?.ids.get(id))
     },
+    async feed(run, feeder, driver, instead) {
+      const ledger = ledgers.get(run)
+      if (ledger === undefined || ledger.closed || ledger.finishedAt !== undefined) return false
+      const other = ledger.feeder
+      if (other !== undefined && other !== feeder && other !== instead) return false
+      ledger.feeder = feeder
+      ledger.opened = { ...ledger.opened, driver }
+      return true
+    },
+    async unfeed(run, feeder) {
+      const ledger = ledgers.get(run)
+      if (ledger?.feeder === feeder) delete ledger.feeder
+    },
+    async claimKeys(run, claims) {
+      return claims.map(({ key, seq, ttlMs }) => {
+        const holder = dedupe.get(key)
+        if (holder === undefined || holder.until <= now()) {
+          dedupe.set(key, { run, seq, until: now() + ttlMs })
+          return undefined
+        }
+        const isOwn = holder.run === run && holder.seq === seq
+        return isOwn ? undefined : { run: holder.run, seq: holder.seq }
+      })
+    },
     async commit(run, chunk) {
       const ledger = found(run)
-      if (ledger.lines !== chunk.afterLine) {
+      const isFeeder = chunk.feeder === undefined || chunk.feeder === ledger.feeder
+      if (!isFeeder || ledger.lines !== chunk.afterLine) {
         throw new ConflictError(
           `run ${run} no longer stands at line ${chunk.afterLine}: another source is feeding it`,
           'RUN_FED_ELSEWHERE',
         )
       }
       ledger.lines = chunk.lines
+      if (chunk.linesHash !== undefined) ledger.linesHash = chunk.linesHash
       ledger.accepted = chunk.accepted
       ledger.rejectedCount += chunk.rejected.length
       ledger.rejected.push(...chunk.rejected.slice(0, rejectedKept - ledger.rejected.length))
       ledger.spool.push(...chunk.spool)
-      ledger.spooled += chunk.spool.reduce((sum, envelope) => sum + envelope.tasks.length, 0)
+      const held = chunk.held ?? []
+      for (const one of held) holdBack(ledger, one)
+      const waiting = [...chunk.spool, ...held.map(({ envelope }) => envelope)]
+      ledger.spooled += waiting.reduce((sum, envelope) => sum + envelope.tasks.length, 0)
     },
     async close(run) {
       const ledger = found(run)
@@ -186,6 +202,7 @@ export function memoryAccounting(
       const ledger = ledgers.get(run)
       if (ledger === undefined) return undefined
       ledger.opened = { ...ledger.opened, driver }
+      delete ledger.feeder
       return progressOf(ledger)
     },
     async peekSpool(run, count) {
@@ -224,6 +241,41 @@ export function memoryAccounting(
         ledger.storing.delete(id)
         finish(ledger)
       }
+    },
+    async control(run, action, reason) {
+      const ledger = found(run)
+      const { hold } = ledger
+      if (ledger.finishedAt !== undefined) throw illegal(run, action, ledger.state)
+      const next = action === 'cancel' ? 'cancelled' : action === 'pause' ? 'paused' : undefined
+      if (next === hold) return progressOf(ledger)
+      if (isStopped(hold) && next !== 'cancelled') throw illegal(run, action, `stopping (${hold})`)
+      delete ledger.hold
+      delete ledger.stopReason
+      if (next !== undefined) Object.assign(ledger, { hold: next, stopReason: reason })
+      if (next !== 'paused') takeBack(ledger)
+      notify(ledger, { spoolFilled: true })
+      return progressOf(ledger)
+    },
+    async holds() {
+      return new Map(
+        [...ledgers].flatMap(([run, { hold, finishedAt }]) =>
+          hold === undefined || finishedAt !== undefined ? [] : [[run, hold] as const],
+        ),
+      )
+    },
+    async park(envelope) {
+      const ledger = found(envelope.run)
+      const id = envelopeId(envelope)
+      if (ledger.parkedIds.has(id)) return true
+      if (ledger.hold !== 'paused') return false
+      const { mailbox, tasks } = envelope
+      ledger.parkedIds.add(id)
+      ledger.parked.push(envelope)
+      ledger.spooled += tasks.length
+      add(room, mailbox, -tasks.length)
+      add(ledger.room, mailbox, -tasks.length)
+      notify(ledger, { mailbox, parked: tasks.length })
+      return true
     },
     async pending(run, seqs) {
       const ledger = ledgers.get(run)
@@ -272,37 +324,4 @@ export function memoryAccounting(
   }
 
   return { accounting, admission }
-}
-
-function progressOf(ledger: Ledger): RunProgress {
-  const { opened, finishedAt } = ledger
-  const counts = noCounts()
-  outcomes.forEach((outcome, index) => {
-    counts[outcome] = ledger.counts[index + 1] ?? 0
-  })
-  counts.pending = ledger.accepted - ledger.done
-  return {
-    run: {
-      id: opened.id,
-      state: ledger.state,
-      total: ledger.accepted,
-      counts,
-      rejectedCount: ledger.rejectedCount,
-      rejected: [...ledger.rejected],
-      ...(opened.parent === undefined ? {} : { parent: opened.parent }),
-      ...(opened.reason === undefined ? {} : { reason: opened.reason }),
-      createdAt: opened.createdAt,
-      ...(finishedAt === undefined
-        ? {}
-        : { finishedAt, durationMs: Math.max(0, finishedAt - opened.createdAt) }),
-      ...(opened.labels === undefined ? {} : { labels: opened.labels }),
-    },
-    lines: ledger.lines,
-    accepted: ledger.accepted,
-    spooled: ledger.spooled,
-    closed: ledger.closed,
-    driver: opened.driver,
-    ...(opened.content === undefined ? {} : { content: opened.content }),
-    ...(opened.fence === undefined ? {} : { fence: opened.fence }),
-  }
 }

@@ -15,6 +15,8 @@ interface Held {
   body: string
   deliveries: number
   notes: Record<string, string>
+  /** Epoch ms from which it could have been delivered. */
+  readyAt: number
 }
 
 interface Box {
@@ -100,10 +102,39 @@ export function memoryMailboxes({
         box.ids.add(message.id)
         const { id, priority, delayMs } = message
         const body = JSON.stringify(message.body)
-        const held = { id, priority, body, deliveries: 0, notes: {} }
+        const readyAt = Date.now() + delayMs
+        const held = { id, priority, body, deliveries: 0, notes: {}, readyAt }
         if (delayMs === 0) enqueue(box, held)
-        else enqueueAt(box, held, Date.now() + delayMs)
+        else enqueueAt(box, held, readyAt)
       }
+    },
+
+    async hasten(run) {
+      for (const box of boxes.values()) {
+        for (const [held, timer] of box.delayed) {
+          if (!held.id.startsWith(`${run}.`)) continue
+          clearTimeout(timer)
+          box.delayed.delete(held)
+          enqueue(box, held)
+        }
+      }
+    },
+
+    async promoteLow(waitedMs, countMax) {
+      const since = Date.now() - waitedMs
+      let promoted = 0
+      for (const box of boxes.values()) {
+        const low = box.waiting.filter(({ priority }) => priority === 'low')
+        const young = low.findIndex(({ readyAt }) => readyAt > since)
+        const old = low.slice(0, Math.min(countMax, young < 0 ? low.length : young))
+        box.waiting = box.waiting.filter((held) => !old.includes(held))
+        for (const held of old) {
+          held.priority = 'normal'
+          enqueue(box, held)
+        }
+        promoted += old.length
+      }
+      return promoted
     },
 
     async receive(mailbox, options, handle) {

@@ -5,7 +5,13 @@ import {
   deadListedMs,
   LiveTwinError,
 } from '../../actors/membership.ts'
-import type { BeatOptions, Member, MemberRecord, Members } from '../../actors/ports-fleet.ts'
+import type {
+  BeatOptions,
+  Member,
+  MemberRecord,
+  Members,
+  NodeRequest,
+} from '../../actors/ports-fleet.ts'
 import { memberState } from '../../machines/membership.ts'
 
 interface Entry {
@@ -19,6 +25,7 @@ export function memoryMembers(now: () => number): Members {
   const entries = new Map<string, Entry>()
   /** Node id → the boot that has it now. */
   const boots = new Map<string, string>()
+  const listeners = new Map<string, (request: NodeRequest) => void>()
 
   const holderOf = (id: string): Entry | undefined => {
     const boot = boots.get(id)
@@ -83,6 +90,23 @@ export function memoryMembers(now: () => number): Members {
       entry.dead = 'swept'
       release(id, boot)
       return true
+    },
+    async ask(id, boot, request) {
+      const name = nameOf(id, boot)
+      const listener = listeners.get(name)
+      // He hears of it after the caller is done, as he would from Redis.
+      queueMicrotask(() => {
+        if (listeners.get(name) === listener) listener?.(structuredClone(request))
+      })
+      return listener !== undefined
+    },
+    async onAsked(id, boot, listener) {
+      const name = nameOf(id, boot)
+      const own = (request: NodeRequest) => listener(request)
+      listeners.set(name, own)
+      return async () => {
+        if (listeners.get(name) === own) listeners.delete(name)
+      }
     },
   }
 }

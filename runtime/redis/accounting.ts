@@ -1,24 +1,24 @@
 /** The accounting port on Redis: run records, outcome maps and spools, changed by Lua alone. */
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import type { Redis } from 'ioredis'
-import { countSeqs, type Envelope, eachSeq } from '../../actors/envelope.ts'
+import { countSeqs, envelopeId } from '../../actors/envelope.ts'
 import { ConflictError, NotFoundError } from '../../actors/errors.ts'
+import { illegal } from '../../actors/holds.ts'
 import { fenced } from '../../actors/lease.ts'
 import type {
   Accounting,
   Chunk,
+  Hold,
   OpenRun,
-  Run,
-  RunNotice,
   RunProgress,
-  RunState,
   Settled,
   Settlement,
 } from '../../actors/ports.ts'
 import type { FencingToken } from '../../actors/ports-fleet.ts'
 import type { Rejection } from '../../actors/task.ts'
-import { noCounts, type Outcome, outcomeCode, outcomeOf, outcomes } from '../../machines/outcome.ts'
 import { base, keys } from './keys.ts'
+import { afterwards, mapBytes, nibble } from './outcome-map.ts'
+import { readNotice, readProgress, readSpooled, recordOf } from './run-record.ts'
 import { Script } from './script.ts'
 
 /** Rejected lines a run remembers; beyond that they are only counted. */
@@ -26,12 +26,17 @@ const rejectedKept = 1000
 
 const scripts = {
   open: new Script('open'),
+  feed: new Script('feed'),
+  unfeed: new Script('unfeed'),
+  claim: new Script('claim'),
   commit: new Script('commit'),
   settle: new Script('settle'),
   finish: new Script('finish'),
   adopt: new Script('adopt'),
   recount: new Script('recount'),
   drop: new Script('drop'),
+  control: new Script('control'),
+  park: new Script('park'),
 }
 
 export interface RedisAccountingOptions {
@@ -101,24 +106,10 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
 
   return {
     async open(run: OpenRun) {
-      const record: (string | number)[][] = [
-        ['id', run.id],
-        ['state', 'accepting'],
-        ['createdAt', run.createdAt],
-        ['driver', run.driver],
-        ['lines', 0],
-        ['accepted', 0],
-        ['spooled', 0],
-        ['done', 0],
-        ...(run.reason === undefined ? [] : [['reason', run.reason]]),
-        ...(run.fence === undefined ? [] : [['fence', JSON.stringify(run.fence)]]),
-        ...(run.parent === undefined ? [] : [['parent', run.parent]]),
-        ...(run.labels === undefined ? [] : [['labels', JSON.stringify(run.labels)]]),
-      ]
       const id = (await scripts.open.call(
         redis,
-        [keys.run(run.id)],
-        [base, run.id, run.content ?? '', ...record.flat()],
+        [keys.run(run.id), keys.key(hashOf(run.key?.name ?? ''))],
+        [base, run.id, run.content ?? '', run.key?.ttlMs ?? '', ...recordOf(run)],
       )) as string
       const progress = await get(id)
       if (progress === undefined) throw new NotFoundError(`run ${id} vanished while it was opened`)
@@ -126,6 +117,10 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     },
 
     get,
+
+    async runOfKey(key) {
+      return (await redis.get(keys.key(hashOf(key)))) ?? undefined
+    },
 
     async claimIds(run, ids) {
       if (ids.length > 0) await redis.hset(keys.ids(run), ...ids.flat())
@@ -137,23 +132,50 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
       return seqs.map((seq) => (seq === null ? undefined : Number(seq)))
     },
 
+    async feed(run, feeder, driver, instead = '') {
+      return (await scripts.feed.call(redis, [keys.run(run)], [feeder, driver, instead])) === 1
+    },
+
+    async unfeed(run, feeder) {
+      await scripts.unfeed.call(redis, [keys.run(run)], [feeder])
+    },
+
+    async claimKeys(run, claims) {
+      const words = claims.flatMap(({ key, seq, ttlMs }) => [hashOf(key), `${run}/${seq}`, ttlMs])
+      const reply = await scripts.claim.call(redis, [keys.run(run)], [base, ...words])
+      return (reply as string[]).map((holder) => {
+        const [first = '', seq] = holder.split('/')
+        return first === '' ? undefined : { run: first, seq: Number(seq) }
+      })
+    },
+
     async commit(run: string, chunk: Chunk) {
       const record = await redis.llen(keys.rejected(run))
       const kept = chunk.rejected.slice(0, Math.max(0, rejectedKept - record))
-      const spooledTasks = chunk.spool.reduce((sum, envelope) => sum + countSeqs(envelope.seqs), 0)
+      const held = chunk.held ?? []
+      const waiting = [...chunk.spool, ...held.map(({ envelope }) => envelope)]
+      const waitingTasks = waiting.reduce((sum, { seqs }) => sum + countSeqs(seqs), 0)
       const done = await scripts.commit.call(
         redis,
-        [keys.run(run), keys.spool(run), keys.rejected(run)],
+        [keys.run(run), keys.spool(run), keys.rejected(run), keys.map(run)],
         [
           chunk.afterLine,
           chunk.lines,
           chunk.accepted,
           chunk.rejected.length,
-          spooledTasks,
+          waitingTasks,
           randomUUID(),
           kept.length,
+          chunk.spool.length,
+          chunk.linesHash ?? '',
+          chunk.feeder ?? '',
           ...kept.map((rejection) => JSON.stringify(rejection)),
           ...chunk.spool.map((envelope) => JSON.stringify(envelope)),
+          ...held.flatMap(({ envelope, needs }) => [
+            envelope.seqs[0]?.[0] ?? 0,
+            needs.join(','),
+            JSON.stringify(envelope),
+          ]),
         ],
       )
       if (done === -1) throw noRun(run)
@@ -177,7 +199,7 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
 
     async peekSpool(run, count) {
       const envelopes = await redis.lrange(keys.spool(run), 0, count - 1)
-      return envelopes.map((envelope) => JSON.parse(envelope) as Envelope)
+      return envelopes.map(readSpooled)
     },
 
     async dropSpool(run, envelopes, tasks) {
@@ -209,6 +231,28 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
           ),
         ),
       )
+    },
+
+    async control(run, action, reason) {
+      const record = [keys.run(run), keys.spool(run)]
+      const words = [base, keys.notices, run, action, reason]
+      const reply = await scripts.control.call(redis, record, words)
+      const progress = reply === -1 ? undefined : await get(run)
+      if (progress === undefined) throw noRun(run)
+      if (typeof reply === 'string') throw illegal(run, action, reply)
+      return progress
+    },
+
+    async holds() {
+      const holds = await redis.hgetall(keys.holds)
+      return new Map(Object.entries(holds) as [string, Hold][])
+    },
+
+    async park(envelope) {
+      const { run, mailbox, seqs } = envelope
+      const record = [keys.run(run), `${keys.run(run)}:parked`, keys.room, `${keys.run(run)}:room`]
+      const words = [keys.notices, run, envelopeId(envelope), mailbox, countSeqs(seqs)]
+      return (await scripts.park.call(redis, record, [...words, JSON.stringify(envelope)])) === 1
     },
 
     async pending(run, seqs) {
@@ -272,93 +316,11 @@ function notFenced(reply: unknown, fence: FencingToken | undefined): unknown {
   throw fenced(fence.lease, fence.epoch, Number(reply[1]))
 }
 
+/** Of names that others choose: of any length, and not to be read off the keys. */
+function hashOf(name: string): string {
+  return createHash('sha256').update(name).digest('hex')
+}
+
 function noRun(run: string): NotFoundError {
   return new NotFoundError(`there is no run ${run}`)
-}
-
-function readProgress(record: Record<string, string>, rejected: Rejection[]): RunProgress {
-  const number = (field: string) => Number(record[field] ?? 0)
-  const counts = noCounts()
-  for (const outcome of outcomes) counts[outcome] = number(outcome)
-  const total = number('accepted')
-  counts.pending = total - number('done')
-  const finishedAt = record['finishedAt'] === undefined ? undefined : number('finishedAt')
-  const run: Run = {
-    id: record['id'] ?? '',
-    state: (record['state'] ?? 'accepting') as RunState,
-    total,
-    counts,
-    rejectedCount: number('rejected'),
-    rejected,
-    ...(record['parent'] === undefined ? {} : { parent: record['parent'] }),
-    ...(record['reason'] === undefined ? {} : { reason: record['reason'] }),
-    ...(record['stopReason'] === undefined ? {} : { stopReason: record['stopReason'] }),
-    createdAt: number('createdAt'),
-    ...(finishedAt === undefined
-      ? {}
-      : { finishedAt, durationMs: Math.max(0, finishedAt - number('createdAt')) }),
-    ...(record['labels'] === undefined
-      ? {}
-      : { labels: JSON.parse(record['labels']) as Record<string, string> }),
-  }
-  return {
-    run,
-    lines: number('lines'),
-    accepted: total,
-    spooled: number('spooled'),
-    closed: record['closed'] === '1',
-    driver: record['driver'] ?? '',
-    ...(record['fence'] === undefined
-      ? {}
-      : { fence: JSON.parse(record['fence']) as FencingToken }),
-    ...((record['content'] ?? '') === '' ? {} : { content: record['content'] ?? '' }),
-  }
-}
-
-function readNotice(message: string): RunNotice {
-  const [run = '', done = '0', state = 'running', mailbox] = message.split(' ')
-  return {
-    run,
-    done: Number(done),
-    state: state as RunState,
-    ...(mailbox === undefined ? {} : { mailbox }),
-  }
-}
-
-/** A settlement as counts by code and as the bytes its ranges cover in the outcome map. */
-function mapBytes(settlement: Settlement): { counts: number[]; ranges: (number | Buffer)[] } {
-  const counts = [0, 0, 0, 0, 0, 0, 0]
-  const ranges: (number | Buffer)[] = []
-  let next = 0
-  for (const [first, count] of settlement.seqs) {
-    const start = first >> 1
-    const bytes = Buffer.alloc(((first + count - 1) >> 1) - start + 1)
-    for (let index = 0; index < count; index += 1) {
-      const code = outcomeCode(settlement.outcomes[next] ?? 'failed')
-      next += 1
-      counts[code - 1] = (counts[code - 1] ?? 0) + 1
-      const seq = first + index
-      const at = (seq >> 1) - start
-      bytes[at] = (bytes[at] ?? 0) | (seq % 2 === 0 ? code << 4 : code)
-    }
-    ranges.push(start, bytes)
-  }
-  return { counts, ranges }
-}
-
-/** Four bits of the map: task number `index` of a range that begins at seq `first`. */
-function nibble(bytes: Uint8Array | undefined, first: number, index: number): number {
-  const seq = first + index
-  const byte = bytes?.[(seq >> 1) - (first >> 1)] ?? 0
-  return seq % 2 === 0 ? byte >> 4 : byte & 15
-}
-
-/** What the map holds for each task now, given what it held before. */
-function afterwards(settlement: Settlement, before: Buffer[]): (Outcome | undefined)[] {
-  const held = settlement.seqs.flatMap(([first, count], range) =>
-    Array.from({ length: count }, (_, index) => nibble(before[range], first, index)),
-  )
-  return [...eachSeq(settlement.seqs)].map((_, index) =>
-    held[index] === 0 ? settlement.outcomes[index] : outcomeOf(held[index] ?? 0),
-  )
 }

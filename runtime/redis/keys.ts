@@ -11,6 +11,9 @@ export const mailboxPrefix = `muster:${shard}:mailbox`
 /** Base of all other keys of the shard; scripts append to it. */
 export const base = `muster:${shard}`
 
+/** Scripts append the id of a dead letter to it. */
+export const letterBase = `${base}:letter:`
+
 const leaseBase = (name: string) => `${base}:lease:${name}`
 
 export const keys = {
@@ -24,14 +27,20 @@ export const keys = {
   rejected: (run: string) => `${base}:run:${run}:rejected`,
   /** Hash: task id → seq. */
   ids: (run: string) => `${base}:run:${run}:ids`,
+  /** String with a ttl: the run that was opened under an idempotency key of this hash. */
+  key: (hash: string) => `${base}:key:${hash}`,
   /** Sorted set of run ids, all of score 0: ids sort by time. */
   runs: `${base}:runs`,
   /** Set of run ids. */
   unfinished: `${base}:unfinished`,
+  /** Hash: run id → what holds it back. */
+  holds: `${base}:holds`,
   /** Hash: mailbox → tasks that hold room in it. */
   room: `${base}:room`,
   /** Hash: kind → ms of work a task. */
   paces: `${base}:paces`,
+  /** Hash with a ttl: tokens in the bucket of that name, and the ms of Redis's clock it was at. */
+  limit: (name: string) => `${base}:limit:${name}`,
   /** Set of mailbox names. */
   mailboxes: `${base}:mailboxes`,
   /** Hash: what a worker noted about a message before it ran it. */
@@ -44,6 +53,18 @@ export const keys = {
   memberBoots: `${base}:members:boots`,
   /** Hash: `<node id> <boot>` that is dead for good → `displaced` or `swept`. */
   membersDead: `${base}:members:dead`,
+  /** Channel: what that boot of a node is asked for, as JSON. */
+  memberAsked: (id: string, boot: string) => `${base}:members:asked:${id} ${boot}`,
+  /** Hash: a dead letter. */
+  letter: (id: string) => `${letterBase}${id}`,
+  /** Sorted set of ids of all dead letters, in the order in which they came. */
+  letters: `${base}:letters`,
+  /** Sorted set of ids of those that may go when there are too many. */
+  passingLetters: `${base}:letters:passing`,
+  /** Hash: how many there ever were, and the bytes of those that may go. */
+  letterTotals: `${base}:letters:totals`,
+  /** Hash: seq → the dead letter that this task of the run is a redrive of, after its count. */
+  letterLinks: (run: string) => `${base}:letters:links:${run}`,
   /** Channel: notices about runs. */
   notices: `${base}:notices`,
   /** Channel: names of new mailboxes. */

@@ -7,7 +7,7 @@ import {
   deadListedMs,
   LiveTwinError,
 } from '../../actors/membership.ts'
-import type { Member, MemberRecord, Members } from '../../actors/ports-fleet.ts'
+import type { Member, MemberRecord, Members, NodeRequest } from '../../actors/ports-fleet.ts'
 import { memberState } from '../../machines/membership.ts'
 import { keys } from './keys.ts'
 import { Script } from './script.ts'
@@ -23,6 +23,8 @@ const { members, membersSeen, memberBoots, membersDead } = keys
 
 export interface RedisMembersOptions {
   redis: Redis
+  /** A connection of its own, for what this node is asked. */
+  subscriber: Redis
   /** How long an operation may take. One that takes longer may be done all the same. */
   timeoutMs: number
 }
@@ -31,7 +33,8 @@ type Verdict =
   | readonly ['ok', now: number]
   | readonly ['twin' | 'displaced', now: number, member?: string, seen?: string]
 
-export function redisMembers({ redis, timeoutMs }: RedisMembersOptions): Members {
+export function redisMembers(options: RedisMembersOptions): Members {
+  const { redis, subscriber, timeoutMs } = options
   const call = (
     script: Script,
     scriptKeys: readonly string[],
@@ -76,6 +79,36 @@ export function redisMembers({ redis, timeoutMs }: RedisMembersOptions): Members
     async forget(id, boot, staleMs) {
       const all = [membersSeen, memberBoots, membersDead]
       return (await call(scripts.forget, all, [id, boot, staleMs])) === 1
+    },
+
+    async ask(id, boot, request) {
+      const said = redis.publish(keys.memberAsked(id, boot), JSON.stringify(request))
+      return (await answerWithin(timeoutMs, said)) > 0
+    },
+
+    async onAsked(id, boot, listener) {
+      const channel = keys.memberAsked(id, boot)
+      const onMessage = (from: string, said: string) => {
+        if (from === channel) listener(JSON.parse(said) as NodeRequest)
+      }
+      subscriber.on('message', onMessage)
+      try {
+        // ioredis subscribes again by itself after an outage.
+        await answerWithin(timeoutMs, subscriber.subscribe(channel))
+      } catch (error) {
+        subscriber.off('message', onMessage)
+        // It may be done all the same, later; nobody is to be told then that we hear him.
+        subscriber.unsubscribe(channel).catch(() => undefined)
+        throw error
+      }
+      return async () => {
+        subscriber.off('message', onMessage)
+        try {
+          await answerWithin(timeoutMs, subscriber.unsubscribe(channel))
+        } catch {
+          // Redis is away: it forgets who listened.
+        }
+      }
     },
   }
 }

@@ -28,7 +28,14 @@ async function makeWorld(tasks: number): Promise<World> {
 
 function beginCollector(world: World, over: Partial<CollectorOptions> = {}): Begun {
   return world.begin(
-    collector({ ...world, batchMax: 50, graceMs: () => 1000, hangMs: 30_000, ...over }),
+    collector({
+      ...world,
+      node: 'n-1',
+      batchMax: 50,
+      graceMs: () => 1000,
+      hangMs: 30_000,
+      ...over,
+    }),
   )
 }
 

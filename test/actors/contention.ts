@@ -135,7 +135,7 @@ export function contention() {
   }
 }
 
-export const refusalOf = (operation: Promise<void>): Promise<unknown> =>
+export const refusalOf = (operation: Promise<unknown>): Promise<unknown> =>
   operation.then(
     () => undefined,
     (error: unknown) => error,

@@ -22,7 +22,8 @@ afterEach(async () => {
 
 describe('a collector with a batch that makes no progress', () => {
   const superviseCollector = (over: Partial<CollectorOptions>): Begun => {
-    const options = { ...world, batchMax: 10, graceMs: () => 0, hangMs: 30_000, ...over }
+    const fixed = { node: 'n-1', batchMax: 10, graceMs: () => 0, hangMs: 30_000 }
+    const options = { ...world, ...fixed, ...over }
     return supervised({ clock, world }, 'collector', () => collector(options))
   }
 

@@ -155,6 +155,18 @@ describe('a member', () => {
     expect(heard).toEqual(['0 a1 joining', '0 a1 alive', '12000 a1 alive'])
   })
 
+  test('tells its news at once, and goes on at its pace', async () => {
+    let load = 0
+    const life = begin('a1', { describe: () => memberOf('a', 'a1', { load }) })
+    await clock.pass(3000)
+    load = 7
+    life.actor.send({ type: 'news' })
+    await clock.settle()
+    expect(await shared.list(staleMs)).toMatchObject([{ load: 7 }])
+    await clock.pass(heartbeatMs)
+    expect(heard.slice(2)).toEqual(['3000 a1 alive', '13000 a1 alive'])
+  })
+
   test('tells at once that it drains', async () => {
     const life = begin()
     await clock.pass(3000)
@@ -247,7 +259,7 @@ describe('a member of the same name', () => {
     expect(await there()).toEqual(['a2 alive', 'a1 dead'])
   })
 
-  test('takes over when the first is stale, which ends fenced at its next beat', async () => {
+  test('takes over when the first is stale, which ends at its next beat, and its node with it', async () => {
     const first = begin('a1')
     await clock.settle()
     link.isAway = true
@@ -259,11 +271,11 @@ describe('a member of the same name', () => {
     await clock.pass(heartbeatMs)
     const error = await refusalOf(first)
     expect(error).toBeInstanceOf(DisplacedError)
-    expect(error).toMatchObject({ code: 'DISPLACED', fault: 'fenced' })
+    expect(error).toMatchObject({ code: 'DISPLACED', fault: 'fatal' })
     expect(await there()).toEqual(['a2 alive', 'a1 dead'])
   })
 
-  test('that was swept ends fenced, whatever it was doing', async () => {
+  test('that was swept ends, and its node with it, whatever it was doing', async () => {
     const life = begin('a1')
     await clock.settle()
     link.isAway = true
@@ -271,7 +283,7 @@ describe('a member of the same name', () => {
     expect(await shared.forget('a', 'a1', staleMs)).toBe(true)
     link.isAway = false
     life.actor.send({ type: 'drain' })
-    expect(await refusalOf(life)).toMatchObject({ code: 'DISPLACED', fault: 'fenced' })
+    expect(await refusalOf(life)).toMatchObject({ code: 'DISPLACED', fault: 'fatal' })
   })
 
   test('an error that is no outage ends it', async () => {

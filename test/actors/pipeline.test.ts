@@ -124,6 +124,7 @@ function beginAll(steady: World, random: Random) {
       ...steady,
       accounting,
       results,
+      node: 'n-1',
       batchMax: 20,
       graceMs: () => 1000,
       hangMs: 30_000,

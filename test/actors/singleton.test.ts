@@ -321,3 +321,68 @@ describe('a singleton that loses its lease', () => {
     expect(await leases.list()).toEqual([])
   })
 })
+
+describe('tasks that a singleton submits', () => {
+  const tasks = [{ kind: 'noop' }, { kind: 'noop', id: 'second' }]
+
+  test('are handed over under its lease and its epoch', async () => {
+    const { clock, begin, submitted, termOf } = world
+    begin('a')
+    await clock.settle()
+    const { epoch, submit } = termOf('a')
+    expect(await submit(tasks)).toBe('run of a')
+    expect(submitted).toEqual([{ tasks, fence: { lease: 'a', epoch } }])
+  })
+
+  test('are taken as it starts, and as it stops in order', async () => {
+    const { clock, begin, submitted } = world
+    const a = begin('a', async ({ submit }) => {
+      await submit(tasks)
+      return { stop: () => submit(tasks) }
+    })
+    await clock.settle()
+    a.actor.send({ type: 'stop' })
+    await clock.settle()
+    expect([submitted.length, a.actor.getSnapshot().status]).toEqual([2, 'done'])
+  })
+
+  test('are refused when it no longer leads, and nobody hears of them', async () => {
+    const { clock, leases, begin, submitted, termOf } = world
+    begin('a')
+    await clock.settle()
+    const { submit, epoch } = termOf('a')
+    await leases.revoke('a', 'drill')
+    await clock.settle()
+    const refused = refusalOf(submit(tasks))
+    expect(await refused).toMatchObject({ code: 'FENCED', lease: 'a', epoch })
+    expect(submitted).toEqual([])
+    // It may lead again: what it was told then does not count any more.
+    await clock.pass(2 * jitterMs)
+    expect(termOf('a').epoch).toBeGreaterThan(epoch)
+    expect(await refusalOf(submit(tasks))).toBeInstanceOf(FencedError)
+    await termOf('a').submit(tasks)
+    expect(submitted.map(({ fence }) => fence.epoch)).toEqual([termOf('a').epoch])
+  })
+
+  test('are refused after a pause of its process, before anything else had its turn', async () => {
+    const { clock, begin, submitted, termOf } = world
+    begin('a')
+    await clock.settle()
+    clock.advance(times.ttlMs)
+    const refused = refusalOf(termOf('a').submit(tasks))
+    expect(await refused).toBeInstanceOf(FencedError)
+    expect(submitted).toEqual([])
+  })
+
+  test('are refused once Redis has refused anything else of it', async () => {
+    const { clock, leases, begin, submitted, termOf } = world
+    begin('a', () => undefined, { watch: async () => async () => undefined })
+    await clock.settle()
+    const { submit, fence } = termOf('a')
+    await leases.revoke('a', 'drill')
+    await leases.acquire('a', 'b/boot/1', times.ttlMs)
+    expect(await refusalOf(fence.check())).toBeInstanceOf(FencedError)
+    expect(await refusalOf(submit(tasks))).toBeInstanceOf(FencedError)
+    expect(submitted).toEqual([])
+  })
+})

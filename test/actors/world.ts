@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { DeadLetters, type Tell } from '../../actors/dead-letters.ts'
 import type { Envelope, PackItem, PackLimits, ResultsEnvelope } from '../../actors/envelope.ts'
 import { pack, resultsMailbox, workMessage } from '../../actors/envelope.ts'
+import { Holds } from '../../actors/holds.ts'
 import type { Kind } from '../../actors/kind.ts'
 import { Paces } from '../../actors/paces.ts'
 import type {
@@ -12,6 +13,8 @@ import type {
   Clock,
   Execution,
   Executor,
+  Headroom,
+  Limits,
   Log,
   LogLevel,
   Mailboxes,
@@ -19,11 +22,15 @@ import type {
   Results,
 } from '../../actors/ports.ts'
 import type { Leases } from '../../actors/ports-fleet.ts'
+import type { Letters } from '../../actors/ports-letters.ts'
 import { type ChildSpec, isReady } from '../../actors/supervisor.ts'
 import type { AcceptedTask, Task } from '../../actors/task.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import { memoryAccounting } from '../../runtime/memory/accounting.ts'
+import { memoryHeadroom } from '../../runtime/memory/headroom.ts'
 import { emptyLeaseStore, memoryLeases } from '../../runtime/memory/leases.ts'
+import { memoryLetters } from '../../runtime/memory/letters.ts'
+import { memoryLimits } from '../../runtime/memory/limits.ts'
 import { memoryMailboxes } from '../../runtime/memory/mailboxes.ts'
 import { memoryResults } from '../../runtime/memory/results.ts'
 import { eventually } from '../kit/eventually.ts'
@@ -45,10 +52,14 @@ export interface Begun {
 }
 
 export interface World {
+  holds: Holds
   leases: Leases
   mailboxes: Mailboxes
+  letters: Letters
   accounting: Accounting
   admission: Admission
+  headroom: Headroom
+  limits: Limits
   results: Results
   audit: { lines: string[]; append(lines: string): Promise<void> }
   clock: Clock
@@ -96,9 +107,13 @@ export function memoryWorld(clock: Clock = systemClock): World {
 
   return {
     leases: memoryLeases({ now, log, store }),
+    holds: new Holds({ accounting, log }),
     mailboxes,
+    letters: memoryLetters(),
     accounting,
     admission,
+    headroom: memoryHeadroom(),
+    limits: memoryLimits(() => clock.monotonic()),
     results: memoryResults(),
     audit: {
       lines,

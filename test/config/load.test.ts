@@ -239,6 +239,8 @@ describe('problems', () => {
     ['[hosts.web1]\naddress = "-oProxyCommand=x"', 'hosts.web1.address', '"-oProxyCommand=x"'],
     ['[limits.exec]\nrate = 1', 'limits.exec.burst', 'nothing'],
     ['[limits."a.b"]\nrate = 0\nburst = 1', 'limits."a.b".rate', '0'],
+    ['[limits."source:"]', 'limits."source:"', '"source:"'],
+    ['[limits."sources:a"]', 'limits."sources:a"', '"sources:a"'],
   ])('%j is refused', (toml, path, found) => {
     expect(problem(file(toml))).toMatchObject({ path, found })
   })

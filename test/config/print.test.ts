@@ -175,7 +175,10 @@ const anyConfig = fc.record(
       { requiredKeys: [], noNullPrototype: true },
     ),
     limits: fc.dictionary(
-      name,
+      fc.oneof(
+        name,
+        line.filter((text) => text !== '').map((text) => `source:${text}`),
+      ),
       fc.record(
         {
           rate: fc.double({ min: 0.001, max: 1e9, noNaN: true }),

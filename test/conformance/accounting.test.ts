@@ -6,11 +6,13 @@ import { redisAdmission } from '../../runtime/redis/admission.ts'
 import { type RedisServer, startRedis } from '../kit/redis.ts'
 import { accountingConformance, type OpenBooks } from './accounting.ts'
 import { admissionConformance } from './admission.ts'
+import { keyConformance } from './keys.ts'
 import { settlementConformance } from './settlements.ts'
 
 describe('accounting in memory', () => {
   const open: OpenBooks = async (now) => memoryAccounting(now)
   describe('runs', () => accountingConformance(open))
+  describe('keys', () => keyConformance(open))
   describe('settlements', () => settlementConformance(open))
   describe('admission', () => admissionConformance(open))
 })
@@ -38,6 +40,7 @@ describe('accounting in Redis', () => {
     }
   }
   describe('runs', () => accountingConformance(open))
+  describe('keys', () => keyConformance(open))
   describe('settlements', () => settlementConformance(open))
   describe('admission', () => admissionConformance(open))
 })

@@ -5,6 +5,7 @@ import { bullMailboxes } from '../../runtime/mailbox/bullmq.ts'
 import { memoryMailboxes } from '../../runtime/memory/mailboxes.ts'
 import { type RedisServer, startRedis } from '../kit/redis.ts'
 import { deliveryConformance, type OpenMailboxes } from './mailboxes.ts'
+import { priorityConformance } from './priorities.ts'
 import { receiverConformance } from './receivers.ts'
 
 const giveBackAfterMs = 20
@@ -12,6 +13,7 @@ const giveBackAfterMs = 20
 describe('mailboxes in memory', () => {
   const open: OpenMailboxes = async () => memoryMailboxes({ giveBackAfterMs })
   describe('delivery', () => deliveryConformance(open))
+  describe('priorities', () => priorityConformance(open))
   describe('receivers', () => receiverConformance(open))
 })
 
@@ -43,6 +45,7 @@ describe('mailboxes on BullMQ', () => {
     })
   }
   describe('delivery', () => deliveryConformance(open))
+  describe('priorities', () => priorityConformance(open))
   describe('receivers', () => receiverConformance(open))
 })
 

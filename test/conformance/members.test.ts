@@ -25,21 +25,24 @@ describe('members in memory', () => membersConformance(openMemory))
 describe('members in Redis', () => {
   let server: RedisServer
   let redis: Redis
+  let subscriber: Redis
   beforeAll(async () => {
     server = await startRedis()
     redis = new Redis(server.path, { maxRetriesPerRequest: null })
+    subscriber = new Redis(server.path, { maxRetriesPerRequest: null })
     // One of these tests takes the server away; without a listener that would be reported.
-    redis.on('error', () => undefined)
+    for (const client of [redis, subscriber]) client.on('error', () => undefined)
   })
   afterAll(async () => {
     redis.disconnect()
+    subscriber.disconnect()
     await server.stop()
   })
 
   const openRedis: OpenMembers = async () => {
     await redis.flushall()
     return {
-      members: redisMembers({ redis, timeoutMs: 5000 }),
+      members: redisMembers({ redis, subscriber, timeoutMs: 5000 }),
       // Its clock cannot be set, but everything can be made older.
       pass: async (ms) => {
         const all = await redis.zrange(keys.membersSeen, 0, '-1')
@@ -77,7 +80,7 @@ describe('members in Redis', () => {
   test('a Redis that does not answer in time is unavailable', async () => {
     await openRedis()
     await redis.client('PAUSE', 300)
-    const members = redisMembers({ redis, timeoutMs: 20 })
+    const members = redisMembers({ redis, subscriber, timeoutMs: 20 })
     const error = await refusalOf(members.beat(memberOf('a', 'a1'), { staleMs: 30_000 }))
     expect(error).toBeInstanceOf(UnavailableError)
     expect(error).toMatchObject({ message: expect.stringContaining('20 ms') })
@@ -85,7 +88,7 @@ describe('members in Redis', () => {
 
   test('who was there before Redis was killed is there when it is back', async () => {
     await openRedis()
-    const members = redisMembers({ redis, timeoutMs: 100 })
+    const members = redisMembers({ redis, subscriber, timeoutMs: 100 })
     await members.beat(memberOf('a', 'a1'), { staleMs: 30_000 })
     await server.restart()
     await server.kill()
@@ -94,6 +97,30 @@ describe('members in Redis', () => {
     await server.restart()
     const listed = await eventually(() => members.list(30_000))
     expect(listed).toMatchObject([{ id: 'a', boot: 'a1', state: 'alive' }])
+  })
+
+  test('what a node is asked for reaches it also after an outage', async () => {
+    const { members } = await openRedis()
+    const heard: string[] = []
+    const unlisten = await members.onAsked('a', 'a1', ({ reason }) => heard.push(reason))
+    await server.restart()
+    await eventually(async () => {
+      expect(await members.ask('a', 'a1', { type: 'drain', reason: 'now' })).toBe(true)
+      expect(heard).toContain('now')
+    })
+    await unlisten()
+  })
+
+  test('whoever cannot listen is told, within the time', async () => {
+    await openRedis()
+    await subscriber.client('PAUSE', 300)
+    const members = redisMembers({ redis, subscriber, timeoutMs: 20 })
+    expect(await refusalOf(members.onAsked('a', 'a1', () => undefined))).toBeInstanceOf(
+      UnavailableError,
+    )
+    expect(await refusalOf(members.ask('a', 'a1', { type: 'drain', reason: '' }))).toBeInstanceOf(
+      UnavailableError,
+    )
   })
 
   test('a Redis that refuses to write is unavailable, not broken', async () => {

@@ -2,8 +2,9 @@
 import { beforeEach, describe, expect, test } from 'bun:test'
 import { UnavailableError } from '../../actors/errors.ts'
 import { DisplacedError, deadListedMs, LiveTwinError } from '../../actors/membership.ts'
-import type { Member, MemberRecord, Members } from '../../actors/ports-fleet.ts'
+import type { Member, MemberRecord, Members, NodeRequest } from '../../actors/ports-fleet.ts'
 import { faultOf } from '../../actors/supervisor.ts'
+import { eventually } from '../kit/eventually.ts'
 
 /** Members nobody knows yet, and a way to let time pass for them. */
 export interface OpenedMembers {
@@ -135,7 +136,7 @@ export function membersConformance(open: OpenMembers): void {
       expect(error).toMatchObject({ code: 'LIVE_TWIN', twin: { state: 'suspect' } })
     })
 
-    test('that is stale is displaced, stays listed, and is fenced', async () => {
+    test('that is stale is displaced, stays listed, and has to end', async () => {
       await beat('a', 'a1')
       await pass(31_000)
       await beat('a', 'a2', { pid: 4711 })
@@ -148,7 +149,7 @@ export function membersConformance(open: OpenMembers): void {
       expect(error).toBeInstanceOf(DisplacedError)
       expect(error).toMatchObject({ code: 'DISPLACED' })
       expect((error as Error).message).toContain('pid 4711')
-      expect(faultOf(error)).toBe('fenced')
+      expect(faultOf(error)).toBe('fatal')
       expect(await statesOf()).toEqual(['a a2 alive', 'a a1 dead'])
     })
 
@@ -204,7 +205,7 @@ export function membersConformance(open: OpenMembers): void {
       ])
     })
 
-    test('that is swept is fenced, and its name is free', async () => {
+    test('that is swept has to end, and its name is free', async () => {
       await beat('a', 'a1')
       await pass(31_000)
       await members.forget('a', 'a1', staleMs)
@@ -233,6 +234,41 @@ export function membersConformance(open: OpenMembers): void {
       expect(await members.forget('x', 'x1', staleMs)).toBe(false)
       await beat('a', 'a1')
       expect(await statesOf()).toEqual(['a a1 alive'])
+    })
+  })
+
+  describe('a boot that is asked for something', () => {
+    const request: NodeRequest = { type: 'drain', reason: 'ä "b"\n' }
+
+    test('hears it whole, and so does nobody else', async () => {
+      const heard: string[] = []
+      const listenAs = (id: string, boot: string) =>
+        members.onAsked(id, boot, (asked) => {
+          heard.push(`${id} ${boot} ${asked.type} ${asked.reason}`)
+        })
+      const listening = await Promise.all([
+        listenAs('a', 'a1'),
+        listenAs('a', 'a2'),
+        listenAs('b', 'a1'),
+      ])
+      expect(await members.ask('a', 'a2', request)).toBe(true)
+      expect(await members.ask('b', 'a1', { ...request, reason: 'last' })).toBe(true)
+      await eventually(() => expect(heard).toContain('b a1 drain last'))
+      expect(heard.sort()).toEqual([`a a2 drain ${request.reason}`, 'b a1 drain last'])
+      await Promise.all(listening.map((unlisten) => unlisten()))
+    })
+
+    test('and does not listen is told apart, and hears nothing later', async () => {
+      const heard: NodeRequest[] = []
+      const listen = () => members.onAsked('a', 'a1', (asked) => heard.push(asked))
+      expect(await members.ask('a', 'a1', request)).toBe(false)
+      const unlisten = await listen()
+      await unlisten()
+      expect(await members.ask('a', 'a1', { ...request, reason: 'second' })).toBe(false)
+      const unlistenAgain = await listen()
+      expect(await members.ask('a', 'a1', { ...request, reason: 'third' })).toBe(true)
+      await eventually(() => expect(heard).toEqual([{ ...request, reason: 'third' }]))
+      await unlistenAgain()
     })
   })
 

@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import { findOrInstallServer } from '../../runtime/redis/install.ts'
 import { removeTemporaryDirectories, temporaryDirectory } from './directory.ts'
 import { eventually } from './eventually.ts'
+import type { NetworkHost } from './namespaces.ts'
 
 export interface RedisServer {
   /** `unix://` and the path. */
@@ -33,6 +34,8 @@ export interface RedisServer {
 export interface RedisServerOptions {
   /** Default `everysec`. */
   appendfsync?: 'always' | 'everysec' | 'no'
+  /** On port 6379 of a network of its own (namespaces.ts), as well as on its socket. */
+  host?: NetworkHost
 }
 
 type Child = Bun.Subprocess<'ignore', 'ignore', 'ignore'>
@@ -85,10 +88,11 @@ async function launch(
   program: string,
   directory: string,
   path: string,
-  { appendfsync = 'everysec' }: RedisServerOptions,
+  { appendfsync = 'everysec', host }: RedisServerOptions,
 ): Promise<Child> {
   const settings = {
-    port: '0',
+    ...(host === undefined ? { port: '0' } : { port: '6379', bind: host.address }),
+    ...(host === undefined ? {} : { 'protected-mode': 'no' }),
     unixsocket: path,
     dir: directory,
     logfile: join(directory, 'redis.log'),
@@ -99,7 +103,7 @@ async function launch(
   }
   const argv = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
   const guard = Bun.which('setpriv') ? ['setpriv', '--pdeathsig', 'KILL', '--'] : []
-  const child = Bun.spawn([...guard, program, ...argv], {
+  const child = Bun.spawn([...guard, ...(host?.under ?? []), program, ...argv], {
     stdio: ['ignore', 'ignore', 'ignore'],
     onExit: (exited) => void running.delete(exited),
   })

@@ -14,6 +14,7 @@ const exploration = explore(memberMachine, {
     { type: 'stop' },
     { type: 'drain' },
     { type: 'connection.back' },
+    { type: 'news' },
     ...said.map((state) => ({ type: beatDone, output: { state, accepted: true } })),
     { type: beatDone, output: { state: 'joining', accepted: false } },
     { type: beatRefused, error: new Error('refused') },

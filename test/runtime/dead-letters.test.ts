@@ -21,6 +21,15 @@ test('GET /v1/deadletters shows what reached nobody, the newest first', async ()
     },
     deadLetters: () => letters.list(),
     unready: () => [],
+    nodes: {
+      list: async () => [],
+      ask: async () => false,
+      id: 'a',
+      boot: 'a1',
+      drain: () => undefined,
+      isDraining: () => false,
+    },
+    leases: () => world.leases,
   })
   const ask = async () => (await app.request('/v1/deadletters')).json()
   expect(await ask()).toEqual({ items: [] })

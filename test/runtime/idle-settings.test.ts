@@ -19,7 +19,5 @@ describe('settings that nothing acts on', () => {
   test('stop the start where something else would happen without them', () => {
     const store = configOf({ store: { url: 'postgres://127.0.0.1/muster' } })
     expect(() => idleSettings(store)).toThrow(UsageError)
-    const limits = configOf({ limits: { exec: { rate: 1, burst: 1 } } })
-    expect(() => idleSettings(limits)).toThrow('limits: expected none')
   })
 })

@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import picocolors from 'picocolors'
 import { type NodeLine, nodeLineOf } from '../../actors/membership.ts'
-import type { MemberRecord } from '../../actors/ports-fleet.ts'
+import type { MemberRecord, NodeRequest } from '../../actors/ports-fleet.ts'
 import { nodeTable } from '../../runtime/cli/nodes.ts'
 import { connect } from '../../runtime/client.ts'
 import { nodeRoutes } from '../../runtime/http/nodes.ts'
+import { problemOf } from '../../runtime/http/problem.ts'
 import { memoryMembers } from '../../runtime/memory/members.ts'
 import { memberOf } from '../conformance/members.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
@@ -14,7 +15,17 @@ const staleMs = 30_000
 const startMs = 1_700_000_000_000
 let now = startMs
 const members = memoryMembers(() => now)
-const routes = nodeRoutes({ list: () => members.list(staleMs) })
+/** Reasons for which this node, `a`, was told to drain. */
+const told: string[] = []
+const routes = nodeRoutes({
+  list: () => members.list(staleMs),
+  ask: ({ id, boot }, request) => members.ask(id, boot, request),
+  id: 'a',
+  boot: 'a1',
+  drain: (reason) => told.push(reason),
+  isDraining: () => told.length > 0,
+})
+routes.onError(problemOf)
 
 let server: Bun.Server<undefined>
 beforeAll(async () => {
@@ -52,6 +63,64 @@ describe('GET /v1/nodes', () => {
     const listed = await members.list(staleMs)
     expect(await muster.nodes()).toEqual(listed.map(nodeLineOf))
   })
+})
+
+describe('POST /v1/nodes/:id/drain', () => {
+  const drain = async (id: string, body: string) => {
+    const response = await routes.request(`/v1/nodes/${id}/drain`, { method: 'POST', body })
+    return { status: response.status, ...((await response.json()) as Record<string, unknown>) }
+  }
+
+  test('of this node tells it, with the reason, and once more is no news', async () => {
+    told.length = 0
+    const answer = { status: 202, id: 'a', boot: 'a1', state: 'draining' }
+    expect(await drain('a', '{"reason":" a new disk "}')).toEqual(answer)
+    expect(await drain('a', '')).toEqual({ ...answer, noop: true })
+    expect(told).toEqual(['a new disk', 'no reason was given'])
+  })
+
+  test('of another node asks the boot of it that lives', async () => {
+    const asked: NodeRequest[] = []
+    const unlisten = await members.onAsked('b', 'b2', (request) => asked.push(request))
+    const muster = await connect({ url: server.url.href })
+    const answer = await muster.drain('b', { reason: 'ä' })
+    expect(answer).toEqual({ id: 'b', boot: 'b2', state: 'draining' })
+    await unlisten()
+    expect(asked).toEqual([{ type: 'drain', reason: 'ä' }])
+  })
+
+  test('of one that drains already asks nobody', async () => {
+    await members.beat(memberOf('c', 'c1', { state: 'draining' }), { staleMs })
+    const answer = { id: 'c', boot: 'c1', state: 'draining', noop: true }
+    expect(await drain('c', '{}')).toEqual({ status: 202, ...answer })
+    await members.leave('c', 'c1')
+  })
+
+  test('of one that does not listen is refused for now, and says where it is', async () => {
+    const { status, detail } = await drain('b', '')
+    expect(status).toBe(503)
+    expect(detail).toContain('pid 100 on host h1')
+  })
+
+  test('of one that is dead, or that nobody knows, is a 404', async () => {
+    now += staleMs + 1
+    expect(await drain('b', '')).toMatchObject({
+      status: 404,
+      detail: expect.stringContaining('node b is dead'),
+    })
+    now -= staleMs + 1
+    const { status, detail } = await drain('x%20y', '')
+    expect([status, detail]).toEqual([404, expect.stringContaining('there is no node x y')])
+  })
+
+  test.each(['[]', '{"reason":', '{"reason":7}', '{"reason":" "}'])(
+    'with %s for a body is refused, and nobody is told',
+    async (body) => {
+      told.length = 0
+      expect((await drain('a', body)).status).toBe(400)
+      expect(told).toEqual([])
+    },
+  )
 })
 
 describe('muster nodes', () => {

@@ -1,5 +1,6 @@
--- Note that settlements are stored, or that the source has ended, and complete the run when its
--- source has ended, every task has an outcome and every outcome is stored.
+-- Note that settlements are stored, or that the source has ended; halt the run when too many of
+-- its tasks are not ok; complete it when its source has ended, every task has an outcome and every
+-- outcome is stored.
 -- KEYS[1] run record, [2] outcome map, [3] settlements being stored, [4] epoch of the newest grant
 -- ARGV[1] key base, [2] channel, [3] run id, [4] now (epoch ms), [5] '1' when its source ended,
 --   [6] how long to keep the outcome map (ms), [7] epoch of whoever asks, or '',
@@ -19,11 +20,30 @@ if ARGV[5] == '1' then
   redis.call('HSET', KEYS[1], 'closed', '1')
   if state == 'accepting' then state = 'running' end
 end
-local run = redis.call('HMGET', KEYS[1], 'closed', 'done', 'accepted', 'content', 'finishedAt')
+local run = redis.call('HMGET', KEYS[1], 'closed', 'done', 'accepted', 'content', 'finishedAt',
+  'hold', 'haltMode')
 if run[5] then return state end
-if run[1] == '1' and tonumber(run[2]) >= tonumber(run[3])
-  and redis.call('SCARD', KEYS[3]) == 0 then
+local closed, done, accepted = run[1] == '1', tonumber(run[2]), tonumber(run[3])
+local hold, isNewHold = run[6] or '-', false
+if run[7] and (hold == '-' or hold == 'paused') and not (closed and done >= accepted) then
+  local halt = redis.call('HMGET', KEYS[1], 'haltTasks', 'haltPercent', 'failed', 'timeout', 'dead')
+  local bad = tonumber(halt[3] or 0) + tonumber(halt[4] or 0) + tonumber(halt[5] or 0)
+  -- The first of a source that is still being read say little about the whole.
+  local whole = closed and accepted or math.max(accepted, 100)
+  local most = tonumber(halt[1]) or math.max(1, math.ceil(whole * tonumber(halt[2]) / 100))
+  if bad >= most then
+    hold, isNewHold = 'halted-' .. run[7], true
+    local limit = halt[1] and halt[1] or halt[2] .. '%'
+    local reason = bad .. ' tasks failed, timed out or died (halt: fail=' .. limit .. ')'
+    redis.call('HSET', KEYS[1], 'hold', hold, 'stopReason', reason)
+    redis.call('HSET', base .. ':holds', id, hold)
+    while redis.call('RPOPLPUSH', KEYS[1] .. ':parked', KEYS[1] .. ':spool') do end
+  end
+end
+if closed and done >= accepted and redis.call('SCARD', KEYS[3]) == 0 then
   state = 'completed'
+  if hold == 'cancelled' then state = 'cancelled' end
+  if hold:sub(1, 6) == 'halted' then state = 'halted' end
   redis.call('HSET', KEYS[1], 'finishedAt', ARGV[4])
   redis.call('SREM', base .. ':unfinished', id)
   redis.call('PEXPIRE', KEYS[2], ARGV[6])
@@ -35,11 +55,15 @@ if run[1] == '1' and tonumber(run[2]) >= tonumber(run[3])
     end
   end
   redis.call('DEL', KEYS[1] .. ':room', KEYS[1] .. ':spool', KEYS[1] .. ':ids')
+  redis.call('DEL', KEYS[1] .. ':parked', KEYS[1] .. ':parked:ids', KEYS[1] .. ':held',
+    KEYS[1] .. ':needs', KEYS[1] .. ':children')
+  redis.call('HDEL', base .. ':holds', id)
   local content = base .. ':content:' .. (run[4] or '')
   if redis.call('GET', content) == id then redis.call('DEL', content) end
 end
-if state ~= before then
-  redis.call('HSET', KEYS[1], 'state', state)
-  redis.call('PUBLISH', ARGV[2], id .. ' ' .. run[2] .. ' ' .. state)
+if state ~= before then redis.call('HSET', KEYS[1], 'state', state) end
+if state ~= before or isNewHold then
+  local words = { id, run[2], state, hold, '-', 0, isNewHold and 1 or 0 }
+  redis.call('PUBLISH', ARGV[2], table.concat(words, ' '))
 end
 return state

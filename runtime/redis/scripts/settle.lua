@@ -1,9 +1,9 @@
 -- Write the outcomes of tasks into the run's outcome map, each only where it was still 0; count
--- them; give back the room they held. The map holds four bits a task, seq 0 in the high half of
+-- them; give back the room they held; let go what waited for them. The map holds four bits a task, seq 0 in the high half of
 -- byte 0, and is read and written in byte ranges: nearly always a range was empty and is set whole.
 -- KEYS[1] run record, [2] outcome map, [3] settlements being stored, [4] room of all mailboxes,
 --   [5] room held by the run, [6] epoch of the newest grant of the lease
--- ARGV[1] settlement id, [2] mailbox, [3] channel, [4] run id, [5…11] tasks by outcome code 1…7,
+-- ARGV[1] settlement id, [2] mailbox, '' when they held no room, [3] channel, [4] run id, [5…11] tasks by outcome code 1…7,
 --   [12] epoch of whoever settles, or '' when nobody has to lead for it, [13…] pairs of first byte
 --   and bytes (outcomes; 0 where the task is not of this settlement)
 -- Returns {fresh}, or {fresh, bytes before…} (hex) when some tasks had an outcome already, {-1}
@@ -12,7 +12,7 @@ if ARGV[12] ~= '' then
   local newest = redis.call('GET', KEYS[6]) or '0'
   if tonumber(newest) > tonumber(ARGV[12]) then return { -2, newest } end
 end
-local state = redis.call('HGET', KEYS[1], 'state')
+local state, hold = unpack(redis.call('HMGET', KEYS[1], 'state', 'hold'))
 if not state then return { -1 } end
 if redis.call('HEXISTS', KEYS[1], 'finishedAt') == 1 and redis.call('EXISTS', KEYS[2]) == 0 then
   return { -1 }
@@ -46,6 +46,43 @@ for i = 13, #ARGV, 2 do
   end
   before[#before + 1] = current
 end
+local held, needs, children = KEYS[1] .. ':held', KEYS[1] .. ':needs', KEYS[1] .. ':children'
+local letGo = 0
+local function enspool(first, mark)
+  local envelope = redis.call('HGET', held, first)
+  if not envelope then return end
+  redis.call('RPUSH', KEYS[1] .. ':spool', mark .. envelope)
+  redis.call('HDEL', held, first)
+  redis.call('HDEL', needs, first)
+  letGo = letGo + 1
+end
+-- A task that is ok is one fewer to wait for; one that is not ends all that waited for it.
+local function release(seq, code)
+  local firsts = redis.call('HGET', children, seq)
+  if not firsts then return end
+  redis.call('HDEL', children, seq)
+  for first in firsts:gmatch('%d+') do
+    if code ~= 1 then
+      enspool(first, '!' .. seq .. ':' .. code .. ' ')
+    elseif redis.call('HEXISTS', held, first) == 1
+      and redis.call('HINCRBY', needs, first, -1) == 0 then
+      enspool(first, '')
+    end
+  end
+end
+if redis.call('EXISTS', children) == 1 then
+  local range = 0
+  for i = 13, #ARGV, 2 do
+    range = range + 1
+    local first, mine, old = tonumber(ARGV[i]), ARGV[i + 1], before[range]
+    for j = 1, #mine do
+      local new, was = mine:byte(j), old:byte(j)
+      local seq = (first + j - 1) * 2
+      if new >= 16 and was < 16 then release(seq, math.floor(new / 16)) end
+      if new % 16 ~= 0 and was % 16 == 0 then release(seq + 1, new % 16) end
+    end
+  end
+end
 local fresh = 0
 for code = 1, 7 do
   if counts[code] > 0 then
@@ -56,9 +93,13 @@ end
 redis.call('SADD', KEYS[3], ARGV[1])
 if fresh > 0 then
   local done = redis.call('HINCRBY', KEYS[1], 'done', fresh)
-  redis.call('HINCRBY', KEYS[4], ARGV[2], -fresh)
-  redis.call('HINCRBY', KEYS[5], ARGV[2], -fresh)
-  redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. done .. ' ' .. state .. ' ' .. ARGV[2])
+  if ARGV[2] ~= '' then
+    redis.call('HINCRBY', KEYS[4], ARGV[2], -fresh)
+    redis.call('HINCRBY', KEYS[5], ARGV[2], -fresh)
+  end
+  local mailbox = ARGV[2] == '' and '-' or ARGV[2]
+  local words = { ARGV[4], done, state, hold or '-', mailbox, 0, letGo }
+  redis.call('PUBLISH', ARGV[3], table.concat(words, ' '))
 end
 local reply = { fresh }
 if stale then

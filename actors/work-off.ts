@@ -1,0 +1,165 @@
+/** Works an envelope off: runs what of it is still to be run, and settles it. */
+import type { Hand } from './at-hand.ts'
+import type { Job, Work } from './attempt.ts'
+import { appendSeq, type Envelope, eachSeq, envelopeVersion } from './envelope.ts'
+import { describeError, FencedError, MusterError } from './errors.ts'
+import { fenceOfEnvelope } from './fence.ts'
+import { aborts, type Holds } from './holds.ts'
+import { type OneByOneOptions, runOneByOne } from './one-by-one.ts'
+import type { Paces } from './paces.ts'
+import type { Accounting, Delivery, Execution, Log, SeqRange } from './ports.ts'
+import type { Fence, Leases } from './ports-fleet.ts'
+import { Settling, type SettlingOptions, settledBefore } from './settling.ts'
+import type { Slots } from './slots.ts'
+import { runTogether } from './together.ts'
+
+export interface WorkOffOptions extends OneByOneOptions, SettlingOptions {
+  /** Asked about the tasks of singletons. */
+  leases: Leases
+  accounting: Accounting
+  /** Which runs are held back. */
+  holds: Holds
+  paces: Paces
+  log: Log
+}
+
+export interface EnvelopeAtHand {
+  envelope: Envelope
+  delivery: Delivery
+  hand: Hand
+  slots: Slots
+}
+
+/** Resolves when everything that comes of the envelope is durable. */
+export async function workOff(options: WorkOffOptions, atHand: EnvelopeAtHand): Promise<void> {
+  const { envelope, delivery, hand } = atHand
+  if (envelope.v !== envelopeVersion) {
+    throw new MusterError(
+      'ENVELOPE_VERSION',
+      `expected version ${String(envelopeVersion)}, got ${String(envelope.v)}: of a newer node`,
+    )
+  }
+  const { run } = envelope
+  const settling = new Settling(options, envelope, delivery)
+  const stopping = new AbortController()
+  const stop = () => {
+    if (aborts(options.holds.of(run))) stopping.abort(new Error('its run was stopped'))
+  }
+  const unlisten = options.holds.listen(run, stop)
+  try {
+    const work: Work = {
+      ...atHand,
+      ...fenceOf(options, envelope),
+      notes: delivery.redeliveries > 0 ? await delivery.notes() : {},
+      hold: () => options.holds.of(run),
+      signal: AbortSignal.any([delivery.signal, stopping.signal]),
+      settling,
+    }
+    stop()
+    const jobs = await jobsOf(options, work)
+    if (!(await isRefused(options, work, jobs))) await runAll(options, work, jobs)
+    hand.progress()
+    await settling.finish()
+    hand.progress()
+  } catch (error) {
+    settling.abandon()
+    throw error
+  } finally {
+    unlisten()
+  }
+  if (settling.tasks > 0) {
+    await recordPace(options, envelope.kind, settling.workMs / settling.tasks)
+  }
+}
+
+/** Runs them, or puts them back to wait until their run goes on. */
+async function runAll(options: WorkOffOptions, work: Work, jobs: readonly Job[]): Promise<void> {
+  const once = work.envelope.tasks.some((task) => task.delivery === 'at-most-once')
+  const careful = work.delivery.redeliveries > 0 || once
+  let left = jobs
+  while (left.length > 0) {
+    const parked =
+      careful || options.ordered
+        ? await runOneByOne(options, work, left, careful)
+        : await runTogether(options, work, left)
+    work.delivery.signal.throwIfAborted()
+    if (parked.length === 0 || (await options.accounting.park(parkedOf(work.envelope, parked)))) {
+      return
+    }
+    // It goes on already: the word of that is on its way.
+    left = parked
+    await options.clock.breathe()
+  }
+}
+
+function parkedOf(envelope: Envelope, jobs: readonly Job[]): Envelope {
+  const { history: _, ...rest } = envelope
+  const seqs: SeqRange[] = []
+  for (const { seq } of jobs) appendSeq(seqs, seq)
+  return {
+    ...rest,
+    // Under a name of its own: the one it has now may still be there when the run goes on.
+    parks: (envelope.parks ?? 0) + 1,
+    seqs,
+    tasks: jobs.map(({ task }) => task),
+    ...(envelope.history === undefined ? {} : { history: jobs.map(({ history }) => history) }),
+  }
+}
+
+function fenceOf({ leases }: WorkOffOptions, { fence }: Envelope): { fence?: Fence } {
+  return fence === undefined ? {} : { fence: fenceOfEnvelope(fence, leases) }
+}
+
+/** Whoever sent them no longer leads: his tasks are not run, and that is how they end. */
+async function isRefused(
+  { clock }: WorkOffOptions,
+  { envelope, fence, hand, settling }: Work,
+  jobs: readonly Job[],
+): Promise<boolean> {
+  try {
+    await fence?.check()
+    hand.progress()
+    return false
+  } catch (error) {
+    if (!(error instanceof FencedError)) throw error
+    const { attempt } = envelope
+    const ending = { outcome: 'unreached', startedAt: clock.now(), durationMs: 0, attempt } as const
+    const execution: Execution = {
+      outcome: 'failed',
+      error: describeError(error),
+      stage: 'terminal',
+    }
+    for (const job of jobs) settling.add({ ...job, ...ending, execution })
+    return true
+  }
+}
+
+/** The envelope is settled: that nobody heard of its pace is no reason to run it again. */
+async function recordPace(options: WorkOffOptions, kind: string, ms: number): Promise<void> {
+  try {
+    await options.paces.record(kind, ms)
+  } catch (error) {
+    options.log.warn({ kind, ...describeError(error) }, 'cannot publish the pace of a kind')
+  }
+}
+
+/** The tasks still to be run: on a redelivery or a retry, some may have been settled already. */
+async function jobsOf(options: WorkOffOptions, work: Work): Promise<Job[]> {
+  const { envelope, delivery, hand, notes } = work
+  const isFirst = delivery.redeliveries === 0 && envelope.attempt === 1
+  const pending = isFirst
+    ? undefined
+    : await options.accounting.pending(envelope.run, envelope.seqs)
+  const settled = settledBefore(notes)
+  hand.progress()
+  const jobs: Job[] = []
+  let index = 0
+  for (const seq of eachSeq(envelope.seqs)) {
+    const task = envelope.tasks[index]
+    if (task !== undefined && pending?.[index] !== false && !settled.has(seq)) {
+      jobs.push({ seq, task, history: envelope.history?.[index] ?? [] })
+    }
+    index += 1
+  }
+  return jobs
+}

@@ -1,0 +1,6 @@
+/** The headroom port in memory: a process has what it has. */
+import type { Headroom } from '../../actors/ports.ts'
+
+export function memoryHeadroom(): Headroom {
+  return { shortage: () => undefined, watch: () => () => undefined }
+}

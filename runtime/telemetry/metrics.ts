@@ -1,0 +1,119 @@
+/**
+ * What a node counts and reads, in the words of Prometheus. Numbers are kept by the tally; the
+ * registry is made anew for each answer, so that what cannot be read now is missing and not old.
+ */
+import { Counter, Gauge, Histogram, Registry, Summary } from 'prom-client'
+import type { LagSummary } from './loop-lag.ts'
+import { type MetricName, metrics } from './names.ts'
+import type { Readings } from './readings.ts'
+import type { Series } from './tally.ts'
+import type { Telemetry } from './telemetry.ts'
+
+/** The exposition text. */
+export function metricsText(telemetry: Telemetry, readings: Readings): Promise<string> {
+  const registry = new Registry()
+  const lag = telemetry.lag.summary()
+  for (const name of Object.keys(metrics) as MetricName[]) {
+    const { type, help, labels } = metrics[name]
+    const settings: Settings = { name, help, labelNames: labels, registers: [registry] }
+    if (type === 'gauge') {
+      const values = readings[name as MetricName<'gauge'>] ?? []
+      if (values.length > 0) fill(new Gauge(settings), settings, values)
+    } else if (type === 'summary') {
+      if (lag !== undefined) new ReadySummary(settings, lag)
+    } else {
+      const series = telemetry.tally.seriesOf(name as MetricName<'counter' | 'histogram'>)
+      if (series.length > 0) show(settings, type, series)
+    }
+  }
+  return registry.metrics()
+}
+
+interface Settings {
+  name: MetricName
+  help: string
+  labelNames: readonly string[]
+  registers: Registry[]
+}
+
+function show(settings: Settings, type: 'counter' | 'histogram', series: readonly Series[]): void {
+  if (type === 'histogram') new ReadyHistogram(settings, series)
+  else {
+    const values = series.map(({ labels, numbers }) => [labels, numbers[0] ?? 0] as const)
+    fill(new Counter(settings), settings, values)
+  }
+}
+
+function fill(
+  metric: Counter | Gauge,
+  settings: Settings,
+  values: readonly (readonly [labels: readonly string[], value: number])[],
+): void {
+  for (const [labels, value] of values) metric.inc(labelled(settings, labels), value)
+}
+
+function labelled({ labelNames }: Settings, labels: readonly string[]): Record<string, string> {
+  return Object.fromEntries(labelNames.map((name, index) => [name, labels[index] ?? '']))
+}
+
+/** One whose buckets are filled already: the library would have every observation one by one. */
+class ReadyHistogram extends Histogram {
+  readonly #settings: Settings
+  readonly #series: readonly Series[]
+
+  constructor(settings: Settings, series: readonly Series[]) {
+    super(settings)
+    this.#settings = settings
+    this.#series = series
+  }
+
+  override async get(): ReturnType<Histogram['get']> {
+    const empty = await new Histogram({ ...this.#settings, registers: [] }).get()
+    return { ...empty, values: this.#series.flatMap((one) => this.#valuesOf(one)) }
+  }
+
+  /** What the library asks for instead where there is such a method. */
+  getForPromString(): ReturnType<Histogram['get']> {
+    return this.get()
+  }
+
+  #valuesOf({ name, labels, numbers }: Series) {
+    const metric = metrics[name]
+    const buckets: readonly number[] = metric.type === 'histogram' ? metric.buckets : []
+    const own = labelled(this.#settings, labels)
+    let count = 0
+    const values = [...buckets.map(String), '+Inf'].map((le, index) => {
+      count += numbers[index] ?? 0
+      return { metricName: `${name}_bucket`, labels: { ...own, le }, value: count }
+    })
+    return [
+      ...values,
+      { metricName: `${name}_sum`, labels: own, value: numbers[buckets.length + 1] ?? 0 },
+      { metricName: `${name}_count`, labels: own, value: count },
+    ]
+  }
+}
+
+/** One whose quantiles are known already, over all processes of the node. */
+class ReadySummary extends Summary {
+  readonly #lag: LagSummary
+
+  constructor(settings: Settings, lag: LagSummary) {
+    super(settings)
+    this.#lag = lag
+  }
+
+  override async get(): ReturnType<Summary['get']> {
+    const own = await super.get()
+    const { quantiles, count, sumSeconds } = this.#lag
+    const values = [...quantiles].map(([quantile, value]) => ({ labels: { quantile }, value }))
+    return {
+      ...own,
+      values: [
+        ...values,
+        { metricName: `${own.name}_sum`, labels: {}, value: sumSeconds },
+        { metricName: `${own.name}_count`, labels: {}, value: count },
+      ],
+    }
+  }
+}

@@ -1,0 +1,185 @@
+/**
+ * Every metric of a node: its name, what it means, its labels. None is exported before something
+ * feeds it. Those without the prefix `muster_` are what `muster audit` asks a Prometheus for.
+ */
+
+interface Metric {
+  type: 'counter' | 'gauge' | 'histogram' | 'summary'
+  help: string
+  labels: readonly string[]
+  /** Upper bounds, in seconds. */
+  buckets?: readonly number[]
+}
+
+const momentary = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const
+const lasting = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 600] as const
+const blocking = [0.1, 0.25, 0.5, 1, 2.5, 10, 30] as const
+const none = [] as const
+
+export const metrics = {
+  muster_build_info: {
+    type: 'gauge',
+    help: 'Always 1; version of this node and of the Bun that it runs on.',
+    labels: ['version', 'bun'],
+  },
+  muster_tasks_total: {
+    type: 'counter',
+    help: 'Tasks that ended, by outcome: each counted once, by the node that leads the collector.',
+    labels: ['kind', 'outcome'],
+  },
+  muster_task_duration_seconds: {
+    type: 'histogram',
+    help: 'How long attempts ran that this node settled.',
+    labels: ['kind'],
+    buckets: lasting,
+  },
+  muster_retries_total: {
+    type: 'counter',
+    help: 'Attempts that are made again, as this node settled them.',
+    labels: ['kind'],
+  },
+  muster_queue_wait_seconds: {
+    type: 'histogram',
+    help: 'How long tasks waited for a worker while they could have run; a redelivery is no wait.',
+    labels: ['mailbox'],
+    buckets: lasting,
+  },
+  muster_mailbox_depth: {
+    type: 'gauge',
+    help: 'Tasks that hold room in a mailbox, over all nodes; by state in proportion to envelopes.',
+    labels: ['mailbox', 'state'],
+  },
+  muster_mailbox_oldest_age_seconds: {
+    type: 'gauge',
+    help: 'Since when the oldest waiting message of a mailbox could have been taken; 0 if none.',
+    labels: ['mailbox'],
+  },
+  muster_admission_tokens: {
+    type: 'gauge',
+    help: 'Tasks that the token bucket of this dispatcher would let out at once.',
+    labels: none,
+  },
+  muster_admission_rejected_total: {
+    type: 'counter',
+    help: 'Submissions that were not accepted, by reason.',
+    labels: ['reason'],
+  },
+  muster_routing_seconds: {
+    type: 'histogram',
+    help: 'How long the dispatcher took to put an envelope into its mailbox, durably.',
+    labels: none,
+    buckets: momentary,
+  },
+  muster_aggregation_seconds: {
+    type: 'histogram',
+    help: 'How long the collector took for a batch of results: counted, stored and logged.',
+    labels: none,
+    buckets: momentary,
+  },
+  muster_deadletters_total: {
+    type: 'counter',
+    help: 'What could not be delivered: tasks by work mailbox, messages by actor, and why.',
+    labels: ['mailbox', 'reason'],
+  },
+  muster_stalled_total: {
+    type: 'counter',
+    help: 'Messages whose lock ended, and that were delivered again.',
+    labels: ['mailbox'],
+  },
+  muster_restarts_total: {
+    type: 'counter',
+    help: 'Failures of supervised actors after which they were started again.',
+    labels: ['child'],
+  },
+  muster_worker_alive: {
+    type: 'gauge',
+    help: '1 while what does the work of a role of this node is up.',
+    labels: ['role'],
+  },
+  muster_lease_epoch: {
+    type: 'gauge',
+    help: 'Epoch of the newest grant of a lease that this node has had.',
+    labels: ['lease'],
+  },
+  muster_lease_held: {
+    type: 'gauge',
+    help: '1 while this node holds a lease that it contends for.',
+    labels: ['lease'],
+  },
+  muster_failovers_total: {
+    type: 'counter',
+    help: 'Leaderships that this node took over, from another node or from itself.',
+    labels: ['lease'],
+  },
+  muster_failover_seconds: {
+    type: 'histogram',
+    help: 'For how long nobody led before this node took over.',
+    labels: none,
+    buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 15, 30, 60],
+  },
+  muster_event_loop_lag_seconds: {
+    type: 'summary',
+    help: 'How late timers ran in the last minute, in all processes of this node.',
+    labels: none,
+  },
+  muster_blocking_seconds: {
+    type: 'histogram',
+    help: 'For how long an event loop of this node stood still, when for 50 ms or more.',
+    labels: none,
+    buckets: blocking,
+  },
+  http_request_duration_seconds: {
+    type: 'histogram',
+    help: 'How long requests took until their answer began.',
+    labels: none,
+    buckets: momentary,
+  },
+  active_requests: {
+    type: 'gauge',
+    help: 'Requests whose answer has not begun.',
+    labels: none,
+  },
+  asyncio_event_loop_lag_seconds: {
+    type: 'gauge',
+    help: 'The largest of muster_event_loop_lag_seconds.',
+    labels: none,
+  },
+  blocking_events_total: {
+    type: 'counter',
+    help: 'How often an event loop of this node stood still for 50 ms or more.',
+    labels: none,
+  },
+  blocking_duration_seconds: {
+    type: 'histogram',
+    help: 'The same as muster_blocking_seconds.',
+    labels: none,
+    buckets: blocking,
+  },
+  threadpool_queue_wait_seconds: {
+    type: 'histogram',
+    help: 'How long envelopes waited for a worker while they could have been taken.',
+    labels: none,
+    buckets: lasting,
+  },
+  threadpool_tasks_started_total: {
+    type: 'counter',
+    help: 'Envelopes that workers have taken.',
+    labels: none,
+  },
+  threadpool_tasks_completed_total: {
+    type: 'counter',
+    help: 'Envelopes that workers are done with: settled, or given back.',
+    labels: none,
+  },
+} as const satisfies Record<string, Metric>
+
+type Metrics = typeof metrics
+
+export type MetricName<Type extends Metric['type'] = Metric['type']> = {
+  [Name in keyof Metrics]: Metrics[Name]['type'] extends Type ? Name : never
+}[keyof Metrics]
+
+type Each<Names extends readonly string[]> = { readonly [Index in keyof Names]: string }
+
+/** One value for each label, in their order. */
+export type Labels<Name extends MetricName> = Each<Metrics[Name]['labels']>

@@ -1,0 +1,122 @@
+/** What is not counted but read, each time that somebody asks for it. */
+import type { AnyActorRef } from 'xstate'
+import { isLive } from '../../actors/dead-letters.ts'
+import { mailboxKind } from '../../actors/envelope.ts'
+import type { Admission, Mailboxes } from '../../actors/ports.ts'
+import { findChild, isReady } from '../../actors/supervisor.ts'
+import { refill } from '../../machines/bucket.ts'
+import type { DispatcherContext } from '../../machines/dispatcher.ts'
+import type { SupervisorContext } from '../../machines/supervisor.ts'
+import { systemClock } from '../clock.ts'
+import { version } from '../version.ts'
+import type { Labels, MetricName } from './names.ts'
+import type { Telemetry } from './telemetry.ts'
+
+/** Values by the labels they have, of each gauge that can be read now. */
+export type Readings = {
+  [Name in MetricName<'gauge'>]?: [labels: Labels<Name>, value: number][]
+}
+
+export interface ReadingsOptions {
+  telemetry: Telemetry
+  /** The supervisor of all, once there is one. */
+  root: AnyActorRef | undefined
+  roles: readonly string[]
+  /** Undefined while what they stand on is away. */
+  ports: { mailboxes: Mailboxes; admission: Admission } | undefined
+}
+
+/** Who asks for metrics must not wait for a Redis that does not answer. */
+const patienceMs = 1000
+
+export async function readingsOf(options: ReadingsOptions): Promise<Readings> {
+  const { telemetry, root, roles, ports } = options
+  const lag = telemetry.lag.summary()?.quantiles.get(1)
+  const tokens = root === undefined ? undefined : tokensOf(root)
+  const leases = [...telemetry.leases]
+  return {
+    muster_build_info: [[[version(), Bun.version], 1]],
+    muster_lease_held: leases.map(([name, { isHeld }]) => [[name], isHeld ? 1 : 0]),
+    muster_lease_epoch: leases.flatMap(([name, { epoch }]) =>
+      epoch === undefined ? [] : [[[name], epoch]],
+    ),
+    muster_worker_alive: roles.map((role) => [
+      [role],
+      root !== undefined && isUp(root, role) ? 1 : 0,
+    ]),
+    ...(tokens === undefined ? {} : { muster_admission_tokens: [[[], tokens]] }),
+    active_requests: [[[], telemetry.activeRequests]],
+    ...(lag === undefined ? {} : { asyncio_event_loop_lag_seconds: [[[], lag]] }),
+    ...(ports === undefined ? {} : await inTime(depthsOf(ports))),
+  }
+}
+
+async function inTime(reading: Promise<Readings>): Promise<Readings> {
+  const answered = new AbortController()
+  const late = systemClock.wait(patienceMs, answered.signal).then((): Readings => ({}))
+  try {
+    // What comes too late, or fails, is missing; its absence says what there is to say.
+    return await Promise.race([reading.catch((): Readings => ({})), late])
+  } finally {
+    answered.abort()
+  }
+}
+
+async function depthsOf({
+  mailboxes,
+  admission,
+}: NonNullable<ReadingsOptions['ports']>): Promise<Readings> {
+  const names = (await mailboxes.names()).filter((name) => mailboxKind(name) !== undefined)
+  const depths = await Promise.all(
+    names.map(async (mailbox) => {
+      const [tasks, { waiting, active, delayed }] = await Promise.all([
+        admission.used(mailbox),
+        mailboxes.depth(mailbox),
+      ])
+      return divide(tasks, { waiting, active, delayed }).map(
+        ([state, share]): [Labels<'muster_mailbox_depth'>, number] => [[mailbox, state], share],
+      )
+    }),
+  )
+  return { muster_mailbox_depth: depths.flat() }
+}
+
+/**
+ * Tasks by state: how many there are is known exactly, and of the states the envelopes. Those whose
+ * envelope is gone have results on their way; they show when no envelope is left.
+ */
+export function divide(
+  tasks: number,
+  envelopes: { waiting: number; active: number; delayed: number },
+): [state: string, tasks: number][] {
+  let left = Math.max(0, tasks)
+  let among = envelopes.waiting + envelopes.active + envelopes.delayed
+  const shares = Object.entries(envelopes).map(([state, count]): [string, number] => {
+    const share = among === 0 ? 0 : Math.round((left * count) / among)
+    left -= share
+    among -= count
+    return [state, share]
+  })
+  return [...shares, ['settling', left]]
+}
+
+/** What the bucket of this node's dispatcher would hold if it was asked now. */
+function tokensOf(root: AnyActorRef): number | undefined {
+  const dispatcher = isLive(root) ? findChild(root, 'dispatcher') : undefined
+  const turns = dispatcher === undefined ? undefined : findChild(dispatcher, 'turns')
+  if (turns === undefined) return undefined
+  const { context } = turns.getSnapshot() as { context: DispatcherContext }
+  const { tokens } = refill(context.bucket, context.policy, systemClock.monotonic())
+  return Math.max(0, tokens)
+}
+
+/** Its child in the tree is ready; of worker processes, one of them. */
+function isUp(root: AnyActorRef, role: string): boolean {
+  if (role !== 'worker') return isReady(findChild(root, role)?.getSnapshot())
+  const workers = findChild(root, 'workers')
+  if (workers !== undefined) return isReady(workers.getSnapshot())
+  const processes = findChild(root, 'processes')?.getSnapshot() as
+    | { context: SupervisorContext }
+    | undefined
+  return processes?.context.children.some(({ status }) => status === 'ready') === true
+}

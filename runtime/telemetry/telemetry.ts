@@ -1,0 +1,225 @@
+/** What one node counts of itself, its worker processes included, and shows at `GET /metrics`. */
+import { mailboxKind } from '../../actors/envelope.ts'
+import type { LeaseObserver } from '../../actors/failovers.ts'
+import { reasonOf } from '../../actors/letters.ts'
+import type { Meter } from '../../actors/meter.ts'
+import type { Accounting, Mailboxes, Settled, Settlement } from '../../actors/ports.ts'
+import type { Outcome } from '../../machines/outcome.ts'
+import { systemClock } from '../clock.ts'
+import { LoopLag } from './loop-lag.ts'
+import type { MetricName } from './names.ts'
+import type { Readings } from './readings.ts'
+import { type Series, Tally } from './tally.ts'
+
+/** What a worker process has counted since it last told its node. */
+export interface Counted {
+  series: Series[]
+  lagsMs: number[]
+}
+
+/** Takes what one life of a worker process has counted. */
+export interface Inlet {
+  merge(counted: Counted): void
+  /** It is gone, and what it had at hand with it. */
+  end(): void
+}
+
+const begunName = 'threadpool_tasks_started_total'
+const doneName = 'threadpool_tasks_completed_total'
+
+export class Telemetry implements Meter, LeaseObserver {
+  readonly tally = new Tally()
+  readonly lag = new LoopLag(
+    () => systemClock.monotonic(),
+    (ms) => this.#blocked(ms),
+  )
+  /** By name: whether it is held, and its newest epoch here. */
+  readonly leases = new Map<string, { isHeld: boolean; epoch?: number }>()
+  #activeRequests = 0
+
+  get activeRequests(): number {
+    return this.#activeRequests
+  }
+
+  /** The exposition text. The library is loaded when it is first asked for. */
+  async text(readings: Readings): Promise<string> {
+    const { metricsText } = await import('./metrics.ts')
+    return metricsText(this, readings)
+  }
+
+  /** What was counted since this was last asked: for a process whose node counts for it. */
+  take(): Counted {
+    return { series: this.tally.take(), lagsMs: this.lag.take() }
+  }
+
+  /** For one life of a worker process. */
+  inlet(): Inlet {
+    let atHand = 0
+    let isOver = false
+    return {
+      merge: ({ series, lagsMs }) => {
+        const begun = totalOf(series, begunName)
+        atHand += begun - totalOf(series, doneName)
+        // Its last word came after its end: what was at hand then is done with already.
+        this.tally.merge(isOver ? series.filter(({ name }) => name !== doneName) : series)
+        if (isOver) this.tally.add(doneName, [], begun)
+        this.lag.merge(lagsMs)
+      },
+      end: () => {
+        isOver = true
+        // Else it would count as a backlog for ever.
+        this.tally.add(doneName, [], atHand)
+      },
+    }
+  }
+
+  taken(mailbox: string, tasks: number, waitedMs: number | undefined): void {
+    this.tally.add(begunName, [])
+    if (waitedMs === undefined) return
+    const waited = Math.max(0, waitedMs) / 1000
+    this.tally.observe('threadpool_queue_wait_seconds', [], waited)
+    this.tally.observe('muster_queue_wait_seconds', [mailbox], waited, tasks)
+  }
+
+  released(): void {
+    this.tally.add(doneName, [])
+  }
+
+  settled(...[mailbox, kind, endings, retried]: Parameters<Meter['settled']>): void {
+    const observe = this.tally.observer('muster_task_duration_seconds', [kind])
+    for (const { outcome, durationMs, execution } of endings) {
+      if (hasRun(outcome)) observe(durationMs / 1000)
+      else if (outcome === 'dead') {
+        this.tally.add('muster_deadletters_total', [mailbox, reasonOf(execution.error?.code)])
+      }
+    }
+    if (retried > 0) this.tally.add('muster_retries_total', [kind], retried)
+  }
+
+  aggregated(ms: number): void {
+    this.tally.observe('muster_aggregation_seconds', [], ms / 1000)
+  }
+
+  refused(reason: string): void {
+    this.tally.add('muster_admission_rejected_total', [reason])
+  }
+
+  restarted(supervisor: string, child: string): void {
+    this.tally.add('muster_restarts_total', [supervisor === 'runs' ? 'run' : nameOf(child)])
+  }
+
+  undelivered(to: string, reason: string): void {
+    this.tally.add('muster_deadletters_total', [nameOf(to), reason])
+  }
+
+  /** The lock on a message ended. */
+  stalled(mailbox: string): void {
+    this.tally.add('muster_stalled_total', [mailbox])
+  }
+
+  /** This node is out for the lease. */
+  contends(name: string): void {
+    if (!this.leases.has(name)) this.leases.set(name, { isHeld: false })
+  }
+
+  held(name: string, epoch: number): void {
+    this.leases.set(name, { isHeld: true, epoch })
+  }
+
+  led(name: string, _epoch: number, failoverMs: number | undefined): void {
+    if (failoverMs === undefined) return
+    this.tally.add('muster_failovers_total', [name])
+    this.tally.observe('muster_failover_seconds', [], failoverMs / 1000)
+  }
+
+  lost(name: string): void {
+    this.leases.set(name, { ...this.leases.get(name), isHeld: false })
+  }
+
+  /** Times a request until its answer begins. */
+  async request(answer: () => Response | Promise<Response>): Promise<Response> {
+    const began = systemClock.monotonic()
+    this.#activeRequests += 1
+    try {
+      return await answer()
+    } finally {
+      this.#activeRequests -= 1
+      const seconds = (systemClock.monotonic() - began) / 1000
+      this.tally.observe('http_request_duration_seconds', [], seconds)
+    }
+  }
+
+  /** The same port, with every task that it counts for the first time counted here as well. */
+  counting(accounting: Accounting): Accounting {
+    return {
+      ...accounting,
+      settle: async (settlements, fence) => {
+        const settled = await accounting.settle(settlements, fence)
+        settlements.forEach((settlement, index) => {
+          this.#count(settlement, settled[index])
+        })
+        return settled
+      },
+    }
+  }
+
+  /** The same port, with the time that sending takes. */
+  timing(mailboxes: Mailboxes): Mailboxes {
+    return {
+      ...mailboxes,
+      send: async (messages) => {
+        const began = systemClock.monotonic()
+        await mailboxes.send(messages)
+        const seconds = (systemClock.monotonic() - began) / 1000
+        this.tally.observe('muster_routing_seconds', [], seconds, messages.length)
+      },
+    }
+  }
+
+  #count(settlement: Settlement, settled: Settled | undefined): void {
+    const kind = mailboxKind(settlement.mailbox)?.kind
+    if (kind === undefined || settled === undefined) return
+    for (const [outcome, tasks] of freshOutcomes(settlement, settled)) {
+      this.tally.add('muster_tasks_total', [kind, outcome], tasks)
+    }
+  }
+
+  #blocked(ms: number): void {
+    this.tally.observe('muster_blocking_seconds', [], ms / 1000)
+    this.tally.observe('blocking_duration_seconds', [], ms / 1000)
+    this.tally.add('blocking_events_total', [])
+  }
+}
+
+function totalOf(series: readonly Series[], name: MetricName<'counter'>): number {
+  const of = series.filter((one) => one.name === name)
+  return of.reduce((sum, { numbers }) => sum + (numbers[0] ?? 0), 0)
+}
+
+function hasRun(outcome: Outcome): boolean {
+  return outcome === 'ok' || outcome === 'failed' || outcome === 'timeout'
+}
+
+/** How many tasks got which outcome by this settlement, and had none before. */
+function freshOutcomes(
+  { outcomes }: Settlement,
+  { fresh, outcomes: held }: Settled,
+): Map<Outcome, number> {
+  const counts = new Map<Outcome, number>()
+  let left = fresh
+  outcomes.forEach((outcome, index) => {
+    if (left === 0 || (held !== undefined && held[index] !== outcome)) return
+    // Where some had the same outcome before, it does not matter which of them are counted, as long
+    // as it is one outcome; of several, the sum is right.
+    counts.set(outcome, (counts.get(outcome) ?? 0) + 1)
+    left -= 1
+  })
+  return counts
+}
+
+/** The name of an actor without what is new in each of its lives, runs and grants. */
+function nameOf(actor: string): string {
+  const id = actor.replace(/:\d+$/, '')
+  if (/^r-[0-9a-z]{8,26}(\.\d+)?$/.test(id)) return 'run'
+  return /^epoch-\d+$/.test(id) ? 'epoch' : id
+}
