@@ -4,6 +4,7 @@ import type { Envelope } from './envelope.ts'
 import { aborts } from './holds.ts'
 import type { Attempt, Delivery, Execution, Hold } from './ports.ts'
 import type { Fence } from './ports-fleet.ts'
+import type { Stay } from './quarantine.ts'
 import type { Ending, SettlementOptions } from './settlement.ts'
 import type { Settling } from './settling.ts'
 import type { Slots } from './slots.ts'
@@ -15,6 +16,8 @@ export interface Work {
   envelope: Envelope
   delivery: Delivery
   hand: Hand
+  /** What of its process it may use. */
+  stay: Stay
   slots: Slots
   fence?: Fence
   /** What earlier deliveries noted; nothing at the first. */

@@ -9,7 +9,7 @@ import { outcomeOf } from '../machines/outcome.ts'
 import type { Owned } from '../machines/service.ts'
 import { AtHand, type Hand, hungError, type Overdue } from './at-hand.ts'
 import type { Tell } from './dead-letters.ts'
-import { eachSeq, type ResultsEnvelope, resultsMailbox } from './envelope.ts'
+import { eachSeq, type ResultsEnvelope, resultsMailbox, type TaskResult } from './envelope.ts'
 import { isUnderstood, parkSchema } from './letters.ts'
 import type { Meter } from './meter.ts'
 import type {
@@ -219,9 +219,15 @@ function rowsOf(
         outcome,
         line: JSON.stringify(line),
         ...(result.attempts === undefined ? {} : { attempts: JSON.stringify(result.attempts) }),
+        ...taskOf(envelope, result),
       })
     }
     index += 1
   }
   return rows
+}
+
+function taskOf({ priority }: ResultsEnvelope, { task }: TaskResult): { task?: string } {
+  if (priority === undefined && task === undefined) return {}
+  return { task: JSON.stringify(priority === undefined ? task : { ...task, priority }) }
 }

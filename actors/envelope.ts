@@ -54,6 +54,8 @@ export interface TaskResult {
   output?: unknown
   error?: { code: string; message: string }
   attempts?: Attempt[]
+  /** What its task says beside that. */
+  task?: Task
 }
 
 /** Final outcomes for a collector. */
@@ -63,6 +65,8 @@ export interface ResultsEnvelope {
   /** The work mailbox whose room the tasks hold. */
   mailbox: string
   kind: string
+  /** Of the tasks; normal when it is not said. */
+  priority?: Priority
   attempt: number
   node: string
   worker: string
@@ -76,6 +80,12 @@ export interface ResultsEnvelope {
 export function endedByParent(envelope: Envelope, seq: number, outcome: Outcome): Envelope {
   const message = `task ${seq}, which it depends on, ended as ${outcome}`
   return { ...envelope, ends: { outcome: 'unreached', error: { code: 'PARENT_NOT_OK', message } } }
+}
+
+/** What a task says beside its id and its target, which its result says; undefined: nothing. */
+export function bodyOf({ id: _, target: __, ...body }: Task): Task | undefined {
+  for (const field in body) if (Object.hasOwn(body, field)) return body
+  return undefined
 }
 
 export const resultsMailbox = 'results'

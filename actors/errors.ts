@@ -82,6 +82,11 @@ export class ConflictError extends MusterError {
   }
 }
 
+/** Somebody else drives the run by now, and moves its spool. */
+export function drivenElsewhere(run: string): ConflictError {
+  return new ConflictError(`run ${run} is driven by another node now`, 'RUN_DRIVEN_ELSEWHERE')
+}
+
 /** A file or directory of ours cannot be made or written. */
 export class DataDirectoryError extends MusterError {
   constructor(message: string, options?: { cause?: unknown }) {

@@ -78,5 +78,5 @@ export function led(options: LedOptions): ChildSpec {
   })
 }
 
-const isStopping = (supervisor: AnyActorRef): boolean =>
-  (supervisor.getSnapshot() as AnyMachineSnapshot).matches('stopping')
+const isStopping = (parent: AnyActorRef): boolean =>
+  (parent.getSnapshot() as AnyMachineSnapshot).matches('stopping')

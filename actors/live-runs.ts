@@ -28,10 +28,8 @@ import { Turns } from './turns.ts'
 export interface LiveRunsOptions
   extends Omit<
     RunOptions,
-    'admit' | 'count' | 'release' | 'roomIn' | 'takeSpoolRoom' | 'giveSpoolRoom'
+    'admit' | 'count' | 'release' | 'roomIn' | 'takeSpoolRoom' | 'giveSpoolRoom' | 'letGo'
   > {
-  /** Names this node and boot in the runs it drives. */
-  driver: string
   /** Whether the driver of an unfinished run is gone, so that its run is to be taken over. */
   isGone(driver: string): boolean
   rate: number
@@ -96,6 +94,9 @@ export class LiveRuns {
       roomIn: (mailbox) => this.#room.more(mailbox),
       takeSpoolRoom: (live, tasks, signal) => this.#takeSpoolRoom(live, tasks, signal),
       giveSpoolRoom: (live, tasks) => this.#giveSpoolRoom(live, tasks),
+      letGo: (live) => {
+        if (this.#isLive(live)) this.#end(live.id)
+      },
     }
   }
 
@@ -378,14 +379,15 @@ export class LiveRuns {
   }
 
   #headroomChanged(): void {
-    const isShort = this.#isShort()
+    const isScarce = this.#options.headroom.isScarce()
     const at = this.#options.clock.monotonic()
-    this.#options.tell(this.#self, { type: 'headroom.changed', isShort, at })
-    if (!isShort) this.#spool.wakeAll()
+    this.#options.tell(this.#self, { type: 'headroom.changed', isScarce, at })
+    if (!this.#isShort()) this.#spool.wakeAll()
   }
 
   /** What is new waits, and is not even spooled, while memory is short. */
   async #admit(live: LiveRun, tasks: number, patienceMs?: number): Promise<boolean> {
+    if (patienceMs !== undefined) await this.#options.headroom.look()
     if (patienceMs !== undefined && this.#isShort()) return false
     const { clock } = this.#options
     const until = clock.monotonic() + (patienceMs ?? Number.POSITIVE_INFINITY)
@@ -430,6 +432,7 @@ export class LiveRuns {
   }
 
   async #takeSpoolRoom(live: LiveRun, tasks: number, signal: AbortSignal): Promise<void> {
+    await this.#options.headroom.look()
     while (!this.#spool.hasRoomFor(tasks)) await this.#spool.fewer(signal)
     // In the same breath, or two that waited would take the same room.
     if (!this.#isLive(live)) return

@@ -1,20 +1,35 @@
 /**
  * The tasks of an envelope one after the other: where order counts, and where it must be known
- * which of them takes its worker down.
+ * which of them takes its worker down. That is known for certain of one that ran alone in its
+ * process: only such a one is condemned.
  */
 import { backoffMs } from '../machines/backoff.ts'
 import { heldBack, type Job, runTask, type Work } from './attempt.ts'
-import type { Delivery } from './ports.ts'
+import { describeError } from './errors.ts'
+import type { Delivery, Log } from './ports.ts'
 import { attemptOf, type Ending, isRetried, type SettlementOptions } from './settlement.ts'
 
 export interface OneByOneOptions extends SettlementOptions {
-  /** Crashes while one marked task was running that make it poison. */
+  /** Deaths while one marked task was running that make it poison, once it has died alone. */
   poisonKills: number
+  /** Aborted when the node begins to drain: what it takes away from then on is not blamed. */
+  drain: AbortSignal
+  log: Log
 }
 
+/** Noted deaths of its worker while a task was running. */
+interface Deaths {
+  marked: number
+  /** At least once nothing else ran in its process. */
+  alone: boolean
+}
+
+const nothingRuns = { running: '', runningAlone: '' }
+
 /**
- * Where care is taken each task is noted before it runs: one that was noted and took its worker
- * down too often is poison, and its neighbours are not made to suffer for it.
+ * Where care is taken each task is noted before it runs. One that was noted when its worker died
+ * has its process to itself from then on: dies it again, it is poison, and whoever only ran beside
+ * it is not made to suffer for it.
  * @returns those that wait until their run goes on
  */
 export async function runOneByOne(
@@ -23,25 +38,40 @@ export async function runOneByOne(
   jobs: readonly Job[],
   careful: boolean,
 ): Promise<Job[]> {
-  const { delivery, hand, slots, settling, notes } = work
-  const kills = await countKills(delivery, notes)
+  const { delivery, hand, slots, settling, notes, stay } = work
+  const deaths = await countDeaths(delivery, notes)
   hand.progress()
+  if (careful) acquitWhenDrained(options, delivery)
+  if (delivery.redeliveries > 0) stay.suspect()
   const parked: Job[] = []
   for (const job of jobs) {
-    const known = endedBefore(options, work, job, kills) ?? heldBack(options, work, job)
+    const known = endedBefore(options, work, job, deaths) ?? heldBack(options, work, job)
     if (known === 'park') parked.push(job)
     else if (known !== undefined) settling.add(known)
     if (known !== undefined) continue
+    const isAlone = deaths.has(job.seq)
+    await (isAlone ? stay.alone() : stay.together())
     await takeSlot(work)
     try {
       if (delivery.signal.aborted) break
-      settling.add(await runNoted(options, work, job, careful))
+      settling.add(await runNoted(options, work, job, careful, isAlone))
     } finally {
       slots.give()
     }
   }
-  if (careful) await delivery.note({ running: '' })
+  if (careful) await delivery.note(nothingRuns)
   return parked
+}
+
+/** What a node hands back as it goes has not taken it down. */
+function acquitWhenDrained({ drain, log }: OneByOneOptions, delivery: Delivery): void {
+  const acquit = () => {
+    if (!drain.aborted) return
+    delivery.note(nothingRuns).catch((error: unknown) => {
+      log.debug(describeError(error), 'a task that was handed back stays noted as running')
+    })
+  }
+  delivery.signal.addEventListener('abort', acquit, { once: true })
 }
 
 /** Others have the slots: that none gets free is their fault. */
@@ -58,12 +88,12 @@ function endedBefore(
   options: OneByOneOptions,
   work: Work,
   job: Job,
-  kills: Map<number, number>,
+  deaths: ReadonlyMap<number, Deaths>,
 ): Ending | undefined {
   const { notes } = work
-  const killed = kills.get(job.seq) ?? 0
-  if (killed >= options.poisonKills) {
-    const message = `its worker died ${killed + 1} times while it ran; it is not run again`
+  const { marked, alone } = deaths.get(job.seq) ?? { marked: 0, alone: false }
+  if (alone && marked >= options.poisonKills) {
+    const message = `its worker died ${marked + 1} times while it ran; it is not run again`
     return deadEnding(options, work, job, { code: 'POISON', message })
   }
   if (job.task.delivery !== 'at-most-once') return undefined
@@ -80,11 +110,14 @@ async function runNoted(
   work: Work,
   job: Job,
   careful: boolean,
+  isAlone: boolean,
 ): Promise<Ending> {
   const { delivery, hand } = work
   const once = job.task.delivery === 'at-most-once'
   if (once) await delivery.note({ [`started:${job.seq}`]: '1' })
-  else if (careful) await delivery.note({ running: String(job.seq) })
+  else if (careful) {
+    await delivery.note({ running: String(job.seq), runningAlone: isAlone ? '1' : '' })
+  }
   let { attempt } = work.envelope
   let ending = await runWatched(options, work, job, attempt)
   while (options.ordered && isRetried(options, ending) && work.hold() === undefined) {
@@ -118,23 +151,32 @@ async function runWatched(
   return ending
 }
 
-/** How often each task was running, and noted, when the worker died; counts the last death. */
-async function countKills(
+/** What was noted of each task that ran when its worker died; counts the last death. */
+async function countDeaths(
   delivery: Delivery,
   notes: Record<string, string>,
-): Promise<Map<number, number>> {
-  const kills = new Map<number, number>()
+): Promise<Map<number, Deaths>> {
+  const deaths = new Map<number, Deaths>()
   for (const [field, count] of Object.entries(notes)) {
-    if (field.startsWith('kills:')) kills.set(Number(field.slice(6)), Number(count))
+    if (!field.startsWith('kills:')) continue
+    const seq = Number(field.slice(6))
+    deaths.set(seq, { marked: Number(count), alone: notes[`alone:${seq}`] !== undefined })
   }
   const running = notes['running'] ?? ''
-  if (running !== '') {
-    const seq = Number(running)
-    const count = (kills.get(seq) ?? 0) + 1
-    kills.set(seq, count)
-    await delivery.note({ [`kills:${seq}`]: String(count), running: '' })
+  if (running === '') return deaths
+  const seq = Number(running)
+  const before = deaths.get(seq) ?? { marked: 0, alone: false }
+  const alone = before.alone || notes['runningAlone'] === '1'
+  deaths.set(seq, { marked: before.marked + 1, alone })
+  const counted = {
+    [`kills:${seq}`]: String(before.marked + 1),
+    ...(alone ? { [`alone:${seq}`]: '1' } : {}),
+    ...nothingRuns,
   }
-  return kills
+  await delivery.note(counted)
+  // Those of its tasks that wait for their run come here again.
+  Object.assign(notes, counted)
+  return deaths
 }
 
 function deadEnding(

@@ -182,8 +182,8 @@ export interface Members {
    */
   ask(id: string, boot: string, request: NodeRequest): Promise<boolean>
   /**
-   * Called with what this boot is asked for, once the promise has resolved; a boot has one listener.
-   * Returns an unsubscribe function, which does not throw.
+   * Called with what this boot is asked for, once the promise has resolved; a boot has one
+   * listener. Returns an unsubscribe function, which does not throw.
    */
   onAsked(
     id: string,

@@ -100,6 +100,11 @@ export interface Mailboxes {
   promoteLow(waitedMs: number, countMax: number): Promise<number>
   receive(mailbox: string, options: ReceiveOptions, handle: Handle): Promise<Receiver>
   depth(mailbox: string): Promise<MailboxDepth>
+  /**
+   * Epoch ms from which the oldest of those that are next in their priority could have been
+   * delivered; undefined when none waits.
+   */
+  oldestAt(mailbox: string): Promise<number | undefined>
   /** Names of every mailbox anybody ever sent to. */
   names(): Promise<string[]>
   /** Called for every mailbox that is new since; returns an unsubscribe function. */
@@ -310,7 +315,8 @@ export interface Accounting {
   adopt(run: string, driver: string, fence?: FencingToken): Promise<RunProgress | undefined>
   /** The first `count` envelopes of the spool, and taking them off once they are in a mailbox. */
   peekSpool(run: string, count: number): Promise<Envelope[]>
-  dropSpool(run: string, envelopes: number, tasks: number): Promise<void>
+  /** @throws ConflictError RUN_DRIVEN_ELSEWHERE, and drops nothing, when `driver` no longer is it */
+  dropSpool(run: string, envelopes: number, tasks: number, driver?: string): Promise<void>
   settle(settlements: readonly Settlement[], fence?: FencingToken): Promise<Settled[]>
   /** The rows of these settlements are stored; completes runs that waited for just that. */
   stored(settled: readonly { run: string; id: string }[], fence?: FencingToken): Promise<void>
@@ -359,7 +365,11 @@ export interface Admission {
 export interface Headroom {
   /** Why nothing new is to be let in now: it is nearly full. Undefined while there is room. */
   shortage(): string | undefined
-  /** Called when that changes, until the function returned is called. */
+  /** So little is left that what was let in goes on one by one: it needs a little more to be done. */
+  isScarce(): boolean
+  /** Have both as they are now; undefined when they are nearly that. */
+  look(): Promise<void> | undefined
+  /** Called when one of them changes, until the function returned is called. */
   watch(listener: () => void): () => void
 }
 
@@ -396,6 +406,8 @@ export interface ResultRow {
   line: string
   /** Earlier attempts as JSON, when there were any. */
   attempts?: string
+  /** What of its task line the result line does not say, as JSON, where there is any. */
+  task?: string
 }
 
 export interface ResultQuery {
@@ -410,6 +422,8 @@ export interface Results {
   put(rows: readonly ResultRow[]): Promise<void>
   /** By ascending seq. */
   query(run: string, query: ResultQuery): Promise<{ seq: number; line: string }[]>
+  /** The same, with what is needed to run the tasks again. */
+  tasks(run: string, query: ResultQuery): Promise<{ seq: number; line: string; task?: string }[]>
   get(run: string, seq: number): Promise<{ line: ResultLine; attempts: Attempt[] } | undefined>
 }
 

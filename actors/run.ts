@@ -21,6 +21,8 @@ export interface RunOptions {
   clock: Clock
   log: Log
   tell: Tell
+  /** Names this node and boot in the runs it drives. */
+  driver: string
   /** Who ends tasks that are not run, as results name it. */
   node: string
   pack: PackLimits
@@ -41,6 +43,8 @@ export interface RunOptions {
   roomIn(mailbox: string): Promise<void>
   /** Resolves when so many more tasks may be spooled, and counts them; rejects on abort. */
   takeSpoolRoom(live: LiveRun, tasks: number, signal: AbortSignal): Promise<void>
+  /** Somebody else drives it now. */
+  letGo(live: LiveRun): void
   /** So many tasks are no longer in the spool, or did not get there. */
   giveSpoolRoom(live: LiveRun, tasks: number): void
 }
@@ -75,6 +79,10 @@ export function runLogic(options: RunOptions, live: LiveRun) {
         try {
           await moveSpool(options, live, signalOf(live, signal))
         } catch (error) {
+          if (error instanceof ConflictError && error.code === 'RUN_DRIVEN_ELSEWHERE') {
+            options.letGo(live)
+            return
+          }
           options.log.warn({ run: live.id, ...describeError(error) }, 'the spool does not move')
           throw error
         }

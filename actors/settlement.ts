@@ -7,6 +7,7 @@ import { type Outcome, outcomeCode } from '../machines/outcome.ts'
 import { triesAgain } from '../machines/retry.ts'
 import {
   appendSeq,
+  bodyOf,
   countSeqs,
   type Envelope,
   envelopeId,
@@ -138,6 +139,7 @@ function resultsOf(
     run: envelope.run,
     mailbox: envelope.mailbox,
     kind: envelope.kind,
+    ...(envelope.priority === 'normal' ? {} : { priority: envelope.priority }),
     attempt: envelope.attempt,
     node: options.node,
     worker: options.worker,
@@ -160,6 +162,7 @@ function resultOf(envelope: Envelope, ending: Ending): TaskResult {
   // In place retries wait for their back-off, not for a worker.
   const readyAt =
     lastTry !== undefined && ending.attempt > envelope.attempt ? ending.startedAt : envelope.readyAt
+  const body = bodyOf(task)
   return {
     ...(task.id === undefined ? {} : { id: task.id }),
     ...(task.target === undefined ? {} : { target: task.target }),
@@ -170,6 +173,7 @@ function resultOf(envelope: Envelope, ending: Ending): TaskResult {
     ...(execution.output === undefined ? {} : { output: execution.output }),
     ...(execution.error === undefined ? {} : { error: execution.error }),
     ...(history.length === 0 ? {} : { attempts: history }),
+    ...(body === undefined ? {} : { task: body }),
   }
 }
 

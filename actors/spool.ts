@@ -97,13 +97,13 @@ async function moveEnvelope(
  * he has not sent yet.
  */
 async function drop(
-  { accounting }: RunOptions,
+  { accounting, driver }: RunOptions,
   { id }: LiveRun,
   tasks: number,
   signal: AbortSignal,
 ): Promise<void> {
   signal.throwIfAborted()
-  await accounting.dropSpool(id, 1, tasks)
+  await accounting.dropSpool(id, 1, tasks, driver)
   signal.throwIfAborted()
 }
 

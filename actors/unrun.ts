@@ -2,6 +2,7 @@
 
 import { outcomeCode } from '../machines/outcome.ts'
 import {
+  bodyOf,
   countSeqs,
   type Ends,
   type Envelope,
@@ -52,6 +53,7 @@ export function unrunMessage(
       run,
       mailbox: '',
       kind,
+      ...(envelope.priority === 'normal' ? {} : { priority: envelope.priority }),
       attempt,
       node,
       worker: 'dispatcher',
@@ -60,6 +62,7 @@ export function unrunMessage(
       results: tasks.map((task, index) => {
         const error = ends[index]?.error
         const earlier = history?.[index] ?? []
+        const body = bodyOf(task)
         return {
           ...(task.id === undefined ? {} : { id: task.id }),
           ...(task.target === undefined ? {} : { target: task.target }),
@@ -68,6 +71,7 @@ export function unrunMessage(
           queueMs: Math.max(0, now - readyAt),
           ...(error === undefined ? {} : { error }),
           ...(earlier.length === 0 ? {} : { attempts: [...earlier] }),
+          ...(body === undefined ? {} : { task: body }),
         }
       }),
     },

@@ -9,6 +9,7 @@ import { type OneByOneOptions, runOneByOne } from './one-by-one.ts'
 import type { Paces } from './paces.ts'
 import type { Accounting, Delivery, Execution, Log, SeqRange } from './ports.ts'
 import type { Fence, Leases } from './ports-fleet.ts'
+import { type Quarantine, Stay } from './quarantine.ts'
 import { Settling, type SettlingOptions, settledBefore } from './settling.ts'
 import type { Slots } from './slots.ts'
 import { runTogether } from './together.ts'
@@ -20,6 +21,8 @@ export interface WorkOffOptions extends OneByOneOptions, SettlingOptions {
   /** Which runs are held back. */
   holds: Holds
   paces: Paces
+  /** Of the process that all of this runs in. */
+  quarantine: Quarantine
   log: Log
 }
 
@@ -49,6 +52,7 @@ export async function workOff(options: WorkOffOptions, atHand: EnvelopeAtHand): 
   try {
     const work: Work = {
       ...atHand,
+      stay: new Stay(options.quarantine, hand, delivery.signal),
       ...fenceOf(options, envelope),
       notes: delivery.redeliveries > 0 ? await delivery.notes() : {},
       hold: () => options.holds.of(run),
@@ -57,7 +61,13 @@ export async function workOff(options: WorkOffOptions, atHand: EnvelopeAtHand): 
     }
     stop()
     const jobs = await jobsOf(options, work)
-    if (!(await isRefused(options, work, jobs))) await runAll(options, work, jobs)
+    if (!(await isRefused(options, work, jobs))) {
+      try {
+        await runAll(options, work, jobs)
+      } finally {
+        work.stay.end()
+      }
+    }
     hand.progress()
     await settling.finish()
     hand.progress()
@@ -77,6 +87,7 @@ async function runAll(options: WorkOffOptions, work: Work, jobs: readonly Job[])
   const once = work.envelope.tasks.some((task) => task.delivery === 'at-most-once')
   const careful = work.delivery.redeliveries > 0 || once
   let left = jobs
+  if (left.length > 0) await work.stay.together()
   while (left.length > 0) {
     const parked =
       careful || options.ordered

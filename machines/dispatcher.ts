@@ -1,8 +1,9 @@
 /**
  * The dispatcher: decides what may go out now. An offer of tasks is granted when the token bucket
  * holds as many tokens and the tasks in flight stay within their bound; offers are granted in the
- * order in which they came, so that a large run cannot starve a small one. While memory is short
- * one goes out at a time: what waits takes up memory too, and has to get done to give it back.
+ * order in which they came, so that a large run cannot starve a small one. While memory is
+ * scarce one goes out at a time: what waits takes up memory too, and has to get done to give it
+ * back.
  */
 import { fromPromise, setup } from 'xstate'
 import { type Bucket, type BucketPolicy, fullBucket, refill, waitForTokens } from './bucket.ts'
@@ -27,7 +28,7 @@ export interface DispatcherContext {
   bucket: Bucket
   inFlight: number
   /** What keeps the tasks has hardly any memory left. */
-  isShort: boolean
+  isScarce: boolean
   offers: readonly Offer[]
 }
 
@@ -38,7 +39,7 @@ export type DispatcherEvent =
   /** Tasks have a final outcome; also corrects what was lost count of (then it may be negative). */
   | { type: 'tasks.settled'; tasks: number; at: number }
   | { type: 'tokens.due'; at: number }
-  | { type: 'headroom.changed'; isShort: boolean; at: number }
+  | { type: 'headroom.changed'; isScarce: boolean; at: number }
   | { type: 'intake.closed' }
 
 const unbound = (name: string) =>
@@ -73,7 +74,7 @@ function change(context: DispatcherContext, event: DispatcherEvent): Partial<Dis
     case 'tasks.settled':
       return { inFlight: Math.max(0, context.inFlight - event.tasks) }
     case 'headroom.changed':
-      return { isShort: event.isShort }
+      return { isScarce: event.isScarce }
     default:
       return {}
   }
@@ -89,7 +90,7 @@ const decide = machineSetup.enqueueActions(({ context, event, enqueue }) => {
     const next = offers[0]
     if (next === undefined) break
     // Nothing in flight: an offer larger than the bound goes alone rather than never.
-    if (inFlight > 0 && (after.isShort || inFlight + next.tasks > after.inFlightMax)) break
+    if (inFlight > 0 && (after.isScarce || inFlight + next.tasks > after.inFlightMax)) break
     const price = Math.min(next.tasks, after.policy.burst)
     const waitMs = waitForTokens(bucket, after.policy, price)
     if (waitMs > 0) {
@@ -101,7 +102,7 @@ const decide = machineSetup.enqueueActions(({ context, event, enqueue }) => {
     offers.shift()
     enqueue({ type: 'grant', params: { id: next.id } })
   }
-  enqueue.assign({ offers, inFlight, bucket, isShort: after.isShort })
+  enqueue.assign({ offers, inFlight, bucket, isScarce: after.isScarce })
 })
 
 export const dispatcherMachine = machineSetup.createMachine({
@@ -111,7 +112,7 @@ export const dispatcherMachine = machineSetup.createMachine({
     inFlightMax: input.inFlightMax,
     bucket: fullBucket(input.bucket, input.at),
     inFlight: 0,
-    isShort: false,
+    isScarce: false,
     offers: [],
   }),
   initial: 'starting',

@@ -14,6 +14,7 @@ import type { Meter } from '../actors/meter.ts'
 import { Paces } from '../actors/paces.ts'
 import type { Heartbeat, Log } from '../actors/ports.ts'
 import type { Fence } from '../actors/ports-fleet.ts'
+import { Quarantine } from '../actors/quarantine.ts'
 import { service } from '../actors/service.ts'
 import type { SingletonDefinition } from '../actors/singleton-work.ts'
 import {
@@ -66,6 +67,8 @@ export interface AssemblyOptions {
   graceMs(): number
   singletons: readonly SingletonDefinition[]
   heartbeat(): Heartbeat
+  /** Told whether tasks run that may have taken their worker down before. */
+  suspected?(isSuspected: boolean): void
   telemetry: Telemetry
   say(line: string): void
   log: Log
@@ -107,6 +110,7 @@ export class Assembly {
   readonly deadLetters: DeadLetters
   readonly #options: AssemblyOptions
   readonly #fleet: Fleet
+  readonly #quarantine: Quarantine
   /** The supervisor of all, once there is one. */
   #root: AnyActorRef | undefined
   #stores: Stores | undefined
@@ -123,6 +127,7 @@ export class Assembly {
       () => this.#shared(),
       () => this.#dispatcher,
     )
+    this.#quarantine = new Quarantine((isSuspected) => options.suspected?.(isSuspected))
     const { log, telemetry: meter } = options
     this.deadLetters = new DeadLetters({ clock: systemClock, log, meter })
   }
@@ -265,6 +270,7 @@ export class Assembly {
       graceMs,
       paces: this.#pacesOnce(),
       holds: this.#holdsOnce(),
+      quarantine: this.#quarantine,
     })
   }
 
@@ -337,7 +343,10 @@ export class Assembly {
           clock: systemClock,
           log,
           tree: () => heartbeat().tree,
-          deadLetters: () => this.deadLetters.list(),
+          deadLetters: {
+            local: () => this.deadLetters.list(),
+            redriving: () => ({ ...world.ports, dispatcher: this.#dispatcher, log }),
+          },
           unready: () => this.#unready(),
           nodes: this.#fleet.nodeRoutes(),
           leases: () => world.ports.leases,

@@ -4,13 +4,15 @@
  */
 import { UnavailableError } from '../actors/errors.ts'
 import type { NodeLine } from '../actors/membership.ts'
-import type { Attempt, Run } from '../actors/ports.ts'
+import type { Attempt, HaltPolicy, Run, RunAction, Share } from '../actors/ports.ts'
 import type { LeaseRecord } from '../actors/ports-fleet.ts'
 import type { ResultLine } from '../actors/result.ts'
+import { haltText, shareText } from '../actors/share.ts'
 import type { Rejection, TaskLine } from '../actors/task.ts'
 import type { TreeNode } from '../actors/tree.ts'
 import type { Outcome } from '../machines/outcome.ts'
 import { type Call, HttpClient, type HttpOptions, queryString, TokenError } from './client-http.ts'
+import { type DeadLetterCalls, deadLetterCalls } from './client-letters.ts'
 import {
   ndjsonPieces,
   pulledStream,
@@ -38,6 +40,10 @@ export interface SubmitOptions {
   idempotencyKey?: string
   /** SHA-256 of the non-blank lines, each ended by \n: an unfinished run of it is resumed. */
   content?: string
+  /** Most of its tasks under way at a time. */
+  window?: Share
+  /** End it when so many tasks failed, ran out of time or died. */
+  halt?: HaltPolicy
   signal?: AbortSignal
   /** The run's id, as soon as the node tells it: maybe before the last task is sent. */
   onOpen?: (run: string) => void
@@ -52,6 +58,9 @@ export interface Intake {
   /** The first 1000. */
   rejected: Rejection[]
 }
+
+/** What the node answers to a submission. */
+type Submitted = Intake & { run: string; resumed?: boolean }
 
 export interface ResultsQuery {
   outcomes?: readonly Outcome[]
@@ -105,12 +114,24 @@ export interface Muster {
   /** The same as text, one JSON line each, some at a time. */
   resultLines(run: string, query?: ResultsQuery): AsyncGenerator<string[]>
   task(run: string, seq: number): Promise<TaskReport>
+  /**
+   * Pause, resume or cancel a run; what stands so already stays so.
+   * @throws ConflictError ILLEGAL_TRANSITION when it is over, or will be
+   */
+  control(run: string, action: RunAction, reason: string): Promise<Run>
+  /** A new run of the tasks of an old one that ended so; by default of all that never were ok. */
+  retry(
+    run: string,
+    options?: { outcomes?: readonly Outcome[]; reason?: string },
+  ): Promise<RunHandle>
   /** The node's actors. */
   tree(): Promise<TreeNode>
   /** Every node, by id; those that died in the last hour among them. */
   nodes(options?: { signal?: AbortSignal }): Promise<NodeLine[]>
   /** Asks a node to drain; it goes on working meanwhile, and is gone when `nodes` lacks it. */
   drain(node: string, options?: { reason?: string; signal?: AbortSignal }): Promise<DrainAnswer>
+  /** What could not be delivered, or killed its worker. */
+  readonly deadLetters: DeadLetterCalls
   /** The leases that are held, by name. */
   leases(): Promise<LeaseRecord[]>
   /**
@@ -135,12 +156,14 @@ export async function connect(options: ConnectOptions): Promise<Muster> {
 
 class HttpMuster implements Muster {
   readonly url: string
+  readonly deadLetters: DeadLetterCalls
   readonly #http: HttpClient
   readonly #patienceMs: number
 
   constructor(options: ConnectOptions) {
     this.#http = new HttpClient(options)
     this.url = this.#http.url
+    this.deadLetters = deadLetterCalls(this.#http)
     this.#patienceMs = options.patienceMs ?? 30_000
   }
 
@@ -154,33 +177,15 @@ class HttpMuster implements Muster {
     if (options.content !== undefined) headers['muster-content'] = options.content
     if (options.reason !== undefined) headers['muster-reason'] = encodeURIComponent(options.reason)
     if (options.idempotencyKey !== undefined) headers['idempotency-key'] = options.idempotencyKey
+    if (options.window !== undefined) headers['muster-window'] = shareText(options.window)
+    if (options.halt !== undefined) headers['muster-halt'] = haltText(options.halt)
     let id: string | undefined
-    const answer = await this.#send<Intake & { run: string; resumed?: boolean }>(
-      '/v1/runs',
-      tasks,
-      headers,
-      options,
-      (response) => {
-        id = /([^/]+)$/.exec(response.headers.get('location') ?? '')?.[1]
-        if (id !== undefined) options.onOpen?.(id)
-      },
-    )
+    const answer = await this.#send<Submitted>('/v1/runs', tasks, headers, options, (response) => {
+      id = /([^/]+)$/.exec(response.headers.get('location') ?? '')?.[1]
+      if (id !== undefined) options.onOpen?.(id)
+    })
     if (id === undefined) options.onOpen?.(answer.run)
-    const follow = this.#done.bind(this)
-    const results = this.results.bind(this)
-    return {
-      id: answer.run,
-      accepted: answer.accepted,
-      rejectedCount: answer.rejectedCount,
-      rejected: answer.rejected,
-      resumed: answer.resumed ?? false,
-      events: () => this.events(answer.run),
-      done: () => follow(answer.run),
-      async *results(query) {
-        await follow(answer.run)
-        yield* results(answer.run, query)
-      },
-    }
+    return this.#handle(answer)
   }
 
   async check(tasks: TaskSource, options: SubmitOptions = {}): Promise<Intake> {
@@ -228,6 +233,17 @@ class HttpMuster implements Muster {
 
   async task(run: string, seq: number): Promise<TaskReport> {
     return this.#http.json<TaskReport>(await this.#http.call(`${runPath(run)}/tasks/${seq}`, {}))
+  }
+
+  control(run: string, action: RunAction, reason: string): Promise<Run> {
+    return this.#post<Run>(`${runPath(run)}/${action}`, { reason })
+  }
+
+  async retry(
+    run: string,
+    options: { outcomes?: readonly Outcome[]; reason?: string } = {},
+  ): Promise<RunHandle> {
+    return this.#handle(await this.#post<Submitted>(`${runPath(run)}/retry`, options))
   }
 
   async tree(): Promise<TreeNode> {
@@ -290,6 +306,24 @@ class HttpMuster implements Muster {
         if (performance.now() - lostAt > this.#patienceMs) throw error
       }
       await pause(reconnectMs, options.signal)
+    }
+  }
+
+  #handle(answer: Submitted): RunHandle {
+    const follow = this.#done.bind(this)
+    const results = this.results.bind(this)
+    return {
+      id: answer.run,
+      accepted: answer.accepted,
+      rejectedCount: answer.rejectedCount,
+      rejected: answer.rejected,
+      resumed: answer.resumed ?? false,
+      events: () => this.events(answer.run),
+      done: () => follow(answer.run),
+      async *results(query) {
+        await follow(answer.run)
+        yield* results(answer.run, query)
+      },
     }
   }
 

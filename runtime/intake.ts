@@ -44,7 +44,9 @@ export function ndjsonSource(
       const piece: SourcePiece = {
         lines: Math.max(splitter.filled, afterLine),
         read,
-        ...(hash === undefined ? {} : { hashes: hash.next(lines.flatMap(({ hashed }) => hashed ?? [])) }),
+        ...(hash === undefined
+          ? {}
+          : { hashes: hash.next(lines.flatMap(({ hashed }) => hashed ?? [])) }),
       }
       yield piece
     }
@@ -332,7 +334,7 @@ function unsupportedIn(task: Task): Omit<Rejection, 'line'> | undefined {
     return { path: 'placement', message }
   }
   // A task for another host must not run on this one, and say that it ran on that.
-  for (const path of ['target', 'select', 'dependsOn'] as const) {
+  for (const path of ['target', 'select'] as const) {
     if (task[path] !== undefined) {
       const got = describeValue(task[path])
       const message = `expected no "${path}" (this version does not act on it), got ${got}`

@@ -1,5 +1,6 @@
 /** Handing tasks over: the flags of `run` and `submit`, and the look at every line beforehand. */
 import { UsageError } from '../../actors/errors.ts'
+import { readHalt, readShare } from '../../actors/share.ts'
 import type { Muster, SubmitOptions } from '../client.ts'
 import type { Departure } from './departure.ts'
 import { exitCodes } from './exit.ts'
@@ -11,6 +12,9 @@ import type { Terminal } from './terminal.ts'
 export interface RunFlags {
   reason?: string
   idempotencyKey?: string
+  /** As they were written. */
+  window?: string
+  halt?: string
   strict?: boolean
   dryRun?: boolean
   /** Milliseconds to wait. */
@@ -32,6 +36,8 @@ export function submitOptions(source: Source, flags: RunFlags): SubmitOptions {
   return {
     ...(flags.reason === undefined ? {} : { reason: flags.reason }),
     ...(flags.idempotencyKey === undefined ? {} : { idempotencyKey: flags.idempotencyKey }),
+    ...(flags.window === undefined ? {} : { window: readShare('--window', flags.window) }),
+    ...(flags.halt === undefined ? {} : { halt: readHalt('--halt', flags.halt) }),
     ...(source.content === undefined ? {} : { content: source.content }),
   }
 }

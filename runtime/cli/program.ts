@@ -1,12 +1,16 @@
 /** The verbs and flags of the command line. Each verb's file is loaded when it is called. */
 import { Argument, Command, InvalidArgumentError, Option } from 'commander'
+import { letterReasons } from '../../actors/ports-letters.ts'
 import { parseDuration } from '../../config/duration.ts'
 import { checkKey } from '../idempotency-key.ts'
+import type { ControlFlags } from './control.ts'
+import type { LetterListFlags, RedriveFlags } from './deadletters.ts'
 import type { DrainFlags } from './drain.ts'
 import type { RunFlags } from './intake.ts'
 import type { Globals, Invocation } from './invocation.ts'
 import type { ReleaseFlags } from './lease.ts'
 import type { ResultsFlags } from './results.ts'
+import type { RetryFlags } from './retry.ts'
 import type { StartFlags } from './start.ts'
 import { Terminal } from './terminal.ts'
 
@@ -40,8 +44,10 @@ export function buildProgram({ version, argv, onExit }: ProgramOptions): Command
   }
   addNodeVerbs(program, perform)
   addWorkVerbs(program, perform)
+  addRunVerbs(program, perform)
   addReadingVerbs(program, perform)
   addFleetVerbs(program, perform)
+  addLetterVerbs(program, perform)
   return program
 }
 
@@ -108,6 +114,8 @@ function addIntakeFlags(command: Command): Command {
     .option('--strict', 'run nothing if any line is bad')
     .option('--reason <TEXT>', 'why, for the record')
     .option('--idempotency-key <KEY>', 'once for 24 hours: again, it is the first run', parseKey)
+    .option('--window <N|P%>', 'most of its tasks under way at a time')
+    .option('--halt <soon|now,fail=X|X%>', 'end it when so many tasks are not ok')
 }
 
 function addWaitFlags(command: Command): Command {
@@ -134,6 +142,43 @@ function addWorkVerbs(program: Command, perform: Perform): void {
     .option('--wait', 'wait and report, as run does')
     .action((file: string, flags: RunFlags & { wait?: boolean }) =>
       perform(async (invocation) => (await import('./submit.ts')).submit(invocation, file, flags)),
+    )
+}
+
+const controls = {
+  pause: 'start no more tasks of a run until it is resumed',
+  resume: 'go on with a run that is paused',
+  cancel: 'end a run: what runs is aborted, what waits is not run',
+} as const
+
+function addRunVerbs(program: Command, perform: Perform): void {
+  for (const action of ['pause', 'resume', 'cancel'] as const) {
+    program
+      .command(action)
+      .description(controls[action])
+      .argument('<RUN>')
+      .option('--reason <TEXT>', 'why, for the record')
+      .action((run: string, flags: ControlFlags) =>
+        perform(async (invocation) =>
+          (await import('./control.ts')).control(invocation, action, run, flags),
+        ),
+      )
+  }
+  program
+    .command('retry')
+    .description('a new run of those tasks of a run that ended so (default: all but ok)')
+    .argument('<RUN>')
+    .option('--failed', 'those that failed')
+    .option('--timeout', 'those that ran out of time')
+    .option('--dead', 'those that kept killing their worker')
+    .option('--unreached', 'those that never ran')
+    .option('--ok', 'those that were ok')
+    .option('--wait', 'wait and report, as run does')
+    .option('--reason <TEXT>', 'why, for the record')
+    .option('--tasks <FILE>', 'module with kinds of tasks (repeatable)', collect)
+    .option('--workers <N>', 'tasks running at a time in this process', parseCount)
+    .action((run: string, flags: RetryFlags) =>
+      perform(async (invocation) => (await import('./retry.ts')).retry(invocation, run, flags)),
     )
 }
 
@@ -209,6 +254,50 @@ function addFleetVerbs(program: Command, perform: Perform): void {
       perform(async (invocation) =>
         (await import('./lease.ts')).leaseRelease(invocation, name, flags),
       ),
+    )
+}
+
+function addLetterVerbs(program: Command, perform: Perform): void {
+  const letters = program
+    .command('deadletters')
+    .description('what could not be delivered or killed its worker, and why; another try')
+  addFilterFlags(letters.command('ls'))
+    .description('dead letters, newest first')
+    .option('--open', 'only those that nobody has redriven')
+    .action((flags: LetterListFlags) =>
+      perform(async (invocation) =>
+        (await import('./deadletters.ts')).letterList(invocation, flags),
+      ),
+    )
+  letters
+    .command('show')
+    .description('one dead letter with what is in it, and who was lost to it')
+    .argument('<ID>')
+    .action((id: string) =>
+      perform(async (invocation) => (await import('./deadletters.ts')).letterShow(invocation, id)),
+    )
+  addFilterFlags(letters.command('redrive'))
+    .description('run dead tasks again, in a new run, at most 3 times; send messages back')
+    .argument('[ID…]', 'those; or a filter')
+    .option('--all', 'all that nobody has redriven')
+    .option('--reason <TEXT>', 'needed: why, for the record')
+    .action((ids: string[], flags: RedriveFlags) =>
+      perform(async (invocation) =>
+        (await import('./deadletters.ts')).letterRedrive(invocation, ids, flags),
+      ),
+    )
+}
+
+function addFilterFlags(command: Command): Command {
+  return command
+    .option('--run <RUN>', 'only those of a run')
+    .option('--kind <KIND>', 'only those of a kind')
+    .option('--mailbox <NAME>', 'only those of a mailbox')
+    .addOption(
+      new Option('--reason-class <REASON>', 'only those that died of this').choices([
+        ...letterReasons,
+        'stopped',
+      ]),
     )
 }
 

@@ -1,9 +1,9 @@
 /** All routes of a node. */
 import { Hono } from 'hono'
-import type { DeadLetter } from '../../actors/dead-letters.ts'
 import { describeError } from '../../actors/errors.ts'
 import type { TreeNode } from '../../actors/tree.ts'
 import { type LeaseRoutesOptions, leaseRoutes } from './leases.ts'
+import { type LetterRoutesOptions, letterRoutes } from './letters.ts'
 import { type MetricsRoutesOptions, metricsRoutes } from './metrics.ts'
 import { type NodeRoutesOptions, nodeRoutes } from './nodes.ts'
 import { problem, problemOf } from './problem.ts'
@@ -13,8 +13,7 @@ export interface AppOptions extends RunRoutesOptions {
   /** Why the node is not ready; empty when it is. */
   unready(): string[]
   tree(): TreeNode
-  /** Messages between actors that reached nobody; newest first. */
-  deadLetters(): DeadLetter[]
+  deadLetters: LetterRoutesOptions
   nodes: NodeRoutesOptions
   leases: LeaseRoutesOptions
   metrics?: MetricsRoutesOptions
@@ -31,10 +30,10 @@ export function httpApp(options: AppOptions): Hono {
     )
   })
   app.get('/v1/tree', () => Response.json(options.tree()))
-  app.get('/v1/deadletters', () => Response.json({ items: options.deadLetters() }))
   app.route('/', runRoutes(options))
   app.route('/', nodeRoutes(options.nodes))
   app.route('/', leaseRoutes(options.leases))
+  app.route('/', letterRoutes(options.deadLetters))
   if (options.metrics !== undefined) app.route('/', metricsRoutes(options.metrics))
   app.notFound(({ req: { method, path } }) => {
     const allowed = ['GET', 'POST'].filter((other) => app.router.match(other, path)[0].length > 0)

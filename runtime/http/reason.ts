@@ -3,16 +3,25 @@ import { UsageError } from '../../actors/errors.ts'
 import { describeValue } from '../rejection.ts'
 
 /** As many characters as anybody reads in a log. */
-const reasonMax = 1000
+export const reasonMax = 1000
+
+/**
+ * The JSON object that a request brings; empty where there is no body.
+ * @throws UsageError when the body is no object of JSON
+ */
+export async function readBody(request: Request): Promise<Record<string, unknown>> {
+  const text = await request.text()
+  return text.trim() === '' ? {} : objectOf(text)
+}
 
 /**
  * Undefined where there is no body, or none is given in it.
  * @throws UsageError when the body is no object of JSON, or the reason no text
  */
-export async function readReason(request: Request): Promise<string | undefined> {
-  const text = await request.text()
-  if (text.trim() === '') return undefined
-  const reason = objectOf(text)['reason']
+export async function readReason(
+  from: Request | Record<string, unknown>,
+): Promise<string | undefined> {
+  const { reason } = from instanceof Request ? await readBody(from) : from
   if (reason === undefined) return undefined
   if (typeof reason !== 'string' || reason.trim() === '' || reason.length > reasonMax) {
     const got = typeof reason === 'string' ? `${reason.length} characters` : describeValue(reason)

@@ -10,7 +10,7 @@ import { type Job, Queue } from 'bullmq'
 import type { Redis } from 'ioredis'
 import type { MailboxDepth, Mailboxes, Message, Receiver } from '../../actors/ports.ts'
 import { keys, mailboxPrefix } from '../redis/keys.ts'
-import { priorityNumber, promoteOldLow } from './priority.ts'
+import { oldestAt, priorityNumber, promoteOldLow } from './priority.ts'
 import { atMost, bullReceiver, closeMs, type ReceiverOptions, wakeReceivers } from './receiver.ts'
 
 export interface BullMailboxesOptions extends ReceiverOptions {
@@ -163,6 +163,8 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
         delayed: counts['delayed'] ?? 0,
       }
     },
+
+    oldestAt: (mailbox) => oldestAt(queueOf(mailbox), redis),
 
     names: () => redis.smembers(keys.mailboxes),
 

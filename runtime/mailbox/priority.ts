@@ -27,14 +27,9 @@ export async function promoteOldLow(
   const since = Date.now() - waitedMs
   let promoted = 0
   for (const id of ids) {
-    const [priority, timestamp, opts] = await redis.hmget(
-      queue.toKey(id),
-      'priority',
-      'timestamp',
-      'opts',
-    )
+    const [priority, ...times] = await redis.hmget(queue.toKey(id), 'priority', 'timestamp', 'opts')
     if (Number(priority) !== low) continue
-    if (Number(timestamp) + delayIn(opts) > since) break
+    if (dueAt(times) > since) break
     try {
       await new Job(queue, 'envelope', {}, {}, id).changePriority({ priority: normal })
       promoted += 1
@@ -45,8 +40,29 @@ export async function promoteOldLow(
   return promoted
 }
 
+/** Of the messages that are next in their priority; undefined when none waits. */
+export async function oldestAt(queue: Queue, redis: Redis): Promise<number | undefined> {
+  const counts = await queue.getCountsPerPriority([critical, high, normal, low])
+  const nexts: number[] = []
+  let before = 0
+  for (const priority of [critical, high, normal, low]) {
+    const count = counts[priority] ?? 0
+    if (count > 0) nexts.push(before)
+    before += count
+  }
+  const found = await Promise.all(
+    nexts.map(async (next) => {
+      const [id] = await queue.getRanges(['prioritized'], next, next, true)
+      const times = id === undefined ? [] : await redis.hmget(queue.toKey(id), 'timestamp', 'opts')
+      // It may be taken, or gone, meanwhile.
+      return typeof times[0] === 'string' ? [dueAt(times)] : []
+    }),
+  )
+  return found.flat().toSorted((a, b) => a - b)[0]
+}
+
 /** It did not wait before it was due. */
-function delayIn(opts: string | null | undefined): number {
+function dueAt([timestamp, opts]: readonly (string | null)[]): number {
   const { delay } = JSON.parse(opts ?? '{}') as { delay?: number }
-  return delay ?? 0
+  return Number(timestamp) + (delay ?? 0)
 }

@@ -1,6 +1,6 @@
 /** The accounting port in memory: the twin of runtime/redis/accounting.ts. */
 import { eachSeq, envelopeId } from '../../actors/envelope.ts'
-import { ConflictError, NotFoundError } from '../../actors/errors.ts'
+import { ConflictError, drivenElsewhere, NotFoundError } from '../../actors/errors.ts'
 import { illegal, isStopped } from '../../actors/holds.ts'
 import { fenced } from '../../actors/lease.ts'
 import type { Accounting, Admission, RunNotice, Settlement } from '../../actors/ports.ts'
@@ -117,12 +117,17 @@ export function memoryAccounting(
     return ledger
   }
 
+  const runOfKey = (key: string): string | undefined => {
+    const keyed = runsByKey.get(key)
+    return keyed !== undefined && keyed.until > now() ? keyed.run : undefined
+  }
+
   const accounting: Accounting = {
     async open(run) {
       const { key, content } = run
       const twin =
         key !== undefined
-          ? ledgers.get((await accounting.runOfKey(key.name)) ?? '')
+          ? ledgers.get(runOfKey(key.name) ?? '')
           : [...ledgers.values()].find(
               ({ opened, finishedAt }) =>
                 content !== undefined &&
@@ -136,10 +141,7 @@ export function memoryAccounting(
       if (key !== undefined) runsByKey.set(key.name, { run: run.id, until: now() + key.ttlMs })
       return { progress: progressOf(ledger), resumed: false }
     },
-    async runOfKey(name) {
-      const keyed = runsByKey.get(name)
-      return keyed !== undefined && keyed.until > now() ? keyed.run : undefined
-    },
+    runOfKey: async (key) => runOfKey(key),
     async claimIds(run, ids) {
       const ledger = found(run)
       for (const [id, seq] of ids) ledger.ids.set(id, seq)
@@ -208,8 +210,9 @@ export function memoryAccounting(
     async peekSpool(run, count) {
       return ledgers.get(run)?.spool.slice(0, count) ?? []
     },
-    async dropSpool(run, envelopes, tasks) {
+    async dropSpool(run, envelopes, tasks, driver) {
       const ledger = found(run)
+      if (driver !== undefined && driver !== ledger.opened.driver) throw drivenElsewhere(run)
       ledger.spool.splice(0, envelopes)
       ledger.spooled -= tasks
     },

@@ -2,5 +2,10 @@
 import type { Headroom } from '../../actors/ports.ts'
 
 export function memoryHeadroom(): Headroom {
-  return { shortage: () => undefined, watch: () => () => undefined }
+  return {
+    shortage: () => undefined,
+    isScarce: () => false,
+    look: () => undefined,
+    watch: () => () => undefined,
+  }
 }

@@ -154,6 +154,13 @@ export function memoryMailboxes({
       }
     },
 
+    async oldestAt(mailbox) {
+      const { waiting } = boxOf(mailbox)
+      const nexts = Object.values(Object.groupBy(waiting, ({ priority }) => priority))
+      const times = nexts.flatMap((of) => of.slice(0, 1).map(({ readyAt }) => readyAt))
+      return times.toSorted((a, b) => a - b)[0]
+    },
+
     names: async () => [...names],
 
     async onNew(listener) {

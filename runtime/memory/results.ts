@@ -1,9 +1,16 @@
 /** The results port in memory: the twin of runtime/store/. */
-import type { Attempt, ResultRow, Results } from '../../actors/ports.ts'
+import type { Attempt, ResultQuery, ResultRow, Results } from '../../actors/ports.ts'
 import type { ResultLine } from '../../actors/result.ts'
 
 export function memoryResults(): Results {
   const runs = new Map<string, Map<number, ResultRow>>()
+  const rows = (run: string, { outcomes, after, limit }: ResultQuery) =>
+    [...(runs.get(run)?.values() ?? [])]
+      .filter((row) => row.seq > (after ?? -1))
+      .filter((row) => (outcomes?.length ?? 0) === 0 || outcomes?.includes(row.outcome) === true)
+      .sort((a, b) => a.seq - b.seq)
+      .slice(0, limit)
+
   return {
     async put(rows) {
       const bad = rows.find(({ seq }) => !Number.isInteger(seq))
@@ -14,14 +21,13 @@ export function memoryResults(): Results {
         if (!run.has(row.seq)) run.set(row.seq, { ...row })
       }
     },
-    async query(run, { outcomes, after, limit }) {
-      return [...(runs.get(run)?.values() ?? [])]
-        .filter((row) => row.seq > (after ?? -1))
-        .filter((row) => (outcomes?.length ?? 0) === 0 || outcomes?.includes(row.outcome) === true)
-        .sort((a, b) => a.seq - b.seq)
-        .slice(0, limit)
-        .map(({ seq, line }) => ({ seq, line }))
-    },
+    query: async (run, query) => rows(run, query).map(({ seq, line }) => ({ seq, line })),
+    tasks: async (run, query) =>
+      rows(run, query).map(({ seq, line, task }) => ({
+        seq,
+        line,
+        ...(task === undefined ? {} : { task }),
+      })),
     async get(run, seq) {
       const row = runs.get(run)?.get(seq)
       if (row === undefined) return undefined

@@ -2,7 +2,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import type { Redis } from 'ioredis'
 import { countSeqs, envelopeId } from '../../actors/envelope.ts'
-import { ConflictError, NotFoundError } from '../../actors/errors.ts'
+import { ConflictError, drivenElsewhere, NotFoundError } from '../../actors/errors.ts'
 import { illegal } from '../../actors/holds.ts'
 import { fenced } from '../../actors/lease.ts'
 import type {
@@ -202,10 +202,11 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
       return envelopes.map(readSpooled)
     },
 
-    async dropSpool(run, envelopes, tasks) {
+    async dropSpool(run, envelopes, tasks, driver = '') {
       const spool = [keys.run(run), keys.spool(run)]
-      const done = await scripts.drop.call(redis, spool, [envelopes, tasks, randomUUID()])
+      const done = await scripts.drop.call(redis, spool, [envelopes, tasks, randomUUID(), driver])
       if (done === -1) throw noRun(run)
+      if (done === -3) throw drivenElsewhere(run)
     },
 
     settle: (settlements, fence) =>

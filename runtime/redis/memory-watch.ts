@@ -14,19 +14,22 @@ export interface MemoryWatchOptions {
   log: Log
 }
 
-/** Between two looks, and while it fills up. */
+/** Between two looks, when nobody asks. */
 const lookMs = 1000
-const closeLookMs = 200
+/** How old a look may be for those who ask: a stream of tasks fills megabytes in that time. */
+const freshMs = 50
 /** It has to be so much emptier again, or it would open and close all the time. */
-const openBelow = 0.05
+const slack = 0.05
 
-/** Looks only while somebody watches. */
+/** Looks while somebody watches, and when it is asked to. */
 export class MemoryWatch implements Headroom {
   readonly #options: MemoryWatchOptions
   readonly #listeners = new Set<() => void>()
-  #timer: ReturnType<typeof setTimeout> | undefined
+  #timer: ReturnType<typeof setInterval> | undefined
+  #looking: Promise<void> | undefined
+  #lookedAt = Number.NEGATIVE_INFINITY
   #shortage: string | undefined
-  #looks = 0
+  #isScarce = false
 
   constructor(options: MemoryWatchOptions) {
     this.#options = options
@@ -36,32 +39,39 @@ export class MemoryWatch implements Headroom {
     return this.#shortage
   }
 
+  isScarce(): boolean {
+    return this.#isScarce
+  }
+
+  look(): Promise<void> | undefined {
+    if (performance.now() - this.#lookedAt < freshMs) return undefined
+    this.#looking ??= this.#lookOnce()
+    return this.#looking
+  }
+
   watch(listener: () => void): () => void {
     // Each its own, though the same function be given twice.
     const own = () => listener()
     this.#listeners.add(own)
-    if (this.#listeners.size === 1) void this.#look()
+    this.#timer ??= setInterval(() => void this.look(), lookMs)
+    void this.look()
     return () => {
       this.#listeners.delete(own)
       if (this.#listeners.size === 0) this.stop()
     }
   }
 
-  /** Look no more, whoever watches. */
+  /** Look no more by itself, whoever watches. */
   stop(): void {
-    this.#looks += 1
-    clearTimeout(this.#timer)
+    clearInterval(this.#timer)
+    this.#timer = undefined
   }
 
-  async #look(): Promise<void> {
-    this.#looks += 1
-    const look = this.#looks
+  async #lookOnce(): Promise<void> {
     const share = await this.#share()
-    // Nobody watches any more, or somebody new does and looks himself.
-    if (look !== this.#looks) return
+    this.#looking = undefined
+    this.#lookedAt = performance.now()
     if (share !== undefined) this.#judge(share)
-    const isFilling = share !== undefined && share > this.#options.closeShare / 2
-    this.#timer = setTimeout(() => void this.#look(), isFilling ? closeLookMs : lookMs)
   }
 
   /** How much of its memory is used up; 0 without a limit, undefined when it does not say. */
@@ -85,15 +95,22 @@ export class MemoryWatch implements Headroom {
   #judge(share: number): void {
     const { closeShare, log } = this.#options
     const wasShort = this.#shortage !== undefined
-    const openShare = closeShare - openBelow
+    const wasScarce = this.#isScarce
+    const openShare = closeShare - slack
+    // In the middle of what is left.
+    const scarceShare = (closeShare + 1) / 2
     const isShort = share >= (wasShort ? openShare : closeShare)
+    this.#isScarce = share >= (wasScarce ? scarceShare - slack : scarceShare)
     const percent = Math.round(share * 100)
     const until = `nothing new is let in until it is below ${Math.round(openShare * 100)} %`
     this.#shortage = isShort ? `the memory of Redis is ${percent} % full; ${until}` : undefined
-    if (isShort === wasShort) return
+    if (isShort === wasShort && this.#isScarce === wasScarce) return
     const fields = { percent }
-    if (isShort) log.warn(fields, 'the memory of Redis is nearly full; nothing new is let in')
-    else log.info(fields, 'the memory of Redis has room again; new work is let in')
+    if (isShort && !wasShort) {
+      log.warn(fields, 'the memory of Redis is nearly full; nothing new is let in')
+    } else if (wasShort && !isShort) {
+      log.info(fields, 'the memory of Redis has room again; new work is let in')
+    }
     for (const listener of [...this.#listeners]) listener()
   }
 }

@@ -7,7 +7,7 @@ import type { ResultLine } from '../../actors/result.ts'
 import { outcomeCode } from '../../machines/outcome.ts'
 
 /** Of the schema; it stands in the file. */
-const version = 1
+const version = 2
 
 const schema = `
   create table if not exists run (no integer primary key, id text not null unique) strict;
@@ -17,6 +17,7 @@ const schema = `
     outcome integer not null,
     line text not null,
     attempts text,
+    task text,
     primary key (run_no, seq)
   ) strict, without rowid;
   pragma user_version = ${version};
@@ -61,7 +62,8 @@ export function sqliteResults(
   const insertRun = database.query('insert into run (id) values (?) on conflict do nothing')
   const selectRun = database.query<{ no: number }, [string]>('select no from run where id = ?')
   const insert = database.query(
-    'insert into result values (?, ?, ?, ?, ?) on conflict (run_no, seq) do nothing',
+    'insert into result (run_no, seq, outcome, line, attempts, task) values (?, ?, ?, ?, ?, ?) ' +
+      'on conflict (run_no, seq) do nothing',
   )
   /** Numbers of the runs last used. Bounded: forgetting one costs a look-up. */
   const numbers = new Map<string, number>()
@@ -76,15 +78,30 @@ export function sqliteResults(
   }
 
   const putAll = database.transaction((rows: readonly ResultRow[]) => {
-    for (const { run, seq, outcome, line, attempts } of rows) {
+    for (const { run, seq, outcome, line, attempts, task } of rows) {
       let number = findNumber(run)
       if (number === undefined) {
         insertRun.run(run)
         number = findNumber(run) ?? 0
       }
-      insert.run(number, seq, outcomeCode(outcome), line, attempts ?? null)
+      insert.run(number, seq, outcomeCode(outcome), line, attempts ?? null, task ?? null)
     }
   })
+
+  const select = <Row>(
+    columns: string,
+    run: string,
+    { outcomes, after, limit }: ResultQuery,
+  ): Row[] => {
+    const number = findNumber(run)
+    if (number === undefined) return []
+    const codes = outcomes?.map(outcomeCode) ?? []
+    const which = codes.length === 0 ? '' : `and outcome in (${codes.join(', ')})`
+    const where = `run_no = ? and seq > ? ${which} order by seq limit ?`
+    return database
+      .query<Row, [number, number, number]>(`select ${columns} from result where ${where}`)
+      .all(number, after ?? -1, limit)
+  }
 
   return {
     async put(rows) {
@@ -99,16 +116,15 @@ export function sqliteResults(
       }
     },
 
-    async query(run, { outcomes, after, limit }: ResultQuery) {
-      const number = findNumber(run)
-      if (number === undefined) return []
-      const codes = outcomes?.map(outcomeCode) ?? []
-      const which = codes.length === 0 ? '' : `and outcome in (${codes.join(', ')})`
-      return database
-        .query<{ seq: number; line: string }, [number, number, number]>(
-          `select seq, line from result where run_no = ? and seq > ? ${which} order by seq limit ?`,
-        )
-        .all(number, after ?? -1, limit)
+    query: async (run, query) => select<{ seq: number; line: string }>('seq, line', run, query),
+
+    async tasks(run, query) {
+      const rows = select<{ seq: number; line: string; task: string | null }>(
+        'seq, line, task',
+        run,
+        query,
+      )
+      return rows.map(({ task, ...row }) => (task === null ? row : { ...row, task }))
     },
 
     async get(run, seq) {
@@ -146,6 +162,7 @@ function open(file: string, { durability }: SqliteOptions): Database {
       database.close()
       throw new Error(`expected version ${version} of it, got version ${found?.user_version}`)
     }
+    if (found?.user_version === 1) database.run('alter table result add column task text')
     database.run(schema)
     return database
   } catch (error) {

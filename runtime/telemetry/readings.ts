@@ -67,18 +67,22 @@ async function depthsOf({
   admission,
 }: NonNullable<ReadingsOptions['ports']>): Promise<Readings> {
   const names = (await mailboxes.names()).filter((name) => mailboxKind(name) !== undefined)
+  const now = systemClock.now()
+  const ages: Readings['muster_mailbox_oldest_age_seconds'] = []
   const depths = await Promise.all(
     names.map(async (mailbox) => {
-      const [tasks, { waiting, active, delayed }] = await Promise.all([
+      const [tasks, { waiting, active, delayed }, oldestAt = now] = await Promise.all([
         admission.used(mailbox),
         mailboxes.depth(mailbox),
+        mailboxes.oldestAt(mailbox),
       ])
+      ages.push([[mailbox], Math.max(0, now - oldestAt) / 1000])
       return divide(tasks, { waiting, active, delayed }).map(
         ([state, share]): [Labels<'muster_mailbox_depth'>, number] => [[mailbox, state], share],
       )
     }),
   )
-  return { muster_mailbox_depth: depths.flat() }
+  return { muster_mailbox_depth: depths.flat(), muster_mailbox_oldest_age_seconds: ages }
 }
 
 /**

@@ -99,7 +99,7 @@ export function coordination() {
     sweeps: () =>
       world.logged
         .filter(({ message }) => message === 'a dead node was swept')
-        .map(({ fields }) => `${fields['node']} ${fields['boot']}`),
+        .map(({ fields }) => `${String(fields['node'])} ${String(fields['boot'])}`),
     warnings: () => world.logged.filter(({ message }) => message.startsWith('cannot look')),
     /** Who leads what, but for the coordinators. */
     holders: async () =>

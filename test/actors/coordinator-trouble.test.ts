@@ -28,7 +28,7 @@ describe('a coordinator that was not heard itself', () => {
     expect(fleet.sweeps()).toEqual([])
   })
 
-  test('sweeps the processes that are known to have ended all the same, never its own', async () => {
+  test('sweeps whose process is known to have ended all the same, never itself', async () => {
     fleet.node('b', 'b1').abort()
     fleet.node('c', 'c1').abort()
     await fleet.clock.pass(2 * staleMs)

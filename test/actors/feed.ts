@@ -21,7 +21,6 @@ export function beginDispatcher(
     random: () => 0.5,
     driver: 'n-1',
     node: 'n-1',
-    headroom: { shortage: () => undefined, watch: () => () => undefined },
     isGone: () => false,
     rate: 1_000_000,
     burst: 100_000,

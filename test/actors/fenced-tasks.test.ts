@@ -185,7 +185,7 @@ describe('a worker', () => {
     })
   })
 
-  test('that was killed with tasks at hand leaves those that are stale by then unreached', async () => {
+  test('that comes after a killed one leaves unreached what is stale by then', async () => {
     const world = makeWorld()
     const bodies = await world.settled()
     const fence = await lead(world)

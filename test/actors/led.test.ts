@@ -259,7 +259,7 @@ describe('a node that leads and stops', () => {
     expect(ends).toEqual(['normal'])
   })
 
-  test('whose child does not close is down in time all the same, and the lease is free', async () => {
+  test('whose child does not close is down in time, and the lease is free', async () => {
     const a = begin('a', { close: () => new Promise(() => undefined) })
     await clock.settle()
     begin('b')

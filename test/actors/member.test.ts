@@ -259,7 +259,7 @@ describe('a member of the same name', () => {
     expect(await there()).toEqual(['a2 alive', 'a1 dead'])
   })
 
-  test('takes over when the first is stale, which ends at its next beat, and its node with it', async () => {
+  test('takes over when the first is stale, which ends when it is heard', async () => {
     const first = begin('a1')
     await clock.settle()
     link.isAway = true

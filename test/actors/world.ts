@@ -23,6 +23,7 @@ import type {
 } from '../../actors/ports.ts'
 import type { Leases } from '../../actors/ports-fleet.ts'
 import type { Letters } from '../../actors/ports-letters.ts'
+import { Quarantine } from '../../actors/quarantine.ts'
 import { type ChildSpec, isReady } from '../../actors/supervisor.ts'
 import type { AcceptedTask, Task } from '../../actors/task.ts'
 import { systemClock } from '../../runtime/clock.ts'
@@ -64,6 +65,7 @@ export interface World {
   audit: { lines: string[]; append(lines: string): Promise<void> }
   clock: Clock
   paces: Paces
+  quarantine: Quarantine
   tell: Tell
   log: Log
   logged: LogLine[]
@@ -123,6 +125,7 @@ export function memoryWorld(clock: Clock = systemClock): World {
     },
     clock,
     paces: new Paces(admission, clock),
+    quarantine: new Quarantine(),
     tell: new DeadLetters({ clock, log }).tell,
     log,
     logged,

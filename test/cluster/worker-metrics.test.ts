@@ -90,7 +90,7 @@ test('a node tells what its worker processes count, also those that were killed'
   for (const { name, labels, value } of counts(before)) {
     expect(after.value(name, labels)).toBeGreaterThanOrEqual(value)
   }
-})
+}, 60_000)
 
 test('what a process has counted last is told when it stops in order', async () => {
   const { node, dataDir } = await startNode()
@@ -109,4 +109,4 @@ test('what a process has counted last is told when it stops in order', async () 
       expect(value('muster_restarts_total', { child })).toBe(1)
     }
   })
-})
+}, 60_000)

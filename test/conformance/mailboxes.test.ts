@@ -4,6 +4,7 @@ import type { Log } from '../../actors/ports.ts'
 import { bullMailboxes } from '../../runtime/mailbox/bullmq.ts'
 import { memoryMailboxes } from '../../runtime/memory/mailboxes.ts'
 import { type RedisServer, startRedis } from '../kit/redis.ts'
+import { ageConformance } from './mailbox-age.ts'
 import { deliveryConformance, type OpenMailboxes } from './mailboxes.ts'
 import { priorityConformance } from './priorities.ts'
 import { receiverConformance } from './receivers.ts'
@@ -14,6 +15,7 @@ describe('mailboxes in memory', () => {
   const open: OpenMailboxes = async () => memoryMailboxes({ giveBackAfterMs })
   describe('delivery', () => deliveryConformance(open))
   describe('priorities', () => priorityConformance(open))
+  describe('ages', () => ageConformance(open))
   describe('receivers', () => receiverConformance(open))
 })
 
@@ -46,6 +48,7 @@ describe('mailboxes on BullMQ', () => {
   }
   describe('delivery', () => deliveryConformance(open))
   describe('priorities', () => priorityConformance(open))
+  describe('ages', () => ageConformance(open))
   describe('receivers', () => receiverConformance(open))
 })
 

@@ -9,10 +9,11 @@ export interface Entry {
   node: string
   epoch: number
   /**
-   * `leads`: a term begins; `believes`: the lease is held, by its own clock; `deposed`: no longer.
-   * Of a write, whether Redis took it: `written`, `refused` by the fence, or nobody knows.
+   * `leads`: a term begins; `believes`: the lease is held, by its own clock; `deposed`: no longer;
+   * `stops`: asked to, while it still leads. Of a write, whether Redis took it: `written`, `refused`
+   * by the fence, or nobody knows.
    */
-  says: 'leads' | 'believes' | 'deposed' | 'written' | 'refused' | 'unanswered'
+  says: 'leads' | 'believes' | 'deposed' | 'stops' | 'written' | 'refused' | 'unanswered'
   by?: 'fence' | 'hand'
   /** Of the error. */
   code?: string
@@ -112,6 +113,6 @@ function termOf(entries: readonly Entry[]): Term | undefined {
   if (first === undefined) return undefined
   const { node, epoch, at: from } = first
   const of = (says: Entry['says']) => entries.filter((entry) => entry.says === says)
-  const until = of('believes').at(-1)?.at ?? from
+  const until = [...of('believes'), ...of('stops')].at(-1)?.at ?? from
   return { epoch, node, from, until, written: of('written'), refused: of('refused') }
 }

@@ -35,7 +35,9 @@ export const scribe = defineSingleton({
     return {
       // Whoever has lost its lease is not to stop, but to be refused.
       stop() {
-        isStopped = !signal.aborted
+        if (signal.aborted) return
+        isStopped = true
+        note({ at: Date.now(), epoch, says: 'stops' })
       },
     }
   },

@@ -17,7 +17,7 @@ const exploration = explore(dispatcherMachine, {
     { type: 'offer.withdrawn', id: 1, at: 0 },
     { type: 'tasks.settled', tasks: 5, at: 0 },
     { type: 'tokens.due', at: 0 },
-    { type: 'headroom.changed', isShort: true, at: 0 },
+    { type: 'headroom.changed', isScarce: true, at: 0 },
     { type: 'intake.closed' },
     { type: 'xstate.error.actor.r-1' },
     { type: 'xstate.done.actor.0.dispatcher.starting' },
@@ -74,7 +74,7 @@ function begin(bucket: BucketPolicy, inFlightMax: number) {
       actor.send({ type: 'tasks.offered', offer: { id, tasks }, at }),
     withdraw: (id: number) => actor.send({ type: 'offer.withdrawn', id, at }),
     settle: (tasks: number) => actor.send({ type: 'tasks.settled', tasks, at }),
-    headroom: (isShort: boolean) => actor.send({ type: 'headroom.changed', isShort, at }),
+    headroom: (isScarce: boolean) => actor.send({ type: 'headroom.changed', isScarce, at }),
     /** Moves time on; tokens that fall due meanwhile are announced at their time. */
     pass(ms: number) {
       const until = at + ms
@@ -130,7 +130,7 @@ describe('dispatcher machine', () => {
     expect(ids(it.granted)).toEqual([1, 2])
   })
 
-  test('while memory is short offers go out alone, and together again afterwards', () => {
+  test('while memory is scarce offers go out alone, and together again afterwards', () => {
     const it = begin({ rate: 0, burst: 1000 }, 100)
     it.headroom(true)
     for (const id of [1, 2, 3, 4]) it.offer(id, 5)

@@ -19,7 +19,10 @@ test('GET /v1/deadletters shows what reached nobody, the newest first', async ()
     tree: () => {
       throw new Error('nobody asked for it')
     },
-    deadLetters: () => letters.list(),
+    deadLetters: {
+      local: () => letters.list(),
+      redriving: () => ({ ...world, dispatcher: undefined }),
+    },
     unready: () => [],
     nodes: {
       list: async () => [],
@@ -36,7 +39,7 @@ test('GET /v1/deadletters shows what reached nobody, the newest first', async ()
   const actor = createActor(createMachine({}), { id: 'process-1:3' }).start()
   actor.stop()
   for (const type of ['process.beat', 'process.exited']) letters.tell(actor, { type })
-  const letter = { at: 7000, to: 'process-1:3', reason: 'stopped' }
+  const letter = { scope: 'local', at: 7000, to: 'process-1:3', reason: 'stopped' }
   expect(await ask()).toEqual({
     items: [
       { ...letter, type: 'process.exited' },

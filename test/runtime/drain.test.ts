@@ -28,7 +28,7 @@ async function start(options: Parameters<typeof startMusterNode>[0]) {
 }
 
 describe.each(worlds)('a node %s', (_, open) => {
-  test('that is asked to drain answers, finishes what it runs, takes no more and goes', async () => {
+  test('asked to drain answers, finishes what it runs, takes no more and goes', async () => {
     const { node: started, redis } = await open()
     if (redis !== undefined) cleanups.push(() => redis.stop())
     const { node, url, submit, ask, get } = started

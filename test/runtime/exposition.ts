@@ -107,6 +107,7 @@ function checkBuckets(name: string, samples: readonly Sample[]): void {
 /** What Prometheus's own tool says of it; undefined when the tool is not on this machine. */
 export function lint(text: string): { exitCode: number | null; said: string } | undefined {
   if (Bun.which('promtool') === null) return undefined
-  const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input: text })
+  const options = { input: text, encoding: 'utf8' } as const
+  const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], options)
   return { exitCode: status, said: `${stdout}${stderr}` }
 }

@@ -69,7 +69,7 @@ describe('a node', () => {
     expect(new Set(boots).size).toBe(2)
   })
 
-  test('leads what nobody else does: the collector, the coordinator and its singletons', async () => {
+  test('leads what nobody else does: collector, coordinator, its singletons', async () => {
     const started = await begin({ singletons: [idle('sweeper')] })
     expect(await childrenOf(started, 'singletons')).toEqual(['coordinator', 'sweeper'])
     await eventually(async () => {

@@ -161,7 +161,9 @@ describe.each(worlds)('a node %s', (_world, open) => {
     test.each([
       ['muster-content', 'abc', '64 hexadecimal digits, got "abc"'],
       ['muster-reason', '%zz', 'percent-encoded UTF-8, got "%zz"'],
-      ['idempotency-key', 'k', 'send none'],
+      ['idempotency-key', 'k'.repeat(256), '1 to 255 printable ASCII characters'],
+      ['idempotency-key', '', 'printable'],
+      ['idempotency-key', 'a\tb', 'got "a\\tb"'],
     ])('the header %s: %s with 400', async (name, value, detail) => {
       const problem = await problemOf(await node.submit(noops(1), { [name]: value }))
       expect(problem.status).toBe(400)

@@ -70,6 +70,7 @@ for (const [where, start] of worlds) {
           value('muster_mailbox_depth', { mailbox: 'work.noop', state })
         const states = ['waiting', 'active', 'delayed', 'settling']
         expect(states.map(held)).toEqual([0, 0, 30, 0])
+        expect(value('muster_mailbox_oldest_age_seconds', { mailbox: 'work.noop' })).toBe(0)
       })
     })
   })

@@ -66,9 +66,10 @@ describe('GET /v1/nodes', () => {
 })
 
 describe('POST /v1/nodes/:id/drain', () => {
-  const drain = async (id: string, body: string) => {
+  const drain = async (id: string, body: string): Promise<Record<string, unknown>> => {
     const response = await routes.request(`/v1/nodes/${id}/drain`, { method: 'POST', body })
-    return { status: response.status, ...((await response.json()) as Record<string, unknown>) }
+    const answer = (await response.json()) as Record<string, unknown>
+    return { ...answer, status: response.status }
   }
 
   test('of this node tells it, with the reason, and once more is no news', async () => {
@@ -117,7 +118,7 @@ describe('POST /v1/nodes/:id/drain', () => {
     'with %s for a body is refused, and nobody is told',
     async (body) => {
       told.length = 0
-      expect((await drain('a', body)).status).toBe(400)
+      expect(await drain('a', body)).toMatchObject({ status: 400 })
       expect(told).toEqual([])
     },
   )

@@ -88,7 +88,8 @@ test('tasks of a singleton run with its fence, and write through it', async () =
   const { submit, epoch, fence } = await term(0)
   const run = await submit([{ kind: 'probe', input: { key: 'cursor' } }, { kind: 'probe' }])
   expect((await over(started, run)).counts).toMatchObject({ ok: 2 })
-  expect(seen).toEqual(Array(2).fill({ lease: 'writer', epoch }))
+  const own = { lease: 'writer', epoch }
+  expect(seen).toEqual([own, own])
   expect(await fence.get('cursor')).toBe('by task 0')
   // Of whom nobody has to lead for, no fence is asked.
   seen.length = 0

@@ -178,7 +178,7 @@ test('a store of a later version is refused', () => {
   open().close()
   opened.length = 0
   const database = new Database(file)
-  database.run('pragma user_version = 2')
+  database.run('pragma user_version = 3')
   database.close()
-  expect(() => open()).toThrow(/version 2/)
+  expect(() => open()).toThrow(/version 3/)
 })

@@ -25,7 +25,9 @@ const names = ['muster_retries_total', 'muster_task_duration_seconds'] as const
 const seriesOf = (tally: Tally) =>
   names
     .flatMap((name) => tally.seriesOf(name))
-    .map(({ name, labels, numbers }) => [name, ...labels, ...numbers.map((n) => n.toFixed(6))])
+    .map(({ name, labels, numbers }) =>
+      [name, ...labels, ...numbers.map((n) => n.toFixed(6))].join(' '),
+    )
     .toSorted()
 
 test('what several have counted, and told in parts, is what one would have counted', () => {
