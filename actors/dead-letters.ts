@@ -10,7 +10,7 @@ import type { Clock, Log } from './ports.ts'
 export interface DeadLetter {
   /** Epoch ms. */
   at: number
-  /** The actor, with its incarnation. */
+  /** The actor, with its incarnation; before it the worker process that it was in, if any. */
   to: string
   /** Type of the event. */
   type: string
@@ -31,6 +31,7 @@ export interface DeadLettersOptions {
 export class DeadLetters {
   readonly #options: DeadLettersOptions
   readonly #letters: DeadLetter[] = []
+  #untold: DeadLetter[] = []
   #total = 0
 
   constructor(options: DeadLettersOptions) {
@@ -51,11 +52,30 @@ export class DeadLetters {
     return this.#letters.toReversed()
   }
 
-  #record(fields: { to: string; type: string }): void {
-    const { clock, log, meter, keep = 1000 } = this.#options
+  /** Those since this was last asked, oldest first: for a process whose node keeps them. */
+  take(): DeadLetter[] {
+    const untold = this.#untold
+    this.#untold = []
+    return untold
+  }
+
+  /** Those that a worker process has told; it has counted and logged them itself. */
+  merge(process: string, letters: readonly DeadLetter[]): void {
+    for (const letter of letters) this.#keep({ ...letter, to: `${process}/${letter.to}` })
+  }
+
+  #keep(letter: DeadLetter): void {
+    const { keep = 1000 } = this.#options
     this.#total += 1
-    this.#letters.push({ at: clock.now(), ...fields, reason: 'stopped' })
-    if (this.#letters.length > keep) this.#letters.shift()
+    for (const kept of [this.#letters, this.#untold]) {
+      kept.push(letter)
+      if (kept.length > keep) kept.shift()
+    }
+  }
+
+  #record(fields: { to: string; type: string }): void {
+    const { clock, log, meter } = this.#options
+    this.#keep({ at: clock.now(), ...fields, reason: 'stopped' })
     meter?.undelivered(fields.to, 'stopped')
     log.debug(fields, 'a message reached an actor that has stopped')
   }

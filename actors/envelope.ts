@@ -156,8 +156,10 @@ export interface PackLimits {
   tasksMax: number
   bytesMax: number
   keyPartitions: number
-  /** Tasks of a kind that make up one envelope's share of work, at least 1. */
-  tasksOf(kind: string): number
+  /** Tasks of a kind (and source) that make up one envelope's share of work, at least 1. */
+  tasksOf(kind: string, source?: string): number
+  /** The source of a task if it has a limit of its own: those wait, and must not keep others. */
+  sourceOf?(task: Task): string | undefined
 }
 
 /** A task on its way into an envelope; `bytes` is the length of its line. */
@@ -189,8 +191,10 @@ export function pack(
   for (const item of items) {
     const mailbox = workMailbox(item.kind, item.task.key, limits.keyPartitions)
     const delayMs = item.task.delayMs ?? 0
+    const source = limits.sourceOf?.(item.task)
+    const origin = `${mailbox}|${source ?? ''}`
     // Those that must not run twice travel alone: only they pay for a note before each run.
-    const group = `${mailbox}|${item.priority}|${delayMs}|${item.task.delivery ?? ''}`
+    const group = `${origin}|${item.priority}|${delayMs}|${item.task.delivery ?? ''}`
     // Where order counts, an envelope ends with the first task that is packed otherwise: what comes
     // after that one must not join what goes before it.
     const place = item.task.key === undefined ? group : mailbox
@@ -215,7 +219,7 @@ export function pack(
         },
         group,
         bytes: 0,
-        tasksMax: Math.max(1, Math.min(limits.tasksMax, limits.tasksOf(item.kind))),
+        tasksMax: Math.max(1, Math.min(limits.tasksMax, limits.tasksOf(item.kind, source))),
       }
       open.set(place, current)
       packed.push(current.envelope)

@@ -56,6 +56,14 @@ export class HungError extends MusterError {
   }
 }
 
+/** A worker process that was lost while it ran a task that may have taken one down before. */
+export class PoisonedError extends MusterError {
+  override readonly fault: Fault = 'poison'
+  constructor(message: string) {
+    super('POISONED', message)
+  }
+}
+
 /** Somebody else has been given the lease since: nothing may be written under the old epoch. */
 export class FencedError extends MusterError {
   override readonly fault: Fault = 'fenced'

@@ -44,7 +44,7 @@ export async function parkLetters(
 
 /**
  * The letter of a task that ended as `dead`.
- * @param notes of its delivery, as they were found before this delivery wrote any
+ * @param notes of its delivery, as they were found; the last crash may be counted in them by now
  */
 export function letterOfEnding(
   { mailbox, node, clock }: Pick<LetterOptions, 'mailbox' | 'node' | 'clock'>,
@@ -127,7 +127,8 @@ function flawOf(mailbox: string, body: unknown): Pick<NewLetter, 'reason' | 'err
   const what = isResults ? 'results' : 'tasks'
   if (version !== envelopeVersion) {
     const got = version === undefined ? 'none' : JSON.stringify(version)
-    const message = `expected an envelope of version ${envelopeVersion}, got ${got}: redrive it with a node that knows it`
+    const advice = 'redrive it with a node that knows it'
+    const message = `expected an envelope of version ${envelopeVersion}, got ${got}: ${advice}`
     return { reason: 'schema', error: { code: 'ENVELOPE_VERSION', message } }
   }
   const isWhole =

@@ -5,7 +5,8 @@
  */
 import type { BucketPolicy } from '../machines/bucket.ts'
 import { describeError } from './errors.ts'
-import type { Clock, LimitBucket, Limits, Log } from './ports.ts'
+import type { Clock, Log } from './ports.ts'
+import type { LimitBucket, Limits } from './ports-limits.ts'
 import type { Task } from './task.ts'
 
 export interface LimiterOptions {

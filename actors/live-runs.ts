@@ -16,8 +16,9 @@ import {
   untilStopped,
 } from './live-run.ts'
 import type { Paces } from './paces.ts'
-import type { Headroom, Hold, Run, RunNotice, RunProgress } from './ports.ts'
+import type { Hold, Run, RunNotice, RunProgress } from './ports.ts'
 import type { FencingToken } from './ports-fleet.ts'
+import type { Headroom } from './ports-limits.ts'
 import { MailboxRoom, SpoolRoom } from './room.ts'
 import { interrupted, type RunOptions, runLogic } from './run.ts'
 import type { Source } from './source.ts'
@@ -292,6 +293,8 @@ export class LiveRuns {
     this.#actors.set(live.actor, live)
     const child = planOf({ id: live.actor, restart: 'transient' }, this.#options.runsPolicy)
     this.#options.tell(this.#supervisor, { type: 'child.add', child })
+    // What was settled between the asking and this moment nobody here has heard of.
+    if (live.dispatched > live.done) void this.#refresh(run.id)
     return live
   }
 

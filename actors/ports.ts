@@ -4,6 +4,7 @@
  * test/conformance/ runs on both.
  */
 import type { Counts, Outcome } from '../machines/outcome.ts'
+import type { DeadLetter } from './dead-letters.ts'
 import type { Envelope, ResultsEnvelope } from './envelope.ts'
 import type { Fence, FencingToken } from './ports-fleet.ts'
 import type { ResultLine } from './result.ts'
@@ -361,40 +362,6 @@ export interface Admission {
   recordPaces(paces: Record<string, number>): Promise<void>
 }
 
-/** Whether there is memory left in what keeps the mailboxes and the accounts. */
-export interface Headroom {
-  /** Why nothing new is to be let in now: it is nearly full. Undefined while there is room. */
-  shortage(): string | undefined
-  /** So little is left that what was let in goes on one by one: it needs a little more to be done. */
-  isScarce(): boolean
-  /** Have both as they are now; undefined when they are nearly that. */
-  look(): Promise<void> | undefined
-  /** Called when one of them changes, until the function returned is called. */
-  watch(listener: () => void): () => void
-}
-
-/* ---- limits: token buckets that all nodes draw on ---- */
-
-export interface LimitBucket {
-  name: string
-  /** Tokens a second; 0 never refills. */
-  rate: number
-  /** Most tokens it holds. One that nobody has drawn on holds as many. */
-  burst: number
-}
-
-export interface Limits {
-  /** Take up to `tokens` (a whole number), each of them from all of the buckets or from none. */
-  take(buckets: readonly LimitBucket[], tokens: number): Promise<TakenTokens>
-}
-
-export interface TakenTokens {
-  /** How many there were; never more than asked for. */
-  tokens: number
-  /** Milliseconds until all of the buckets hold one more; Infinity when they never will. */
-  waitMs: number
-}
-
 /* ---- results: rows and lines that stay ---- */
 
 /** What is stored of a task: its result line, and its earlier attempts. */
@@ -503,6 +470,12 @@ export interface WorkerProcessListener {
   /** It takes work. */
   ready(): void
   beat(heartbeat: Heartbeat): void
+  /** It is about to take messages under this name: told before it takes the first. */
+  holds(holder: string): void
+  /** Whether it runs tasks now that may have taken their worker down before. */
+  suspected(isSuspected: boolean): void
+  /** Messages between its actors that reached nobody, since it last told. */
+  undelivered(letters: readonly DeadLetter[]): void
   /** What it says of itself before it gives up; its end follows. */
   failed(error: unknown): void
   /** It is gone, however that came. Told once. */

@@ -35,7 +35,7 @@ export interface Redriven {
 /** A task that ends as dead after so many redrives will do so again. */
 export const redrivesMax = 3
 /** Letters redriven by one request. */
-export const lettersMax = 10_000
+const lettersMax = 10_000
 /** What they may hold together, as JSON. */
 const bytesMax = 64 * 1_048_576
 const pageSize = 500
@@ -260,7 +260,10 @@ function sourceOf(tasks: readonly TaskLine[], ready: Promise<void>): Source {
 
 function sourceLine(line: TaskLine, number: number): SourceLine {
   // Those it waited for were ok; it has had its delay; and it is to run, though it did before.
-  const { kind, priority = 'normal', dependsOn, delayMs, dedupeKey, dedupeTtlMs, ...task } = line
+  const { kind, priority = 'normal', ...task } = line
+  for (const field of ['dependsOn', 'delayMs', 'dedupeKey', 'dedupeTtlMs'] as const) {
+    delete task[field]
+  }
   return {
     line: number,
     bytes: JSON.stringify(line).length,

@@ -3,11 +3,14 @@ import { countSeqs, delayOf, type Envelope, workMessage } from './envelope.ts'
 import { describeError } from './errors.ts'
 import { isStopped } from './holds.ts'
 import type { LiveRun } from './live-run.ts'
+import type { Message } from './ports.ts'
 import type { RunOptions } from './run.ts'
 import { unrunMessage } from './unrun.ts'
 
 /** Envelopes looked at in one go. */
 const spoolBatch = 16
+/** Where all of them end. */
+const endBatch = 256
 
 /** Resolves when there is nothing to be moved now. */
 export async function moveSpool(
@@ -17,11 +20,14 @@ export async function moveSpool(
 ): Promise<void> {
   if (isStopped(live.hold)) await hasten(options, live)
   for (;;) {
-    const envelopes = await options.accounting.peekSpool(live.id, spoolBatch)
+    const count = isStopped(live.hold) ? endBatch : spoolBatch
+    const envelopes = await options.accounting.peekSpool(live.id, count)
     if (envelopes.length === 0) break
-    for (const envelope of envelopes) {
+    const ended = await endUnrun(options, live, envelopes, signal)
+    for (const envelope of envelopes.slice(ended)) {
       const tasks = countSeqs(envelope.seqs)
-      if (await endUnrun(options, live, envelope, tasks, signal)) continue
+      // Told to end meanwhile: with others, in one go.
+      if (unrunMessage(envelope, live.hold, aboutOf(options)) !== undefined) break
       if (live.hold !== undefined || !(await options.admit(live, tasks))) return
       const moving = () => moveEnvelope(options, live, envelope, tasks, signal)
       await withTurn(options, live, tasks, moving)
@@ -41,24 +47,36 @@ async function hasten({ mailboxes, log }: RunOptions, { id }: LiveRun): Promise<
   }
 }
 
-/** @returns whether its tasks end, or have ended, without being run */
+/**
+ * Ends those at the head that are not to be run.
+ * @returns how many envelopes that were
+ */
 async function endUnrun(
   options: RunOptions,
   live: LiveRun,
-  envelope: Envelope,
-  tasks: number,
+  envelopes: readonly Envelope[],
   signal: AbortSignal,
-): Promise<boolean> {
-  const about = { node: options.node, now: options.clock.now() }
-  const message = unrunMessage(envelope, live.hold, about)
-  if (message === undefined) return false
+): Promise<number> {
+  const messages: Message[] = []
+  let tasks = 0
+  for (const envelope of envelopes) {
+    const message = unrunMessage(envelope, live.hold, aboutOf(options))
+    if (message === undefined) break
+    messages.push(message)
+    tasks += countSeqs(envelope.seqs)
+  }
+  if (messages.length === 0) return 0
   options.count(live, tasks)
   await withTurn(options, live, tasks, async () => {
-    await options.mailboxes.send([message])
-    await drop(options, live, tasks, signal)
+    await options.mailboxes.send(messages)
+    await drop(options, live, messages.length, tasks, signal)
   })
   options.giveSpoolRoom(live, tasks)
-  return true
+  return messages.length
+}
+
+function aboutOf({ node, clock }: RunOptions): { node: string; now: number } {
+  return { node, now: clock.now() }
 }
 
 /** Does what a turn was given for; where that fails, the turn is given back. */
@@ -89,7 +107,7 @@ async function moveEnvelope(
   }
   signal.throwIfAborted()
   await send(options, envelope)
-  await drop(options, live, tasks, signal)
+  await drop(options, live, 1, tasks, signal)
 }
 
 /**
@@ -99,11 +117,12 @@ async function moveEnvelope(
 async function drop(
   { accounting, driver }: RunOptions,
   { id }: LiveRun,
+  envelopes: number,
   tasks: number,
   signal: AbortSignal,
 ): Promise<void> {
   signal.throwIfAborted()
-  await accounting.dropSpool(id, 1, tasks, driver)
+  await accounting.dropSpool(id, envelopes, tasks, driver)
   signal.throwIfAborted()
 }
 

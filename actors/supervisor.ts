@@ -42,6 +42,8 @@ export interface NamedChild {
   startTimeoutMs?: number
   /** Default: that of the supervisor; 0 takes it out at once, Infinity waits. */
   stopTimeoutMs?: number
+  /** When all are stopped, it is before those that do not, whenever it was started. */
+  leavesFirst?: boolean
 }
 
 export interface SupervisorOptions {
@@ -67,6 +69,7 @@ export function planOf(child: Omit<NamedChild, 'spec'>, policy: SupervisorPolicy
     significant: child.significant ?? false,
     startTimeoutMs: child.startTimeoutMs ?? policy.startTimeoutMs,
     stopTimeoutMs: child.stopTimeoutMs ?? policy.stopTimeoutMs,
+    leavesFirst: child.leavesFirst ?? false,
   }
 }
 
@@ -283,6 +286,11 @@ export function childOf(
   return (parent.getSnapshot() as { children: Record<string, AnyActorRef> }).children[
     childName(id, incarnation)
   ]
+}
+
+/** Why a supervisor has given up, if it has: it stops what is left, and fails then. */
+export function verdictOf(snapshot: unknown): SupervisorContext['verdict'] {
+  return (snapshot as { context: SupervisorContext }).context.verdict
 }
 
 /** What first went wrong below, when a supervisor gave up. */

@@ -13,6 +13,8 @@ export interface TreeNode {
   lastError?: string
   /** Age of the oldest message that it has received and not acknowledged. */
   oldestMessageMs?: number
+  /** Of a worker process: how old its last word is, and so all that is told below it. */
+  heardMs?: number
   pid: number
   children: TreeNode[]
 }
@@ -40,7 +42,7 @@ export function treeOf(
 
 /** What may be seen of an actor's snapshot. */
 interface Seen {
-  context?: { children?: unknown; oldestAt?: unknown; tree?: unknown }
+  context?: { children?: unknown; oldestAt?: unknown; tree?: unknown; heardAt?: unknown }
   children?: Record<string, AnyActorRef | undefined>
 }
 
@@ -51,8 +53,10 @@ function nodeOf(
 ): TreeNode {
   const state = child === undefined || child.status === 'ready' ? stateOf(actor) : child.status
   const seen = actor?.getSnapshot() as Seen | undefined
-  const { oldestAt, tree } = seen?.context ?? {}
+  const { oldestAt, tree, heardAt } = seen?.context ?? {}
   const process = isTreeNode(tree) ? tree : undefined
+  const heardMs = ageOf(heardAt, now)
+  const oldestMessageMs = ageOf(oldestAt, now)
   return {
     path,
     id,
@@ -60,13 +64,19 @@ function nodeOf(
     incarnation: child?.incarnation ?? 1,
     restarts: child?.restarts ?? 0,
     ...(child?.lastError === undefined ? {} : { lastError: child.lastError }),
-    ...(typeof oldestAt === 'number' && now !== undefined
-      ? { oldestMessageMs: Math.max(0, Math.round(now - oldestAt)) }
-      : {}),
+    ...(oldestMessageMs === undefined ? {} : { oldestMessageMs }),
+    ...(heardMs === undefined ? {} : { heardMs }),
     pid: process?.pid ?? pid,
     children:
-      process === undefined ? childrenOf(actor, path, pid, now) : transplanted(process, path),
+      process === undefined
+        ? childrenOf(actor, path, pid, now)
+        : transplanted(process, path, heardMs ?? 0),
   }
+}
+
+function ageOf(at: unknown, now: number | undefined): number | undefined {
+  if (typeof at !== 'number' || now === undefined) return undefined
+  return Math.max(0, Math.round(now - at))
 }
 
 function childrenOf(
@@ -95,15 +105,21 @@ function childrenOf(
   )
 }
 
-/** What is below the root of a worker process, as seen from this node. */
-function transplanted(node: TreeNode, path: string): TreeNode[] {
+/** What is below the root of a worker process, as seen from this node so much later. */
+function transplanted(node: TreeNode, path: string, laterMs: number): TreeNode[] {
   return node.children
     .filter(isTreeNode)
-    .map((child) => transplantedTo(`${path}/${child.id}`, child))
+    .map((child) => transplantedTo(`${path}/${child.id}`, child, laterMs))
 }
 
-function transplantedTo(path: string, node: TreeNode): TreeNode {
-  return { ...node, path, children: transplanted(node, path) }
+function transplantedTo(path: string, node: TreeNode, laterMs: number): TreeNode {
+  const { oldestMessageMs: oldestMs } = node
+  return {
+    ...node,
+    path,
+    ...(oldestMs === undefined ? {} : { oldestMessageMs: oldestMs + laterMs }),
+    children: transplanted(node, path, laterMs),
+  }
 }
 
 function isTreeNode(value: unknown): value is TreeNode {

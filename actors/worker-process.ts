@@ -6,9 +6,9 @@ import {
   type WorkerProcessInput,
   workerProcessMachine,
 } from '../machines/worker-process.ts'
-import type { Tell } from './dead-letters.ts'
-import { describeError, HungError, MusterError } from './errors.ts'
-import type { Log, Mailboxes, WorkerProcess, WorkerProcesses } from './ports.ts'
+import type { DeadLetters, Tell } from './dead-letters.ts'
+import { describeError, HungError, MusterError, PoisonedError } from './errors.ts'
+import type { Clock, Log, Mailboxes, WorkerProcess, WorkerProcesses } from './ports.ts'
 import type { ChildSpec } from './supervisor.ts'
 
 export interface WorkerProcessOptions extends WorkerProcessInput {
@@ -19,20 +19,25 @@ export interface WorkerProcessOptions extends WorkerProcessInput {
   graceMs(): number
   /** Aborted when it is to get no more time. */
   hurry?: AbortSignal
+  clock: Clock
+  /** Keeps the dead letters of the process. */
+  deadLetters: Pick<DeadLetters, 'merge'>
   tell: Tell
   log: Log
 }
 
 /** The specification of one life of a worker process. */
 export function workerProcess(options: WorkerProcessOptions): ChildSpec {
-  const { name, processes, mailboxes, tell, log, silenceMs, reapMs } = options
+  const { name, processes, mailboxes, clock, tell, log, silenceMs, reapMs } = options
   let child: WorkerProcess | undefined
-  let holders: readonly string[] = []
+  /** All under which it has held messages: what it tells now may be older than its last opening. */
+  const holders = new Set<string>()
+  let isSuspected = false
 
   /** Nobody else can have what a dead process held, so nobody has to wait for its locks to end. */
   const giveBack = async () => {
     try {
-      const messages = await mailboxes.reclaim(holders)
+      const messages = await mailboxes.reclaim([...holders])
       if (messages > 0) log.info({ name, messages }, 'messages of a lost process go back')
     } catch (error) {
       // They come back all the same, when their locks have ended.
@@ -45,16 +50,27 @@ export function workerProcess(options: WorkerProcessOptions): ChildSpec {
     const started = processes.start(name, {
       ready: () => tell(owner, { type: 'process.ready' }),
       beat: (heartbeat) => {
-        holders = heartbeat.holders
-        tell(owner, { type: 'process.beat', ...heartbeat })
+        for (const holder of heartbeat.holders) holders.add(holder)
+        tell(owner, { type: 'process.beat', ...heartbeat, at: clock.monotonic() })
       },
+      holds: (holder) => {
+        holders.add(holder)
+        tell(owner, { type: 'process.holds', holder })
+      },
+      suspected: (is) => {
+        isSuspected = is
+      },
+      undelivered: (letters) => options.deadLetters.merge(name, letters),
       failed: (error) => tell(owner, { type: 'process.failed', error }),
       exited: ({ exitCode, signal }) => {
         if (!isGone) {
           isGone = true
           const how = signal === null ? `exit code ${exitCode}` : signal
           const message = `worker process ${started.pid} ended unasked: ${how}`
-          tell(owner, { type: 'process.exited', error: new MusterError('PROCESS_ENDED', message) })
+          const error = isSuspected
+            ? new PoisonedError(message)
+            : new MusterError('PROCESS_ENDED', message)
+          tell(owner, { type: 'process.exited', error })
         }
         // One that ended in order has handed back what it held.
         if (exitCode !== 0) void giveBack()
@@ -80,8 +96,9 @@ export function workerProcess(options: WorkerProcessOptions): ChildSpec {
         },
         kill: () => child?.kill(),
         recordSilence: assign(({ context }) => {
-          const message = `worker process ${child?.pid} said nothing for ${context.silenceMs} ms`
-          return { error: new HungError(`${message} and was killed`) }
+          const silence = `said nothing for ${context.silenceMs} ms and was killed`
+          const message = `worker process ${child?.pid} ${silence}`
+          return { error: isSuspected ? new PoisonedError(message) : new HungError(message) }
         }),
       },
     }),

@@ -1,8 +1,8 @@
 /**
- * How long is there no leader when one goes, and is there ever more than one? Two nodes on one Redis
- * take turns; the leader is stopped in order, killed, or frozen until the other one leads and then
- * woken up, which makes it try what it must not. Time counts from the moment at which it was told
- * to stop working, was killed or was frozen, to the start of the work by the other one.
+ * How long is there no leader when one goes, and is there ever more than one? Two nodes on one
+ * Redis take turns; the leader is stopped in order, killed, or frozen until the other one leads and
+ * then woken up, which makes it try what it must not. Time counts from the moment at which it was
+ * told to stop working, was killed or was frozen, to the start of the work by the other one.
  *
  *   bun bench/failover.bench.ts [--quick] [--json]
  */

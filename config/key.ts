@@ -30,7 +30,7 @@ export const sourcePrefix = 'source:'
 const limitPattern = /^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|source:[^\p{Cc}\p{Cs}]{1,200})$/u
 
 /** Names of the user's own in a section; the description follows the word "expected". */
-export const names = {
+export const itemNames = {
   host: z.string().max(253).regex(namePattern).describe(nameExpected),
   limit: z
     .string()

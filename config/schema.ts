@@ -7,8 +7,8 @@ import {
   choice,
   duration,
   fraction,
+  itemNames,
   labels,
-  names,
   number,
   optionalText,
   someOf,
@@ -245,7 +245,7 @@ const store = z.strictObject({
 })
 
 const limits = z.record(
-  names.limit,
+  itemNames.limit,
   z.strictObject({
     rate: number({ min: 0.001, max: 1_000_000_000 }, 'Tasks a second.'),
     burst: number({ min: 1, max: 1_000_000_000 }, 'Tasks at once after a quiet time.'),
@@ -253,7 +253,7 @@ const limits = z.record(
 )
 
 const hosts = z.record(
-  names.host,
+  itemNames.host,
   z.strictObject({
     address: optionalText(
       /^[^\s\p{Cc}\p{Cs}-][^\s\p{Cc}\p{Cs}]{0,254}$/u,

@@ -18,7 +18,8 @@ export type AutoShutdown = 'never' | 'any_significant' | 'all_significant'
 
 /**
  * What kind of fault it was. `bug`: restart, and count it. `dependency` (something it stands on is
- * away) and `poison` (one message did it): restart without counting. `fenced`: somebody else is in
+ * away): restart without counting. `poison` (one message did it, and has done it before): the same,
+ * and the failure by which that is known is counted no more. `fenced`: somebody else is in
  * charge now, never restart it here. `fatal`: restarting cannot help, give up.
  */
 export type Fault = 'bug' | 'dependency' | 'poison' | 'fenced' | 'fatal'
@@ -69,6 +70,8 @@ export interface ChildPlan {
   startTimeoutMs: number
   /** Time it has to stop; 0 takes it out at once, Infinity waits. */
   stopTimeoutMs: number
+  /** When all are stopped, it is before those that do not, whenever it was started. */
+  leavesFirst?: boolean
 }
 
 /** What is wrong with a specification, or undefined. */

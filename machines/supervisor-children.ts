@@ -1,5 +1,5 @@
 /** What a supervisor knows of its children, and what follows from it: data and arithmetic. */
-import { type ChildPlan, type Flaw, flawOf, type SupervisorPolicy } from './supervision.ts'
+import { type ChildPlan, type Fault, type Flaw, flawOf, type SupervisorPolicy } from './supervision.ts'
 import type { Child, SupervisorContext } from './supervisor.ts'
 
 type Change = (child: Child) => Partial<Child>
@@ -57,16 +57,25 @@ export function ended(context: SupervisorContext, id: string, by: Change) {
   return isLast ? dropped(context, id) : { children: withChild(context.children, id, by) }
 }
 
-/** What a failure at `at` makes of the back-off and the strikes of a child. */
+/** Whether a failure tells against the child, and not against what it stands on or was given. */
+export const isCounted = (fault?: Fault) => fault !== 'dependency' && fault !== 'poison'
+
+/**
+ * What a failure at `at` makes of the back-off and the strikes of a child. A message is known for
+ * poison by an earlier failure, which was taken for the child's own: that one is taken back.
+ */
 export function lapsesOf(
   child: Child | undefined,
   { stableMs }: SupervisorPolicy,
-  { at, isCounted }: { at: number; isCounted: boolean },
+  { at, fault }: { at: number; fault?: Fault },
 ): { streak: number; strikes: number } {
   // Counted from its restart: a long back-off is no health, and neither is a long start in vain.
   const wasStable = child?.status !== 'starting' && at - (child?.dueAt ?? at) >= stableMs
   const { streak, strikes } = child === undefined || wasStable ? nothing : child
-  return { streak: streak + 1, strikes: strikes + (isCounted ? 1 : 0) }
+  if (fault === 'poison') {
+    return { streak: Math.max(1, streak - 1), strikes: Math.max(0, strikes - 1) }
+  }
+  return { streak: streak + 1, strikes: strikes + (isCounted(fault) ? 1 : 0) }
 }
 
 const nothing = { streak: 0, strikes: 0 }

@@ -1,8 +1,8 @@
 /** What a supervisor asks itself and does: the guards and actions of supervisor.ts. */
 import { setup } from 'xstate'
 import { backoffMs } from './backoff.ts'
-import { type Fault, type Flaw, recentFailures, strikesMax } from './supervision.ts'
-import type { Fall, SupervisorContext, SupervisorEvent, SupervisorInput } from './supervisor.ts'
+import { type Flaw, recentFailures, strikesMax } from './supervision.ts'
+import type { Child, Fall, SupervisorContext, SupervisorEvent, SupervisorInput } from './supervisor.ts'
 import {
   change,
   concerned,
@@ -10,14 +10,12 @@ import {
   ended,
   flawOfAdded,
   isAlive,
+  isCounted,
   isGrouped,
   lapsesOf,
   waitingChild,
   withChild,
 } from './supervisor-children.ts'
-
-/** Whether a failure tells against the child, and not against what it stands on or was given. */
-const isCounted = (fault?: Fault) => fault !== 'dependency' && fault !== 'poison'
 
 /** What became of a child that failed: restarted, handed up with its supervisor, or gone. */
 interface FailureReport {
@@ -114,7 +112,7 @@ export const supervisorSetup = setup({
       if (!isCounted(event.fault)) return true
       const { failures, policy, children } = context
       const child = children.find(({ id }) => id === event.id)
-      const { strikes } = lapsesOf(child, policy, { at: event.at, isCounted: true })
+      const { strikes } = lapsesOf(child, policy, event)
       return (
         recentFailures(failures, policy, event.at).length < policy.intensity &&
         strikes <= strikesMax(policy)
@@ -166,12 +164,18 @@ export const startNext = supervisorSetup.enqueueActions(({ context, enqueue }) =
   if (next !== undefined) beginLife(enqueue, context, next.id, next.incarnation + 1)
 })
 
+/** Of those that are stopped one at a time: in reverse, after those that leave first. */
+function nextDoomed(doomed: readonly Child[]): Child[] {
+  const first = doomed.filter(({ leavesFirst }) => leavesFirst === true)
+  return (first.length > 0 ? first : doomed).slice(-1)
+}
+
 /** Stop the doomed, the last first, one at a time; those of a dynamic supervisor all at once. */
 export const stopNext = supervisorSetup.enqueueActions(({ context, enqueue }) => {
   const together = context.policy.strategy === 'dynamic'
   if (!together && context.children.some((child) => child.status === 'stopping')) return
   const doomed = context.children.filter(({ doomed: isDoomed }) => isDoomed)
-  const next = together ? doomed : doomed.slice(-1)
+  const next = together ? doomed : nextDoomed(doomed)
   if (next.length === 0) return
   const ids = new Set(next.map((child) => child.id))
   enqueue.assign({
@@ -246,15 +250,14 @@ export const bookFailure = supervisorSetup.enqueueActions(({ context, event, enq
   if (event.type !== 'child.failed') return
   const { id, incarnation, at, message, fault = 'bug' } = event
   const { policy } = context
-  const counts = isCounted(fault)
   const child = context.children.find((other) => other.id === id)
-  const lapses = lapsesOf(child, policy, { at, isCounted: counts })
+  const lapses = lapsesOf(child, policy, { at, fault })
   const restartInMs = backoffMs(policy.backoff, lapses.streak, event.random)
   const recent = recentFailures(context.failures, policy, at)
   enqueue.cancel(`late:${id}`)
   enqueue({ type: 'removeChild', params: { id, incarnation } })
   enqueue.assign({
-    failures: counts ? [...recent, at] : recent,
+    failures: isCounted(fault) ? [...recent, at] : fault === 'poison' ? recent.slice(0, -1) : recent,
     children: withChild(context.children, id, (was) => ({
       status: fault === 'dependency' ? 'suspended' : 'backingOff',
       restarts: was.restarts + 1,

@@ -15,8 +15,11 @@ export interface WorkerProcessInput {
 
 export interface WorkerProcessContext extends WorkerProcessInput {
   pid?: number
-  /** What it last told of itself: its actors, and the names under which it holds messages. */
+  /** What it last told of itself: its actors. */
   tree?: unknown
+  /** When that was, ms of the monotonic clock. */
+  heardAt?: number
+  /** The names under which it holds messages. */
   holders: readonly string[]
   /** Tasks at hand. */
   load: number
@@ -27,7 +30,9 @@ export type WorkerProcessEvent =
   | { type: 'stop' }
   | { type: 'process.started'; pid: number }
   | { type: 'process.ready' }
-  | { type: 'process.beat'; tree: unknown; holders: readonly string[]; load: number }
+  | { type: 'process.beat'; tree: unknown; holders: readonly string[]; load: number; at: number }
+  /** It is about to take messages under this name. */
+  | { type: 'process.holds'; holder: string }
   /** It says why it gives up, or could not be started, or how it ended. */
   | { type: 'process.failed'; error: unknown }
   | { type: 'process.exited'; error: unknown }
@@ -50,7 +55,12 @@ export const workerProcessMachine = setup({
     ),
     recordBeat: assign(({ event }) =>
       event.type === 'process.beat'
-        ? { tree: event.tree, holders: event.holders, load: event.load }
+        ? { tree: event.tree, holders: event.holders, load: event.load, heardAt: event.at }
+        : {},
+    ),
+    recordHolder: assign(({ context, event }) =>
+      event.type === 'process.holds'
+        ? { holders: [...new Set([...context.holders, event.holder])] }
         : {},
     ),
     /** The first reason is the one to tell. */
@@ -83,6 +93,7 @@ export const workerProcessMachine = setup({
   on: {
     'process.started': { actions: 'recordStart' },
     'process.beat': { actions: 'recordBeat' },
+    'process.holds': { actions: 'recordHolder' },
     'process.failed': { actions: 'recordError' },
     'process.exited': { target: '.failed', actions: 'recordError' },
   },

@@ -35,7 +35,9 @@ import { httpApp } from './http/app.ts'
 import { RunFeed } from './http/feed.ts'
 import { type HttpServer, httpServer } from './http/server.ts'
 import { removeNodeFile, writeNodeFile } from './node-file.ts'
+import { packLimits } from './pack-limits.ts'
 import { newRunId } from './run-id.ts'
+import { leavingFirst } from './stop-tree.ts'
 import { fileStores, memoryStores, type Stores } from './stores.ts'
 import { readingsOf } from './telemetry/readings.ts'
 import type { Telemetry } from './telemetry/telemetry.ts'
@@ -68,7 +70,7 @@ export interface AssemblyOptions {
   singletons: readonly SingletonDefinition[]
   heartbeat(): Heartbeat
   /** Told whether tasks run that may have taken their worker down before. */
-  suspected?(isSuspected: boolean): void
+  suspected(isSuspected: boolean): void
   telemetry: Telemetry
   say(line: string): void
   log: Log
@@ -127,7 +129,7 @@ export class Assembly {
       () => this.#shared(),
       () => this.#dispatcher,
     )
-    this.#quarantine = new Quarantine((isSuspected) => options.suspected?.(isSuspected))
+    this.#quarantine = new Quarantine((isSuspected) => options.suspected(isSuspected))
     const { log, telemetry: meter } = options
     this.deadLetters = new DeadLetters({ clock: systemClock, log, meter })
   }
@@ -176,7 +178,7 @@ export class Assembly {
       add('singletons', () => this.#fleet.singletons())
     }
     if (process === undefined) add('edge', () => this.#edge())
-    return children
+    return children.map((child) => ({ ...child, leavesFirst: leavingFirst.includes(child.id) }))
   }
 
   readonly isAway = (): boolean => this.#options.world.trouble() !== undefined
@@ -283,7 +285,8 @@ export class Assembly {
       const name = `process-${index + 1}`
       const shared = this.#shared()
       const times = { silenceMs, reapMs, graceMs, hurry }
-      const spec = () => workerProcess({ ...shared, ...times, name, processes })
+      const { deadLetters } = this
+      const spec = () => workerProcess({ ...shared, ...times, name, processes, deadLetters })
       return { id: name, spec }
     })
     // Dynamic, for those stop together: one after the other, the last would get no time at all.
@@ -293,8 +296,7 @@ export class Assembly {
 
   #makeDispatcher(): Dispatcher {
     const { config, kinds, listen } = this.#options
-    const { dispatcher: limits, worker, mailbox } = config
-    const together = Math.min(worker.envelopeTasksMax, limits.queueMax, mailbox.depthMax)
+    const { dispatcher: limits, mailbox } = config
     const paces = this.#pacesOnce()
     this.#dispatcher ??= dispatcher({
       ...this.#shared(),
@@ -313,13 +315,7 @@ export class Assembly {
       patienceMs,
       resumesLeftovers: !listen,
       paces,
-      pack: {
-        tasksMax: together,
-        bytesMax: worker.envelopeBytesMax,
-        keyPartitions: mailbox.keyPartitions,
-        tasksOf: (kind) =>
-          Math.floor(worker.envelopeMs / paces.of(kind, kinds.get(kind)?.paceMs ?? 1)),
-      },
+      pack: packLimits(config, kinds, paces),
     })
     return this.#dispatcher
   }

@@ -16,7 +16,8 @@ export type { Fence } from '../actors/ports-fleet.ts'
 export type { ResultLine } from '../actors/result.ts'
 export { defineSingleton } from '../actors/singleton.ts'
 export type { SingletonContext, SingletonDefinition } from '../actors/singleton-work.ts'
-export { connect, type Muster, type RunHandle, type TaskLine } from './client.ts'
+export { connect, type TaskLine } from './client.ts'
+export type { Muster, RunHandle } from './client-api.ts'
 export type { MusterNode } from './node.ts'
 
 /** The sections of the configuration file, none of them needed, and what is no setting. */

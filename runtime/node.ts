@@ -4,15 +4,14 @@
  */
 import { hostname } from 'node:os'
 import { type AnyActorRef, createActor } from 'xstate'
-import { isLive } from '../actors/dead-letters.ts'
+import type { DeadLetter } from '../actors/dead-letters.ts'
 import { describeError, UnavailableError, UsageError } from '../actors/errors.ts'
 import type { Kind, TaskDefinition } from '../actors/kind.ts'
 import { loadOf } from '../actors/load.ts'
 import type { Heartbeat, Log } from '../actors/ports.ts'
 import type { SingletonDefinition } from '../actors/singleton-work.ts'
-import { findChild, isReady, removeChild, rootCause, supervisor } from '../actors/supervisor.ts'
+import { isReady, rootCause, supervisor, verdictOf } from '../actors/supervisor.ts'
 import { type TreeNode, treeOf } from '../actors/tree.ts'
-import { watch } from '../actors/watch.ts'
 import type { Config } from '../config/schema.ts'
 import type { SupervisorPolicy } from '../machines/supervision.ts'
 import { Assembly, policy, type Role } from './assembly.ts'
@@ -24,6 +23,7 @@ import { kindsOf } from './kinds.ts'
 import { unknownLimits } from './limit-names.ts'
 import { pinoLog } from './log/pino.ts'
 import { chooseNodeId } from './node-file.ts'
+import { stopTree } from './stop-tree.ts'
 import { readTasksFile } from './tasks-file.ts'
 import { type Counted, Telemetry } from './telemetry/telemetry.ts'
 import { memoryWorld, redisWorld, type World } from './world.ts'
@@ -41,6 +41,10 @@ export interface NodeOptions {
   singletons?: readonly SingletonDefinition[]
   /** This is a worker process of the node `config.node.id`: its name. Only workers. */
   process?: string
+  /** It is about to take messages under this name. */
+  onHolder?: (holder: string) => void
+  /** Whether it runs tasks now that may have taken their worker down before. */
+  onSuspected?: (isSuspected: boolean) => void
   tasksFiles?: readonly string[]
   tasks?: readonly TaskDefinition[]
   /** Somebody asked this node to go; by default it drains, as by `stop`. */
@@ -69,6 +73,8 @@ export interface MusterNode {
   heartbeat(): Heartbeat
   /** What it has counted since this was last asked: for a worker process, whose node sums up. */
   counted(): Counted
+  /** Messages between its actors that reached nobody, since this was last asked. */
+  undelivered(): DeadLetter[]
   /** The HTTP interface without a socket. */
   fetch(request: Request): Promise<Response>
   /** The exit code, once it has stopped: 0 drained, 75 forced, 70 when it could not go on. */
@@ -78,6 +84,8 @@ export interface MusterNode {
 const rootPolicy: SupervisorPolicy = { ...policy, intensity: 3, windowMs: 60_000 }
 /** What the tasks at hand get to finish. */
 const drainMs = 12_000
+/** The exit code of a node whose tree has failed. */
+const cannotGoOn = 70
 /** Whatever hangs, the node is down by then. */
 const stopMs = 25_000
 
@@ -111,8 +119,9 @@ class Node implements MusterNode {
   #id: string
   readonly #drain = new AbortController()
   readonly #hurry = new AbortController()
-  /** Monotonic ms at which what is still running is handed back. */
-  #stopBy = 0
+  /** Monotonic ms at which what is still running is handed back, once the node is stopping. */
+  #stopBy: number | undefined
+  #exitCode = 0
   readonly #telemetry = new Telemetry()
   #world: World | undefined
   #assembly: Assembly | undefined
@@ -158,6 +167,10 @@ class Node implements MusterNode {
     return this.#telemetry.take()
   }
 
+  undelivered(): DeadLetter[] {
+    return this.#assembly?.deadLetters.take() ?? []
+  }
+
   start(): Promise<void> {
     this.#starting ??= this.#start()
     return this.#starting
@@ -193,9 +206,7 @@ class Node implements MusterNode {
     ]
     refuseSameNames(singletons)
     const kinds = kindsOf(definitions, config.worker, this.#log)
-    const trouble = process === undefined ? unknownLimits(config.limits, kinds) : undefined
-    // One that lives for a single command need not know all that others do.
-    if (trouble !== undefined && listen === true) throw new UsageError(trouble)
+    const trouble = process === undefined ? unknownLimits(config.limits, kinds, listen) : undefined
     if (trouble !== undefined) this.#say(trouble)
     return { kinds, singletons, token }
   }
@@ -222,10 +233,22 @@ class Node implements MusterNode {
 
   stop(graceMs = drainMs): Promise<void> {
     const stopBy = systemClock.monotonic() + graceMs
-    if (this.#stopping === undefined) this.#stopBy = stopBy
+    if (this.#stopBy === undefined) this.#stopBy = stopBy
     else if (stopBy < this.#stopBy) void this.#hurryAt(stopBy)
-    this.#stopping ??= this.#stop(0)
+    this.#stopping ??= this.#stop()
     return this.#stopping
+  }
+
+  /** The tree cannot go on. What of it is well gets its time, unless others have its work by now. */
+  #giveUp(isUp: boolean, error: unknown): void {
+    if (this.#exitCode !== 0) return
+    this.#exitCode = cannotGoOn
+    // One that never came up tells whoever started it.
+    if (isUp) this.#log.error(describeError(error), 'this node cannot go on; it drains and ends')
+    const isDead = describeError(rootCause(error)).code === 'DISPLACED'
+    this.stop(isUp && !isDead ? drainMs : 0).catch((problem: unknown) => {
+      this.#log.error(describeError(error), 'this node could not stop in order')
+    })
   }
 
   #drainAsked(reason: string): void {
@@ -247,40 +270,22 @@ class Node implements MusterNode {
     this.#hurry.abort()
   }
 
-  async #stop(exitCode: number): Promise<void> {
+  async #stop(): Promise<void> {
     const inTime = new AbortController()
     const late = systemClock.wait(stopMs, inTime.signal)
     this.#assembly?.drain()
     this.#drain.abort()
     // What is still coming up would outlive us.
     await Promise.race([this.#read, late])
-    const isDown = await Promise.race([this.#stopTree(), late.then(() => false)])
+    const down = stopTree(this.#tree, () => {
+      this.#isCutOff = true
+    })
+    const isDown = await Promise.race([down.then(() => true), late.then(() => false)])
     if (!isDown) this.#force()
     inTime.abort()
     this.#telemetry.lag.stop()
     const isForced = !isDown || this.#isCutOff || this.#hurry.signal.aborted
-    this.#exit.resolve(exitCode === 0 && isForced ? 75 : exitCode)
-  }
-
-  /** Who leads lets others lead, then who works finishes, and at last goes what they stood on. */
-  async #stopTree(): Promise<boolean> {
-    const tree = this.#tree
-    if (tree === undefined || !isLive(tree)) return true
-    const ended = Promise.withResolvers<boolean>()
-    watch(tree, () => ended.resolve(true))
-    const phases = (async () => {
-      for (const id of ['singletons', 'workers', 'processes']) {
-        const child = findChild(tree, id)
-        if (child === undefined) continue
-        watch(child, ({ reason }) => {
-          this.#isCutOff ||= reason === 'killed'
-        })
-        await removeChild(tree, id)
-      }
-      if (isLive(tree)) tree.send({ type: 'stop' })
-    })()
-    await Promise.race([phases, ended.promise])
-    return ended.promise
+    this.#exit.resolve(this.#exitCode === 0 && isForced ? 75 : this.#exitCode)
   }
 
   /** Time is up: nothing is waited for any longer. */
@@ -300,7 +305,8 @@ class Node implements MusterNode {
     }
     const say = (line: string) => this.#say(line)
     const onStalled = (mailbox: string) => this.#telemetry.stalled(mailbox)
-    return redisWorld({ config, dataDir, log: this.#log, say, onStalled })
+    const onHolder = (holder: string) => this.#options.onHolder?.(holder)
+    return redisWorld({ config, dataDir, log: this.#log, say, onStalled, onHolder })
   }
 
   #describeTree(): TreeNode {
@@ -337,8 +343,11 @@ class Node implements MusterNode {
       drain: this.#drain.signal,
       drainAsked: (reason) => this.#drainAsked(reason),
       hurry: this.#hurry.signal,
-      graceMs: () => Math.max(0, this.#stopBy - systemClock.monotonic()),
+      // Those beside one that gave up get it as well, while the node goes on.
+      graceMs: () =>
+        this.#stopBy === undefined ? drainMs : Math.max(0, this.#stopBy - systemClock.monotonic()),
       heartbeat: () => this.heartbeat(),
+      suspected: (is) => this.#options.onSuspected?.(is),
       telemetry: this.#telemetry,
       say: (line) => this.#say(line),
       log: this.#log,
@@ -367,15 +376,15 @@ class Node implements MusterNode {
     let isUp = false
     tree.subscribe({
       next: (snapshot: unknown) => {
+        const verdict = verdictOf(snapshot)
+        if (verdict !== undefined) this.#giveUp(isUp, new Error(verdict.message, verdict))
         if (isUp || !isReady(snapshot)) return
         isUp = true
         ready.resolve()
       },
       error: (error: unknown) => {
-        // One that never came up tells whoever started it.
-        if (isUp) this.#log.error(describeError(error), 'this node cannot go on')
         ready.reject(rootCause(error))
-        this.#stopping ??= this.#stop(70)
+        this.#giveUp(isUp, error)
       },
       complete: () => {
         const message = `node ${this.#id} was stopped while it started`

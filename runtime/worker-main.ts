@@ -30,7 +30,16 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
 }
 
 async function work({ name, config, dataDir, tasksFiles }: WorkerAssignment): Promise<void> {
-  node = createNode({ config, dataDir, roles: ['worker'], process: name, tasksFiles })
+  node = createNode({
+    config,
+    dataDir,
+    roles: ['worker'],
+    process: name,
+    tasksFiles,
+    // Told at once: with the next heartbeat it may be too late.
+    onHolder: (holder) => tell({ type: 'holds', holder }),
+    onSuspected: (isSuspected) => tell({ type: 'suspected', isSuspected }),
+  })
   void node.stopped.then(leave)
   try {
     await node.start()
@@ -48,6 +57,8 @@ function beat(): void {
   if (node === undefined) return
   tell({ type: 'beat', ...node.heartbeat() })
   tell({ type: 'counted', ...node.counted() })
+  const letters = node.undelivered()
+  if (letters.length > 0) tell({ type: 'undelivered', letters })
 }
 
 /** What was counted last is told before the end, if anybody listens. */

@@ -3,6 +3,7 @@
  * channel of its own, and ends when that is gone.
  */
 import { fileURLToPath } from 'node:url'
+import type { DeadLetter } from '../actors/dead-letters.ts'
 import { describeError, MusterError, UnavailableError } from '../actors/errors.ts'
 import type { Heartbeat, Log, WorkerProcesses, WorkerProcessListener } from '../actors/ports.ts'
 import type { Config } from '../config/schema.ts'
@@ -25,6 +26,9 @@ export type ToWorker =
 export type FromWorker =
   | { type: 'ready' }
   | ({ type: 'beat' } & Heartbeat)
+  | { type: 'holds'; holder: string }
+  | { type: 'suspected'; isSuspected: boolean }
+  | { type: 'undelivered'; letters: DeadLetter[] }
   | ({ type: 'counted' } & Counted)
   | { type: 'failed'; code: string; message: string; isAway: boolean }
 
@@ -79,7 +83,10 @@ function hear(message: FromWorker, listener: WorkerProcessListener, inlet: Inlet
   else if (message.type === 'beat') {
     const { tree, holders, load } = message
     listener.beat({ tree, holders, load })
-  } else listener.failed(errorOf(message))
+  } else if (message.type === 'holds') listener.holds(message.holder)
+  else if (message.type === 'suspected') listener.suspected(message.isSuspected)
+  else if (message.type === 'undelivered') listener.undelivered(message.letters)
+  else listener.failed(errorOf(message))
 }
 
 function errorOf({ code, message, isAway }: Extract<FromWorker, { type: 'failed' }>): MusterError {

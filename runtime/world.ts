@@ -6,13 +6,12 @@ import type {
   Admission,
   Dependency,
   DependencyListener,
-  Headroom,
-  Limits,
   Log,
   Mailboxes,
 } from '../actors/ports.ts'
 import type { Leases, Members } from '../actors/ports-fleet.ts'
 import type { Letters } from '../actors/ports-letters.ts'
+import type { Headroom, Limits } from '../actors/ports-limits.ts'
 import type { Config } from '../config/schema.ts'
 import { hidePassword } from '../config/secret.ts'
 import { systemClock } from './clock.ts'
@@ -92,6 +91,8 @@ export interface RedisWorldOptions {
   log: Log
   /** The lock on a message of a mailbox ended, and it is delivered again. */
   onStalled(mailbox: string): void
+  /** Messages are about to be taken under this name. */
+  onHolder(holder: string): void
   say(line: string): void
 }
 
@@ -179,7 +180,7 @@ class RedisWorld implements World {
   }
 
   async #connect({ lost, back }: DependencyListener): Promise<void> {
-    const { config, log, onStalled } = this.#options
+    const { config, log, onStalled, onHolder } = this.#options
     const url = this.#url ?? ''
     const clients: Redis[] = []
     const connect = (name: string, kind: 'command' | 'blocking' | 'subscriber'): Redis => {
@@ -200,7 +201,14 @@ class RedisWorld implements World {
     })
     redis.on('ready', back)
     const { lockMs, stalledIntervalMs } = config.mailbox
-    const mailboxes = bullMailboxes({ connect, lockMs, stalledIntervalMs, log, onStalled })
+    const mailboxes = bullMailboxes({
+      connect,
+      lockMs,
+      stalledIntervalMs,
+      log,
+      onStalled,
+      onHolder,
+    })
     if (this.#embedded !== undefined) {
       const messages = await mailboxes.reclaimAbandoned(() => isAlone(redis))
       if (messages > 0) log.info({ messages }, 'messages of a killed process are delivered again')

@@ -1,6 +1,6 @@
 /** `muster drain`: a node finishes what it runs, hands back the rest and goes. */
 import { UnavailableError } from '../../actors/errors.ts'
-import type { Muster } from '../client.ts'
+import type { Muster } from '../client-api.ts'
 import { isAlive, liveNodeFiles } from '../node-file.ts'
 import { Departure } from './departure.ts'
 import { exitCodes } from './exit.ts'

@@ -1,7 +1,7 @@
 /** Handing tasks over: the flags of `run` and `submit`, and the look at every line beforehand. */
 import { UsageError } from '../../actors/errors.ts'
 import { readHalt, readShare } from '../../actors/share.ts'
-import type { Muster, SubmitOptions } from '../client.ts'
+import type { Muster, SubmitOptions } from '../client-api.ts'
 import type { Departure } from './departure.ts'
 import { exitCodes } from './exit.ts'
 import { sayRejections } from './follow.ts'

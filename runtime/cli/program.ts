@@ -260,6 +260,7 @@ function addFleetVerbs(program: Command, perform: Perform): void {
 function addLetterVerbs(program: Command, perform: Perform): void {
   const letters = program
     .command('deadletters')
+    .helpCommand(false)
     .description('what could not be delivered or killed its worker, and why; another try')
   addFilterFlags(letters.command('ls'))
     .description('dead letters, newest first')
@@ -278,7 +279,7 @@ function addLetterVerbs(program: Command, perform: Perform): void {
     )
   addFilterFlags(letters.command('redrive'))
     .description('run dead tasks again, in a new run, at most 3 times; send messages back')
-    .argument('[ID…]', 'those; or a filter')
+    .argument('[ID...]', 'those; or a filter')
     .option('--all', 'all that nobody has redriven')
     .option('--reason <TEXT>', 'needed: why, for the record')
     .action((ids: string[], flags: RedriveFlags) =>

@@ -2,7 +2,7 @@
 import type { FileHandle } from 'node:fs/promises'
 import { UsageError } from '../../actors/errors.ts'
 import type { Run } from '../../actors/ports.ts'
-import type { Muster, RunHandle } from '../client.ts'
+import type { Muster, RunHandle } from '../client-api.ts'
 import { Departure } from './departure.ts'
 import { exitCodeOfRun, exitCodes } from './exit.ts'
 import { follow, sayRejections } from './follow.ts'

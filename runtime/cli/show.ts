@@ -2,7 +2,7 @@
 import { UsageError } from '../../actors/errors.ts'
 import type { Run } from '../../actors/ports.ts'
 import { outcomes } from '../../machines/outcome.ts'
-import type { TaskReport } from '../client.ts'
+import type { TaskReport } from '../client-api.ts'
 import { elapsed } from './elapsed.ts'
 import { exitCodes } from './exit.ts'
 import { rejectionLine } from './follow.ts'

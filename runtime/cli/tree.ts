@@ -37,15 +37,19 @@ function linesOf(node: TreeNode, terminal: Terminal, place: Place = atRoot): str
   return lines
 }
 
+/** A worker process speaks once a second; after so long what is shown of it may be otherwise. */
+const staleMs = 2000
+
 /** @param parentPid told once for all actors of a process */
 function wordsOf(node: TreeNode, parentPid: number | undefined, out: Terminal['out']): string[] {
-  const { id, state, pid, restarts, oldestMessageMs, lastError } = node
+  const { id, state, pid, incarnation, restarts, oldestMessageMs, heardMs = 0, lastError } = node
   const often = restarts === 1 ? 'once' : `${restarts} times`
   return [
-    id,
+    incarnation > 1 ? `${id} #${incarnation}` : id,
     out.dim(state),
     ...(pid === parentPid ? [] : [`pid ${pid}`]),
     ...(restarts === 0 ? [] : [out.yellow(`restarted ${often}`)]),
+    ...(heardMs < staleMs ? [] : [out.yellow(`heard ${elapsed(heardMs)} ago`)]),
     ...(oldestMessageMs === undefined ? [] : [`oldest message ${elapsed(oldestMessageMs)}`]),
     ...(lastError === undefined ? [] : [out.red(printable(lastError).replaceAll('\n', ' '))]),
   ]

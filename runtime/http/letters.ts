@@ -96,12 +96,12 @@ async function list(
   if (reason !== 'stopped') {
     const filter = compact({ run, kind, mailbox, reason, state, after })
     const page = await redriving().letters.list({ ...filter, limit })
-    items.push(...page.items.map((letter) => ({ scope: 'mailbox' as const, ...letter })))
+    for (const letter of page.items) items.push({ scope: 'mailbox', ...letter })
     if (page.next !== undefined) return { items, next: page.next }
   }
   const isOfMailboxes = [run, kind, mailbox, state].some((word) => word !== undefined)
   if (!isOfMailboxes && (reason === undefined || reason === 'stopped')) {
-    items.push(...local().map((letter) => ({ scope: 'local' as const, ...letter })))
+    for (const letter of local()) items.push({ scope: 'local', ...letter })
   }
   return { items }
 }

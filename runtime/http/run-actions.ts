@@ -12,7 +12,7 @@ import type { RunRoutesOptions } from './runs.ts'
 import { submit } from './submissions.ts'
 
 /** What is tried again unless it is said what. */
-const againDefault: readonly Outcome[] = ['failed', 'timeout', 'dead', 'unreached']
+const againDefault: readonly Outcome[] = outcomes.filter((outcome) => outcome !== 'ok')
 
 const actions = ['pause', 'resume', 'cancel'] as const satisfies RunAction[]
 

@@ -16,6 +16,8 @@ export interface ReceiverOptions {
   giveBackAfterMs?: number
   log: Log
   onStalled?(mailbox: string): void
+  /** A receiver is about to take messages, and this is its name: told before it takes the first. */
+  onHolder?(holder: string): void
 }
 
 /** Notes about a message outlive any redelivery, and end with the message at the latest by this. */
@@ -131,6 +133,7 @@ export async function bullReceiver(
     for (const id of ids) atHand.get(id)?.abort.abort(new Error('the lock on the message was lost'))
   })
   await worker.waitUntilReady()
+  options.onHolder?.(worker.id)
   const running = worker.run()
   running.catch((error: Error) => log.error({ mailbox, error: error.message }, 'receiver ended'))
 

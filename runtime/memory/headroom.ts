@@ -1,5 +1,5 @@
 /** The headroom port in memory: a process has what it has. */
-import type { Headroom } from '../../actors/ports.ts'
+import type { Headroom } from '../../actors/ports-limits.ts'
 
 export function memoryHeadroom(): Headroom {
   return {

@@ -119,7 +119,7 @@ export function halts(ledger: Ledger): boolean {
   if (bad < most) return false
   const limit = 'tasks' in halt.fail ? halt.fail.tasks : `${halt.fail.percent}%`
   ledger.hold = `halted-${halt.mode}`
-  ledger.stopReason = `${bad} tasks failed, timed out or died (halt: fail=${limit})`
+  ledger.stopReason = `${bad} ${bad === 1 ? 'task' : 'tasks'} failed, timed out or died (halt: fail=${limit})`
   takeBack(ledger)
   return true
 }

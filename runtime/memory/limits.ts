@@ -1,5 +1,5 @@
 /** The limits port in memory: buckets of one process. */
-import type { Limits } from '../../actors/ports.ts'
+import type { Limits } from '../../actors/ports-limits.ts'
 import { type Bucket, fullBucket, refill, waitForTokens } from '../../machines/bucket.ts'
 
 /** @param monotonic ms on a clock that never goes back */

@@ -1,6 +1,6 @@
 /** The limits port on Redis: every node draws on the same buckets, by the clock of Redis. */
 import type { Redis } from 'ioredis'
-import type { Limits } from '../../actors/ports.ts'
+import type { Limits } from '../../actors/ports-limits.ts'
 import { keys } from './keys.ts'
 import { Script } from './script.ts'
 

@@ -5,7 +5,8 @@
  */
 import type { Redis } from 'ioredis'
 import { describeError } from '../../actors/errors.ts'
-import type { Headroom, Log } from '../../actors/ports.ts'
+import type { Log } from '../../actors/ports.ts'
+import type { Headroom } from '../../actors/ports-limits.ts'
 
 export interface MemoryWatchOptions {
   redis: Redis
@@ -111,7 +112,7 @@ export class MemoryWatch implements Headroom {
     } else if (wasShort && !isShort) {
       log.info(fields, 'the memory of Redis has room again; new work is let in')
     }
-    for (const listener of [...this.#listeners]) listener()
+    for (const listener of this.#listeners) listener()
   }
 }
 

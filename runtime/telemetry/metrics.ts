@@ -2,29 +2,19 @@
  * What a node counts and reads, in the words of Prometheus. Numbers are kept by the tally; the
  * registry is made anew for each answer, so that what cannot be read now is missing and not old.
  */
-import { Counter, Gauge, Histogram, Registry, Summary } from 'prom-client'
+import { Counter, Gauge, Histogram, type Metric, Registry, Summary } from 'prom-client'
 import type { LagSummary } from './loop-lag.ts'
 import { type MetricName, metrics } from './names.ts'
 import type { Readings } from './readings.ts'
-import type { Series } from './tally.ts'
+import type { Series, TalliedName } from './tally.ts'
 import type { Telemetry } from './telemetry.ts'
 
 /** The exposition text. */
 export function metricsText(telemetry: Telemetry, readings: Readings): Promise<string> {
   const registry = new Registry()
-  const lag = telemetry.lag.summary()
   for (const name of Object.keys(metrics) as MetricName[]) {
-    const { type, help, labels } = metrics[name]
-    const settings: Settings = { name, help, labelNames: labels, registers: [registry] }
-    if (type === 'gauge') {
-      const values = readings[name as MetricName<'gauge'>] ?? []
-      if (values.length > 0) fill(new Gauge(settings), settings, values)
-    } else if (type === 'summary') {
-      if (lag !== undefined) new ReadySummary(settings, lag)
-    } else {
-      const series = telemetry.tally.seriesOf(name as MetricName<'counter' | 'histogram'>)
-      if (series.length > 0) show(settings, type, series)
-    }
+    const metric = metricOf(name, telemetry, readings)
+    if (metric !== undefined) registry.registerMetric(metric)
   }
   return registry.metrics()
 }
@@ -33,23 +23,35 @@ interface Settings {
   name: MetricName
   help: string
   labelNames: readonly string[]
-  registers: Registry[]
+  registers: []
 }
 
-function show(settings: Settings, type: 'counter' | 'histogram', series: readonly Series[]): void {
-  if (type === 'histogram') new ReadyHistogram(settings, series)
-  else {
-    const values = series.map(({ labels, numbers }) => [labels, numbers[0] ?? 0] as const)
-    fill(new Counter(settings), settings, values)
+/** Undefined when there is nothing to say. */
+function metricOf(name: MetricName, telemetry: Telemetry, readings: Readings): Metric | undefined {
+  const { type, help, labels } = metrics[name]
+  const settings: Settings = { name, help, labelNames: labels, registers: [] }
+  if (type === 'gauge') {
+    const values = readings[name as MetricName<'gauge'>] ?? []
+    return values.length === 0 ? undefined : fill(new Gauge(settings), settings, values)
   }
+  if (type === 'summary') {
+    const lag = telemetry.lag.summary()
+    return lag === undefined ? undefined : new ReadySummary(settings, lag)
+  }
+  const series = telemetry.tally.seriesOf(name as TalliedName)
+  if (series.length === 0) return undefined
+  if (type === 'histogram') return new ReadyHistogram(settings, series)
+  const values = series.map((one) => [one.labels, one.numbers[0] ?? 0] as const)
+  return fill(new Counter(settings), settings, values)
 }
 
-function fill(
-  metric: Counter | Gauge,
+function fill<Filled extends Counter | Gauge>(
+  metric: Filled,
   settings: Settings,
   values: readonly (readonly [labels: readonly string[], value: number])[],
-): void {
+): Filled {
   for (const [labels, value] of values) metric.inc(labelled(settings, labels), value)
+  return metric
 }
 
 function labelled({ labelNames }: Settings, labels: readonly string[]): Record<string, string> {
@@ -68,7 +70,7 @@ class ReadyHistogram extends Histogram {
   }
 
   override async get(): ReturnType<Histogram['get']> {
-    const empty = await new Histogram({ ...this.#settings, registers: [] }).get()
+    const empty = await new Histogram(this.#settings).get()
     return { ...empty, values: this.#series.flatMap((one) => this.#valuesOf(one)) }
   }
 

@@ -74,7 +74,7 @@ export class Tally {
     if (known !== undefined) return known
     const metric = metrics[name]
     const length = metric.type === 'counter' ? 1 : metric.buckets.length + 2
-    const series: Series = { name, labels, numbers: new Array<number>(length).fill(0) }
+    const series: Series = { name, labels, numbers: Array.from({ length }, () => 0) }
     this.#series.set(key, series)
     return series
   }

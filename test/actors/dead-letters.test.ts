@@ -91,4 +91,20 @@ describe('dead letters', () => {
     letters.tell(actor, { type: 'second' })
     expect(listed.map(({ type }) => type)).toEqual(['first'])
   })
+
+  test('is told once to whoever keeps those of this process, the oldest first', () => {
+    const { letters } = begin(2)
+    const actor = createActor(counter, { id: 'work.job:1' }).start()
+    actor.stop()
+    for (const type of ['a', 'b', 'c']) letters.tell(actor, { type })
+    const told = letters.take()
+    expect(told.map(({ type }) => type)).toEqual(['b', 'c'])
+    expect(letters.take()).toEqual([])
+    const parent = begin().letters
+    parent.merge('process-1', told)
+    expect([parent.total, parent.list().map(({ to, type }) => `${to} ${type}`)]).toEqual([
+      2,
+      ['process-1/work.job:1 c', 'process-1/work.job:1 b'],
+    ])
+  })
 })

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'bun:test'
 import { NotAcceptingError } from '../../actors/errors.ts'
-import type { Headroom } from '../../actors/ports.ts'
+import type { Headroom } from '../../actors/ports-limits.ts'
 import { eventually } from '../kit/eventually.ts'
 import { beginDispatcher, countTo, drain, sourceOf, tap } from './feed.ts'
 import { jobs } from './working.ts'

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test'
 import { limiter } from '../../actors/limits.ts'
-import type { Limits, Log } from '../../actors/ports.ts'
+import type { Log } from '../../actors/ports.ts'
+import type { Limits } from '../../actors/ports-limits.ts'
 import { memoryLimits } from '../../runtime/memory/limits.ts'
 import { type TestClock, testClock } from '../kit/clock.ts'
 import { seededRandom } from '../kit/random.ts'
@@ -69,7 +70,7 @@ describe('a limiter', () => {
     }
   })
 
-  test('counts a task against its kind and its source, and several kinds against a source', async () => {
+  test('counts a task against its kind and its source, and a source over all kinds', async () => {
     const it = begin({ job: { rate: 0, burst: 5 }, 'source:crm': { rate: 0, burst: 3 } })
     const crm = { labels: { source: 'crm' } }
     let begun = 0
@@ -88,7 +89,7 @@ describe('a limiter', () => {
     expect(begun).toBe(3 + 3)
   })
 
-  test('fetches a quarter second of tokens at a time for what runs one after the other', async () => {
+  test('fetches a quarter second of tokens at a time where tasks run in turn', async () => {
     const it = begin({ job: { rate: 1000, burst: 1000 } })
     const tokens = takeInTurn(it, 5000)
     await it.clock.pass(5000)

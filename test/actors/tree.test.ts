@@ -94,6 +94,20 @@ describe('the tree', () => {
     )
   })
 
+  test('says how old the word of a worker process is, and lets its messages age on', () => {
+    const told = leaf('/cpu-1', {
+      children: [leaf('/cpu-1/workers', { oldestMessageMs: 40 }), leaf('/cpu-1/redis')],
+    })
+    const tree = treeOf(actorWith({ tree: told, heardAt: 1000 }), 'n-1', 5, 13_000)
+    expect(tree).toEqual(
+      leaf('/n-1', {
+        state: 'alive',
+        heardMs: 12_000,
+        children: [leaf('/n-1/workers', { oldestMessageMs: 12_040 }), leaf('/n-1/redis')],
+      }),
+    )
+  })
+
   test.each([
     ['nothing', undefined],
     ['text', 'a tree'],

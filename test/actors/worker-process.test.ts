@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
+import { DeadLetters } from '../../actors/dead-letters.ts'
 import { HungError, UnavailableError } from '../../actors/errors.ts'
 import type { WorkerProcesses, WorkerProcessListener } from '../../actors/ports.ts'
 import { supervisor } from '../../actors/supervisor.ts'
@@ -49,11 +50,13 @@ let clock: TestClock
 let world: World
 let processes: Processes
 let reclaimed: (readonly string[])[]
+let deadLetters: DeadLetters
 beforeEach(() => {
   clock = testClock()
   world = memoryWorld(clock)
   processes = new Processes()
   reclaimed = []
+  deadLetters = new DeadLetters(world)
 })
 afterEach(async () => {
   const closed = world.close()
@@ -74,6 +77,7 @@ function begin(reclaim: () => Promise<number> = () => Promise.resolve(3)): Begun
       name: 'process-1',
       processes,
       mailboxes,
+      deadLetters,
       silenceMs: 10_000,
       reapMs: 2000,
       graceMs: () => 700,
@@ -140,6 +144,82 @@ describe('a worker process', () => {
     })
     await stopped(life)
     expect(processes.events).toEqual(['start process-1 101', 'start process-1 102', 'stop 102 700'])
+  })
+
+  test('that dies before its first heartbeat gives back what it has told to hold', async () => {
+    const life = begin()
+    processes.last.holds('h1')
+    processes.last.holds('h2')
+    processes.last.exited(killed)
+    await clock.settle()
+    expect(reclaimed).toEqual([['h1', 'h2']])
+    expect(life.errors).toHaveLength(1)
+  })
+
+  test('gives back also what it opened after its heartbeat was made', async () => {
+    const life = await beginReady()
+    processes.last.holds('h3')
+    processes.last.beat({ tree: told, holders: ['h1', 'h2'], load: 0 })
+    processes.last.exited(killed)
+    await clock.settle()
+    expect(reclaimed).toEqual([['h1', 'h2', 'h3']])
+    await clock.pass(200)
+    processes.last.exited(killed)
+    // What the one before held is not the next one's.
+    await clock.settle()
+    expect(reclaimed.at(-1)).toEqual([])
+    expect(life.errors).toEqual([])
+  })
+
+  test('that dies of poisonous tasks is restarted as often as it takes', async () => {
+    const life = await beginReady()
+    for (let task = 0; task < 30; task += 1) {
+      // The first time nobody knows what it was.
+      processes.last.exited(killed)
+      await clock.pass(200)
+      processes.last.ready()
+      processes.last.suspected(true)
+      processes.last.exited(killed)
+      expect(childOf(life)).toMatchObject({ state: 'backingOff', restarts: 2 * task + 2 })
+      await clock.pass(200)
+      processes.last.ready()
+    }
+    expect(life.errors).toEqual([])
+    await stopped(life)
+  })
+
+  test('that blocks in a suspected task died of that', async () => {
+    const life = await beginReady()
+    for (let task = 0; task < 30; task += 1) {
+      processes.last.suspected(true)
+      await clock.pass(10_000)
+      processes.last.exited(killed)
+      await clock.pass(200)
+      processes.last.ready()
+    }
+    expect([life.errors, childOf(life)?.restarts]).toEqual([[], 30])
+    expect(childOf(life)?.lastError).toContain('said nothing for 10000 ms and was killed')
+    await stopped(life)
+  })
+
+  test('that has run its suspected tasks and falls is counted as any other', async () => {
+    const life = await beginReady()
+    for (let fall = 0; fall <= defaultPolicy.intensity; fall += 1) {
+      processes.last.suspected(true)
+      processes.last.suspected(false)
+      processes.last.exited(killed)
+      await clock.pass(200)
+      if (life.errors.length === 0) processes.last.ready()
+    }
+    expect(life.errors).toHaveLength(1)
+  })
+
+  test('tells the messages of its actors that reached nobody, and they are kept here', async () => {
+    const life = await beginReady()
+    const letter = { at: 5000, to: 'work.job:2', type: 'stop', reason: 'stopped' } as const
+    processes.last.undelivered([letter])
+    expect(deadLetters.list()).toEqual([{ ...letter, to: 'process-1/work.job:2' }])
+    await stopped(life)
   })
 
   test('that ended by itself is told of with its exit code', async () => {
@@ -246,6 +326,7 @@ describe('a worker process', () => {
       ...world,
       name: 'process-1',
       processes,
+      deadLetters,
       silenceMs: 10_000,
       reapMs: 2000,
       graceMs: () => 0,

@@ -13,8 +13,6 @@ import type {
   Clock,
   Execution,
   Executor,
-  Headroom,
-  Limits,
   Log,
   LogLevel,
   Mailboxes,
@@ -23,6 +21,7 @@ import type {
 } from '../../actors/ports.ts'
 import type { Leases } from '../../actors/ports-fleet.ts'
 import type { Letters } from '../../actors/ports-letters.ts'
+import type { Headroom, Limits } from '../../actors/ports-limits.ts'
 import { Quarantine } from '../../actors/quarantine.ts'
 import { type ChildSpec, isReady } from '../../actors/supervisor.ts'
 import type { AcceptedTask, Task } from '../../actors/task.ts'

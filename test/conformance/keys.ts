@@ -2,7 +2,7 @@
 import { beforeEach, expect, test } from 'bun:test'
 import type { Accounting } from '../../actors/ports.ts'
 import { eventually } from '../kit/eventually.ts'
-import { chunkOf, type OpenBooks, runOf, settlementOf } from './accounting.ts'
+import { chunkOf, envelopeOf, type OpenBooks, runOf, settlementOf } from './accounting.ts'
 
 const hourMs = 3_600_000
 
@@ -112,6 +112,21 @@ export function keyConformance(open: OpenBooks): void {
     expect((await accounting.get('r-1'))?.linesHash).toBeUndefined()
     await accounting.commit('r-1', chunkOf(0, 2, { linesHash: 'y', feeder: 'heir' }))
     expect(await accounting.get('r-1')).toMatchObject({ lines: 2, linesHash: 'y' })
+  })
+
+  test('only who drives a run takes envelopes off its spool', async () => {
+    await accounting.open(runOf('r-1'))
+    const spool = [envelopeOf('r-1', 0, 1), envelopeOf('r-1', 1, 1)]
+    await accounting.commit('r-1', chunkOf(0, 2, { spool }))
+    await accounting.adopt('r-1', 'host/2')
+    const late = accounting.dropSpool('r-1', 1, 1, 'host/1')
+    expect(await late.catch((error: unknown) => error)).toMatchObject({
+      code: 'RUN_DRIVEN_ELSEWHERE',
+    })
+    expect(await accounting.peekSpool('r-1', 9)).toEqual(spool)
+    await accounting.dropSpool('r-1', 1, 1, 'host/2')
+    expect(await accounting.peekSpool('r-1', 9)).toEqual(spool.slice(1))
+    expect((await accounting.get('r-1'))?.spooled).toBe(1)
   })
 
   test('the first task to claim a dedupe key has it, and may claim it again', async () => {

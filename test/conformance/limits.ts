@@ -1,6 +1,6 @@
 /** What every implementation of the limits port must do. */
 import { expect, test } from 'bun:test'
-import type { LimitBucket, Limits } from '../../actors/ports.ts'
+import type { LimitBucket, Limits } from '../../actors/ports-limits.ts'
 import { lasting } from '../kit/outage.ts'
 
 let buckets = 0

@@ -105,7 +105,7 @@ export function priorityConformance(open: OpenMailboxes): void {
     await eventually(() => expect(seen).toEqual(['l1', 'l1', 'n1', 'l2']))
   })
 
-  test('under a flood of normal ones a low one runs once it has waited, and not before', async () => {
+  test('under a flood a low one runs once it has waited, and not before', async () => {
     const ahead = 20
     const before = 200
     const seen: string[] = []

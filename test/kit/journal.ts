@@ -10,8 +10,8 @@ export interface Entry {
   epoch: number
   /**
    * `leads`: a term begins; `believes`: the lease is held, by its own clock; `deposed`: no longer;
-   * `stops`: asked to, while it still leads. Of a write, whether Redis took it: `written`, `refused`
-   * by the fence, or nobody knows.
+   * `stops`: asked to, while it still leads. Of a write, whether Redis took it: `written`,
+   * `refused` by the fence, or nobody knows.
    */
   says: 'leads' | 'believes' | 'deposed' | 'stops' | 'written' | 'refused' | 'unanswered'
   by?: 'fence' | 'hand'

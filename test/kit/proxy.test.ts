@@ -21,7 +21,7 @@ afterEach(async () => {
   await server.stop()
 })
 
-function client(connectionName: string, url = proxy.url): Redis {
+function connect(connectionName: string, url = proxy.url): Redis {
   const made = new Redis(url, {
     connectionName,
     maxRetriesPerRequest: 0,
@@ -41,9 +41,9 @@ async function answerTime(redis: Redis): Promise<number> {
 
 describe('a proxy before a Redis', () => {
   test('passes everything, whole and in order', async () => {
-    const redis = client('a')
+    const redis = connect('a')
     const heard: string[] = []
-    const listener = client('listener')
+    const listener = connect('listener')
     listener.on('message', (_, message) => void heard.push(message))
     await listener.subscribe('news')
     const big = Buffer.alloc(1_000_000, 'x\r\n$-1\r\n')
@@ -61,7 +61,7 @@ describe('a proxy before a Redis', () => {
   })
 
   test('holds the connections of one name only, and passes all of it in the end', async () => {
-    const [held, other] = [client('held'), client('other')]
+    const [held, other] = [connect('held'), connect('other')]
     await Promise.all([held.ping(), other.ping()])
     const end = proxy.hold({ client: 'held' })
     const writing = held.set('key', 'late')
@@ -73,16 +73,16 @@ describe('a proxy before a Redis', () => {
 
   test('holds new connections of the name too', async () => {
     const end = proxy.hold({ client: 'held' })
-    const answer = client('held').ping()
+    const answer = connect('held').ping()
     await eventually(() => expect(proxy.clients).toEqual(['held']))
-    await client('other').ping()
+    await connect('other').ping()
     expect(await Promise.race([answer, lasting(50).then(() => 'none')])).toBe('none')
     end()
     expect(await answer).toBe('PONG')
   })
 
   test('has what it held arrive, also when whoever sent it has gone', async () => {
-    const [redis, direct] = [client('a'), client('direct', `unix://${server.path}`)]
+    const [redis, direct] = [connect('a'), connect('direct', `unix://${server.path}`)]
     await redis.ping()
     const end = proxy.hold()
     redis.set('key', 'late').catch(() => undefined)
@@ -96,7 +96,7 @@ describe('a proxy before a Redis', () => {
   })
 
   test('holds one direction: it is done, and nobody hears of it', async () => {
-    const [redis, direct] = [client('a'), client('direct', `unix://${server.path}`)]
+    const [redis, direct] = [connect('a'), connect('direct', `unix://${server.path}`)]
     await redis.ping()
     const end = proxy.hold({ direction: 'toClient' })
     let isAnswered = false
@@ -110,7 +110,7 @@ describe('a proxy before a Redis', () => {
   })
 
   test('delays by that much, each way', async () => {
-    const redis = client('a')
+    const redis = connect('a')
     await redis.ping()
     const end = proxy.delay(200)
     expect(await answerTime(redis)).toBeGreaterThanOrEqual(399)
@@ -122,7 +122,7 @@ describe('a proxy before a Redis', () => {
   })
 
   test('cuts the connections of one name, which come back', async () => {
-    const [cut, other] = [client('cut'), client('other')]
+    const [cut, other] = [connect('cut'), connect('other')]
     let closed = 0
     for (const redis of [cut, other]) redis.on('close', () => (closed += 1))
     await Promise.all([cut.ping(), other.ping()])
@@ -133,8 +133,8 @@ describe('a proxy before a Redis', () => {
     expect(proxy.cut()).toBe(2)
   })
 
-  test('loses exactly one reply: the command is done once, and who sent it cannot know', async () => {
-    const redis = client('a')
+  test('loses exactly one reply: the command is done once, and nobody is told', async () => {
+    const redis = connect('a')
     await redis.ping()
     const lost = proxy.loseReply(([name, key]) => name === 'incr' && key === 'b')
     const replies = await Promise.allSettled([redis.incr('a'), redis.incr('b'), redis.incr('c')])
@@ -145,7 +145,7 @@ describe('a proxy before a Redis', () => {
   })
 
   test('breaks when Redis does, and takes new connections when it is back', async () => {
-    const redis = client('a')
+    const redis = connect('a')
     await redis.ping()
     await server.restart()
     expect(await redis.ping()).toBe('PONG')

@@ -172,6 +172,26 @@ describe('a fault', () => {
     })
   }
 
+  test('of poison takes back the one by which that is known', () => {
+    const it = begin(['a'], { intensity: 1, streakMax: 1 })
+    allReady(it, ['a'])
+    for (let message = 0; message < 20; message += 1) {
+      for (const fault of ['bug', 'poison', 'poison'] as const) {
+        it.crash('a', fault)
+        // The wait does not grow with the messages.
+        expect(it.reports.at(-1)?.restartInMs).toBeLessThanOrEqual(400)
+        it.clock.advance(400)
+        it.ready('a')
+      }
+    }
+    expect(it.child('a')).toMatchObject({ strikes: 0, restarts: 60 })
+    it.crash('a', 'bug')
+    it.clock.advance(400)
+    it.ready('a')
+    it.crash('a', 'bug')
+    expect(it.errors).toHaveLength(1)
+  })
+
   test('that is uncounted leaves what was counted before', () => {
     const it = begin(['a'], { intensity: 1 })
     allReady(it, ['a'])

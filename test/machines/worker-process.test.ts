@@ -14,7 +14,7 @@ import { explore } from '../kit/explore.ts'
 const input = { silenceMs: 10_000, reapMs: 2000 }
 const hung = new Error('silent')
 const died = new Error('died of SIGKILL')
-const beat = { type: 'process.beat', tree: { id: 'root' }, holders: ['a'] } as const
+const beat = { type: 'process.beat', tree: { id: 'root' }, holders: ['a'], at: 7 } as const
 
 /** Actions that only note what they were asked for. */
 const bound = (asked: string[] = []) =>
@@ -37,6 +37,7 @@ const exploration = explore(bound(), {
     { type: 'process.started', pid: 7 },
     { type: 'process.ready' },
     beat,
+    { type: 'process.holds', holder: 'b' },
     { type: 'process.failed', error: new Error('no such file') },
     { type: 'process.exited', error: died },
     { type: 'xstate.after.halfSilenceAfter.workerProcess.running.heard' },

@@ -19,7 +19,7 @@ export interface Exposition {
   samples: readonly Sample[]
 }
 
-const types = ['counter', 'gauge', 'histogram', 'summary']
+const types = new Set(['counter', 'gauge', 'histogram', 'summary'])
 const sampleLine = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$/
 const label = /([a-zA-Z_]\w*)="((?:[^"\\\n]|\\["\\n])*)"(,|$)/y
 
@@ -35,7 +35,7 @@ export function readExposition(text: string): Exposition {
       if (helped.has(about)) throw new Error(`${about} is explained twice`)
       helped.add(about)
     } else if (word === 'TYPE') {
-      if (!types.includes(rest) || families.has(about) || !helped.has(about)) {
+      if (!types.has(rest) || families.has(about) || !helped.has(about)) {
         throw new Error(`expected one HELP and one TYPE, in this order, got: ${line}`)
       }
       current = { name: about, type: rest, samples: [] }
@@ -106,8 +106,9 @@ function checkBuckets(name: string, samples: readonly Sample[]): void {
 
 /** What Prometheus's own tool says of it; undefined when the tool is not on this machine. */
 export function lint(text: string): { exitCode: number | null; said: string } | undefined {
-  if (Bun.which('promtool') === null) return undefined
+  const tool = Bun.which('promtool')
+  if (tool === null) return undefined
   const options = { input: text, encoding: 'utf8' } as const
-  const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], options)
+  const { status, stdout, stderr } = spawnSync(tool, ['check', 'metrics'], options)
   return { exitCode: status, said: `${stdout}${stderr}` }
 }

@@ -87,10 +87,10 @@ describe('the exposition text', () => {
     for (const [name, { type }] of families) {
       expect({ name, type }).toEqual({ name, type: metrics[name as keyof typeof metrics].type })
     }
-    const known = new Set(Object.values(metrics).flatMap(({ labels }) => [...labels]))
+    const known = new Set<string>(Object.values(metrics).flatMap(({ labels }) => labels))
     for (const { labels } of samples) {
       for (const [label, value] of Object.entries(labels)) {
-        expect(known.has(label as never) || label === 'le' || label === 'quantile').toBe(true)
+        expect(known.has(label) || label === 'le' || label === 'quantile').toBe(true)
         expect([run.id, node.node.id, String(process.pid)]).not.toContain(value)
       }
     }

@@ -1,5 +1,16 @@
 import { expect, test } from 'bun:test'
-import fc from 'fast-check'
+import {
+  type Arbitrary,
+  array,
+  assert,
+  boolean,
+  constantFrom,
+  integer,
+  nat,
+  oneof,
+  property,
+  record,
+} from 'fast-check'
 import { divide } from '../../runtime/telemetry/readings.ts'
 import { Tally } from '../../runtime/telemetry/tally.ts'
 import { Telemetry } from '../../runtime/telemetry/telemetry.ts'
@@ -8,13 +19,13 @@ import { readExposition } from './exposition.ts'
 
 const seed = testSeed()
 
-const kinds = fc.constantFrom('a', 'b')
-const seconds = fc.constantFrom(0, 0.0005, 0.001, 0.0011, 5, 599, 601)
-const deed = fc.oneof(
-  fc.record({ kind: kinds, retries: fc.integer({ min: 1, max: 5 }) }),
-  fc.record({ kind: kinds, seconds, times: fc.integer({ min: 1, max: 5 }) }),
+const kinds = constantFrom('a', 'b')
+const seconds = constantFrom(0, 0.0005, 0.001, 0.0011, 5, 599, 601)
+const deed = oneof(
+  record({ kind: kinds, retries: integer({ min: 1, max: 5 }) }),
+  record({ kind: kinds, seconds, times: integer({ min: 1, max: 5 }) }),
 )
-type Deed = typeof deed extends fc.Arbitrary<infer D> ? D : never
+type Deed = typeof deed extends Arbitrary<infer D> ? D : never
 
 function book(tally: Tally, done: Deed): void {
   if ('retries' in done) tally.add('muster_retries_total', [done.kind], done.retries)
@@ -31,9 +42,9 @@ const seriesOf = (tally: Tally) =>
     .toSorted()
 
 test('what several have counted, and told in parts, is what one would have counted', () => {
-  const deeds = fc.array(fc.record({ deed, by: fc.nat(2), tells: fc.boolean() }))
-  fc.assert(
-    fc.property(deeds, (all) => {
+  const deeds = array(record({ deed, by: nat(2), tells: boolean() }))
+  assert(
+    property(deeds, (all) => {
       const one = new Tally()
       const sum = new Tally()
       const others = [new Tally(), new Tally(), new Tally()]
@@ -63,10 +74,10 @@ test('an observation is in the first bucket that it does not exceed', async () =
 })
 
 test('tasks are divided among the states as envelopes are, and none is lost', () => {
-  const count = fc.nat(1000)
-  const envelopes = fc.record({ waiting: count, active: count, delayed: count })
-  fc.assert(
-    fc.property(fc.nat(200_000), envelopes, (tasks, by) => {
+  const count = nat(1000)
+  const envelopes = record({ waiting: count, active: count, delayed: count })
+  assert(
+    property(nat(200_000), envelopes, (tasks, by) => {
       const parts = divide(tasks, by)
       expect(parts.map(([state]) => state)).toEqual(['waiting', 'active', 'delayed', 'settling'])
       expect(parts.reduce((sum, [, share]) => sum + share, 0)).toBe(tasks)

@@ -23,7 +23,9 @@ const tree = node('n-1', {
         node('process-1', {
           state: 'running.heard',
           pid: 200,
+          incarnation: 2,
           restarts: 1,
+          heardMs: 12_300,
           lastError: '150 ended: SIGKILL',
           children: [
             node('workers', {
@@ -35,7 +37,12 @@ const tree = node('n-1', {
             }),
           ],
         }),
-        node('process-2', { state: 'backingOff', pid: 100, lastError: 'no\u001b[31m\nway' }),
+        node('process-2', {
+          state: 'backingOff',
+          pid: 100,
+          heardMs: 900,
+          lastError: 'no\u001b[31m\nway',
+        }),
       ],
     }),
     node('edge'),
@@ -52,14 +59,14 @@ afterAll(() => server.stop(true))
 const muster = musterIn(temporaryDirectory())
 const url = `http://127.0.0.1:${server.port}`
 
-test('it shows pids where they change, restarts, and the age of the oldest message', async () => {
+test('it shows incarnations, pids where they change, restarts, and how old what it says is', async () => {
   const { code, out } = await muster(['tree', '--url', url])
   expect(code).toBe(0)
   expect(out.split('\n')).toEqual([
     'n-1  running  pid 100',
     '├ redis  connected',
     '├ processes  running',
-    '│ ├ process-1  running.heard  pid 200  restarted once  150 ended: SIGKILL',
+    '│ ├ process-1 #2  running.heard  pid 200  restarted once  heard 12.3 s ago  150 ended: SIGKILL',
     '│ │ └ workers  running',
     '│ │   ├ work.sleep  receiving.busy  oldest message 3.2 s',
     '│ │   └ work.noop  running  restarted 2 times  oldest message 0 ms',

@@ -6,6 +6,7 @@ local state = redis.call('HGET', KEYS[1], 'state')
 if not state then return { 'missing' } end
 local redrives = tonumber(redis.call('HGET', KEYS[1], 'redrives'))
 if redrives >= tonumber(ARGV[1]) then return { 'often', redrives } end
-if state == 'redriven' and redis.call('HEXISTS', KEYS[1], 'isMessage') == 1 then return { 'gone' } end
+local isMessage = redis.call('HEXISTS', KEYS[1], 'isMessage') == 1
+if state == 'redriven' and isMessage then return { 'gone' } end
 return { 'granted', redis.call('HINCRBY', KEYS[1], 'redrives', 1),
   tonumber(redis.call('HGET', KEYS[1], 'puts')) }

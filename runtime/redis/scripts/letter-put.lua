@@ -1,8 +1,8 @@
 -- Keep a dead letter, and let the oldest go that are too many.
 -- KEYS[1] letter, [2] index of all, [3] index of those that may go, [4] totals, [5] what the tasks
 --   of its run are redrives of
--- ARGV[1] key base of letters, [2] id, [3] head (JSON), [4] contents (JSON), [5] '1' where it is the
---   only copy of a message, [6] most letters that may go, [7] most bytes they may have, [8] seq
+-- ARGV[1] key base of letters, [2] id, [3] head (JSON), [4] contents (JSON), [5] '1' where it is
+--   the only copy of a message, [6] most letters that may go, [7] most bytes they may have, [8] seq
 -- Returns 1, or 0 when it was there before.
 local base, id, isOnlyCopy = ARGV[1], ARGV[2], ARGV[5] == '1'
 if redis.call('EXISTS', KEYS[1]) == 1 then

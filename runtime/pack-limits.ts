@@ -1,0 +1,31 @@
+/** How tasks are packed into envelopes, by the configuration, their paces and their limits. */
+import type { PackLimits } from '../actors/envelope.ts'
+import type { Kinds } from '../actors/kind.ts'
+import type { Paces } from '../actors/paces.ts'
+import { sourcePrefix } from '../config/key.ts'
+import type { Config } from '../config/schema.ts'
+
+export function packLimits(config: Config, kinds: Kinds, paces: Pick<Paces, 'of'>): PackLimits {
+  const { worker, mailbox, dispatcher, limits } = config
+  const hasSources = Object.keys(limits).some((name) => name.startsWith(sourcePrefix))
+  /** What a limit lets begin in the time of an envelope: who waits longer loses more by a kill. */
+  const within = (name: string): number => {
+    const rate = limits[name]?.rate
+    return rate === undefined ? Number.POSITIVE_INFINITY : (rate * worker.envelopeMs) / 1000
+  }
+  return {
+    tasksMax: Math.min(worker.envelopeTasksMax, dispatcher.queueMax, mailbox.depthMax),
+    bytesMax: worker.envelopeBytesMax,
+    keyPartitions: mailbox.keyPartitions,
+    tasksOf: (kind, source) => {
+      const byPace = worker.envelopeMs / paces.of(kind, kinds.get(kind)?.paceMs ?? 1)
+      const bySource = source === undefined ? byPace : within(sourcePrefix + source)
+      return Math.floor(Math.min(byPace, within(kind), bySource))
+    },
+    sourceOf: ({ labels }) => {
+      const source = hasSources ? labels?.['source'] : undefined
+      const isLimited = source !== undefined && limits[sourcePrefix + source] !== undefined
+      return isLimited ? source : undefined
+    },
+  }
+}

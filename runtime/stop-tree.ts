@@ -1,0 +1,32 @@
+/** How the tree of a node goes down in order. */
+import type { AnyActorRef } from 'xstate'
+import { isLive } from '../actors/dead-letters.ts'
+import { findChild, removeChild } from '../actors/supervisor.ts'
+import { watch } from '../actors/watch.ts'
+
+/** Who leads lets others lead, then who works finishes, and at last goes what they stood on. */
+export const leavingFirst = ['singletons', 'workers', 'processes']
+
+/**
+ * Resolves when it is down. While those work that leave first, what they stand on is restarted when
+ * it fails; one that has given up is stopping already, in the same order.
+ * @param onCutOff one of them took longer than it may, and was taken out
+ */
+export async function stopTree(tree: AnyActorRef | undefined, onCutOff: () => void): Promise<void> {
+  if (tree === undefined || !isLive(tree)) return
+  const ended = Promise.withResolvers<void>()
+  watch(tree, () => ended.resolve())
+  const phases = (async () => {
+    for (const id of leavingFirst) {
+      const child = findChild(tree, id)
+      if (child === undefined) continue
+      watch(child, ({ reason }) => {
+        if (reason === 'killed') onCutOff()
+      })
+      await removeChild(tree, id)
+    }
+    if (isLive(tree)) tree.send({ type: 'stop' })
+  })()
+  await Promise.race([phases, ended.promise])
+  await ended.promise
+}
