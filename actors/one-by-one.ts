@@ -6,6 +6,7 @@
 import { backoffMs } from '../machines/backoff.ts'
 import { heldBack, type Job, runTask, type Work } from './attempt.ts'
 import { describeError } from './errors.ts'
+import { crashNotes, runnerNote } from './letters.ts'
 import type { Delivery, Log } from './ports.ts'
 import { attemptOf, type Ending, isRetried, type SettlementOptions } from './settlement.ts'
 
@@ -114,9 +115,11 @@ async function runNoted(
 ): Promise<Ending> {
   const { delivery, hand } = work
   const once = job.task.delivery === 'at-most-once'
-  if (once) await delivery.note({ [`started:${job.seq}`]: '1' })
+  const runner = runnerNote(options)
+  if (once) await delivery.note({ [`started:${job.seq}`]: runner })
   else if (careful) {
-    await delivery.note({ running: String(job.seq), runningAlone: isAlone ? '1' : '' })
+    const runningAlone = isAlone ? '1' : ''
+    await delivery.note({ running: String(job.seq), runningAlone, runner })
   }
   let { attempt } = work.envelope
   let ending = await runWatched(options, work, job, attempt)
@@ -170,6 +173,7 @@ async function countDeaths(
   deaths.set(seq, { marked: before.marked + 1, alone })
   const counted = {
     [`kills:${seq}`]: String(before.marked + 1),
+    ...crashNotes(notes, seq, before.marked + 1),
     ...(alone ? { [`alone:${seq}`]: '1' } : {}),
     ...nothingRuns,
   }

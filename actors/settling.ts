@@ -3,8 +3,10 @@
  * of it take long, after a while. Nobody waits for the slowest of its neighbours.
  */
 import { appendSeq, type Envelope, eachSeq } from './envelope.ts'
+import { letterOfEnding, parkLetters } from './letters.ts'
 import type { Meter } from './meter.ts'
-import type { Clock, Delivery, Mailboxes, SeqRange } from './ports.ts'
+import type { Clock, Delivery, Log, Mailboxes, SeqRange } from './ports.ts'
+import type { Letters } from './ports-letters.ts'
 import { type Ending, retriedIn, type SettlementOptions, settlementOf } from './settlement.ts'
 
 /** A task that has ended waits at most this long for company. */
@@ -13,6 +15,8 @@ const companyMs = 500
 const noted = 'settled:'
 
 export interface SettlingOptions extends SettlementOptions {
+  letters: Pick<Letters, 'put'>
+  log: Log
   mailboxes: Pick<Mailboxes, 'send'>
   clock: Clock
   meter?: Meter
@@ -22,6 +26,7 @@ export class Settling {
   readonly #options: SettlingOptions
   readonly #envelope: Envelope
   readonly #delivery: Delivery
+  readonly #notes: Readonly<Record<string, string>>
   readonly #over = new AbortController()
   #unsent: Ending[] = []
   #isWaiting = false
@@ -30,7 +35,14 @@ export class Settling {
   workMs = 0
   #sending: Promise<void> = Promise.resolve()
 
-  constructor(options: SettlingOptions, envelope: Envelope, delivery: Delivery) {
+  /** @param notes of the delivery, as they were found */
+  constructor(
+    options: SettlingOptions,
+    envelope: Envelope,
+    delivery: Delivery,
+    notes: Readonly<Record<string, string>>,
+  ) {
+    this.#notes = notes
     this.#options = options
     this.#envelope = envelope
     this.#delivery = delivery
@@ -84,6 +96,11 @@ export class Settling {
     this.#unsent = []
     const seqs: SeqRange[] = []
     for (const { seq } of endings) appendSeq(seqs, seq)
+    const dead = endings.filter(({ outcome }) => outcome === 'dead')
+    const letterOf = (ending: Ending) =>
+      letterOfEnding(this.#options, this.#envelope, ending, this.#notes)
+    // Before anybody hears that they are dead.
+    await parkLetters(this.#options, dead.map(letterOf))
     const messages = settlementOf(this.#options, this.#envelope, endings)
     await this.#options.mailboxes.send(messages)
     const { mailbox, kind } = this.#envelope

@@ -1,8 +1,8 @@
 /** Works an envelope off: runs what of it is still to be run, and settles it. */
 import type { Hand } from './at-hand.ts'
 import type { Job, Work } from './attempt.ts'
-import { appendSeq, type Envelope, eachSeq, envelopeVersion } from './envelope.ts'
-import { describeError, FencedError, MusterError } from './errors.ts'
+import { appendSeq, type Envelope, eachSeq } from './envelope.ts'
+import { describeError, FencedError } from './errors.ts'
 import { fenceOfEnvelope } from './fence.ts'
 import { aborts, type Holds } from './holds.ts'
 import { type OneByOneOptions, runOneByOne } from './one-by-one.ts'
@@ -36,14 +36,9 @@ export interface EnvelopeAtHand {
 /** Resolves when everything that comes of the envelope is durable. */
 export async function workOff(options: WorkOffOptions, atHand: EnvelopeAtHand): Promise<void> {
   const { envelope, delivery, hand } = atHand
-  if (envelope.v !== envelopeVersion) {
-    throw new MusterError(
-      'ENVELOPE_VERSION',
-      `expected version ${String(envelopeVersion)}, got ${String(envelope.v)}: of a newer node`,
-    )
-  }
   const { run } = envelope
-  const settling = new Settling(options, envelope, delivery)
+  const notes = delivery.redeliveries > 0 ? await delivery.notes() : {}
+  const settling = new Settling(options, envelope, delivery, notes)
   const stopping = new AbortController()
   const stop = () => {
     if (aborts(options.holds.of(run))) stopping.abort(new Error('its run was stopped'))
@@ -54,7 +49,7 @@ export async function workOff(options: WorkOffOptions, atHand: EnvelopeAtHand): 
       ...atHand,
       stay: new Stay(options.quarantine, hand, delivery.signal),
       ...fenceOf(options, envelope),
-      notes: delivery.redeliveries > 0 ? await delivery.notes() : {},
+      notes,
       hold: () => options.holds.of(run),
       signal: AbortSignal.any([delivery.signal, stopping.signal]),
       settling,

@@ -12,6 +12,7 @@ import type { Tell } from './dead-letters.ts'
 import { countSeqs, type Envelope, envelopeVersion } from './envelope.ts'
 import { describeError } from './errors.ts'
 import type { Kind } from './kind.ts'
+import { parkSchema } from './letters.ts'
 import type { Delivery, Mailboxes, Receiver } from './ports.ts'
 import { Slots } from './slots.ts'
 import type { ChildSpec } from './supervisor.ts'
@@ -40,6 +41,7 @@ export function worker(options: WorkerOptions): ChildSpec {
   let atHand: AtHand | undefined
 
   const handle = (self: AnyActorRef, inHand: AtHand) => async (delivery: Delivery) => {
+    if (await parkSchema(options, delivery)) return
     const envelope = delivery.body as Envelope
     const tasks = countSeqs(envelope.seqs)
     const hand = inHand.begin(delivery.id, limitOf(envelope))

@@ -8,6 +8,7 @@ import type { DeadLetter } from '../actors/dead-letters.ts'
 import { describeError, UnavailableError, UsageError } from '../actors/errors.ts'
 import type { Kind, TaskDefinition } from '../actors/kind.ts'
 import { loadOf } from '../actors/load.ts'
+import { DisplacedError } from '../actors/membership.ts'
 import type { Heartbeat, Log } from '../actors/ports.ts'
 import type { SingletonDefinition } from '../actors/singleton-work.ts'
 import { isReady, rootCause, supervisor, verdictOf } from '../actors/supervisor.ts'
@@ -245,9 +246,9 @@ class Node implements MusterNode {
     this.#exitCode = cannotGoOn
     // One that never came up tells whoever started it.
     if (isUp) this.#log.error(describeError(error), 'this node cannot go on; it drains and ends')
-    const isDead = describeError(rootCause(error)).code === 'DISPLACED'
+    const isDead = rootCause(error) instanceof DisplacedError
     this.stop(isUp && !isDead ? drainMs : 0).catch((problem: unknown) => {
-      this.#log.error(describeError(error), 'this node could not stop in order')
+      this.#log.error(describeError(problem), 'this node could not stop in order')
     })
   }
 

@@ -48,6 +48,10 @@ describe('a task that takes its worker down', () => {
     expect(results[1]?.result.error?.code).toBe('POISON')
     expect(runs.get(1)).toBe(3)
     await isEmpty(world)
+    const crash = { at: expect.any(Number), node: 'n-1', worker: 'work.job' }
+    expect((await world.letters.list({ limit: 9 })).items).toMatchObject([
+      { id: 'r-1.1', reason: 'poison', mailbox: 'work.job', chain: [crash, crash] },
+    ])
   })
 
   test('is not blamed for what another task did', async () => {
@@ -72,6 +76,10 @@ describe('a task that takes its worker down', () => {
     // The first had ended before, and the envelope still says how.
     expect(results.map(({ code }) => code)).toEqual([1, 6, 1])
     expect(results[1]?.result.error?.code).toBe('AT_MOST_ONCE')
+    const crash = { at: expect.any(Number), node: 'n-1', worker: 'work.job' }
+    expect((await world.letters.list({ limit: 9 })).items).toMatchObject([
+      { id: 'r-1.1', reason: 'at-most-once', chain: [crash] },
+    ])
     expect([...runs]).toEqual([
       [0, 1],
       [1, 1],

@@ -30,6 +30,8 @@ test('debug', async () => {
       if (again === undefined) { await dump(run, 'NO ANSWER'); throw new Error('x') }
       const text = await Promise.race([again.text(), Bun.sleep(5000)])
       if (text === undefined) { await dump(run, 'NO TEXT'); throw new Error('x') }
+      const ev = await Promise.race([two.ask(`/v1/runs/${run}/events`).then((r) => r.text()), Bun.sleep(8000)])
+      if (ev === undefined) { await dump(run, 'NO EVENTS END'); throw new Error('x') }
       try {
         await eventually(async () => expect((await one.get(run)).state).toBe('completed'), { timeoutMs: 5000 })
       } catch {
