@@ -2,6 +2,7 @@
 import type { Hand } from './at-hand.ts'
 import type { Envelope } from './envelope.ts'
 import { aborts } from './holds.ts'
+import type { Limiter } from './limits.ts'
 import type { Attempt, Delivery, Execution, Hold } from './ports.ts'
 import type { Fence } from './ports-fleet.ts'
 import type { Stay } from './quarantine.ts'
@@ -24,6 +25,8 @@ export interface Work {
   notes: Record<string, string>
   /** What holds its run back now. */
   hold(): Hold | undefined
+  /** Aborted when it is taken away or its run is held back: nobody waits to begin any more. */
+  held: AbortController
   /** Aborted when the mailbox takes it away, and when its run is cancelled or halted now. */
   signal: AbortSignal
   settling: Settling
@@ -45,7 +48,8 @@ export function heldBack(
   if (hold === undefined) return undefined
   const end = endOfHeld(hold, job.history)
   if (end === undefined) return 'park'
-  const { attempt } = work.envelope
+  // Where order counts, it may have had some of them in place.
+  const attempt = Math.max(work.envelope.attempt, job.history.length)
   const { outcome, error } = end
   const startedAt = options.clock.now()
   return { ...job, outcome, startedAt, durationMs: 0, execution: terminal(error), attempt }
@@ -53,6 +57,15 @@ export function heldBack(
 
 function terminal(error: { code: string; message: string }): Execution {
   return { outcome: 'failed', error, stage: 'terminal' }
+}
+
+/** Undefined at once where no limit is set; what came of waiting, the signals say. */
+export function tokenFor(
+  { limiter }: { limiter: Limiter },
+  { envelope, held }: Work,
+  { task }: Job,
+): Promise<void> | undefined {
+  return limiter.take(envelope.kind, task, held.signal)
 }
 
 /** Runs one attempt; at once, without a promise, when the executor does. */

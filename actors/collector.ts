@@ -9,7 +9,7 @@ import { outcomeOf } from '../machines/outcome.ts'
 import type { Owned } from '../machines/service.ts'
 import { AtHand, type Hand, hungError, type Overdue } from './at-hand.ts'
 import type { Tell } from './dead-letters.ts'
-import { eachSeq, type ResultsEnvelope, resultsMailbox, type TaskResult } from './envelope.ts'
+import { type ResultsEnvelope, resultsMailbox } from './envelope.ts'
 import { isUnderstood, parkSchema } from './letters.ts'
 import type { Meter } from './meter.ts'
 import type {
@@ -20,14 +20,13 @@ import type {
   Log,
   Mailboxes,
   Receiver,
-  ResultRow,
   Results,
   Settled,
   Settlement,
 } from './ports.ts'
 import type { FencingToken } from './ports-fleet.ts'
 import type { Letters } from './ports-letters.ts'
-import type { ResultLine } from './result.ts'
+import { linesOf, pick, type ResultBatch } from './results.ts'
 import type { ChildSpec } from './supervisor.ts'
 
 export interface CollectorOptions {
@@ -149,14 +148,17 @@ async function collect(
   try {
     const settlements = batch.map(({ id, envelope }) => settlementOf(id, envelope))
     const settled = await options.accounting.settle(settlements, options.fence)
+    for (const [index, { envelope }] of batch.entries()) {
+      options.meter?.counted(envelope.kind, settlements[index], settled[index])
+    }
     step()
-    const rows = batch.flatMap(({ envelope }, index) =>
-      rowsOf(envelope, settlements[index], settled[index]),
+    const counted = batch.flatMap(({ envelope }, index) =>
+      countedOf(envelope, settlements[index], settled[index]),
     )
-    if (rows.length > 0) {
-      await options.results.put(rows)
+    if (counted.length > 0) {
+      await options.results.put(counted)
       step()
-      await options.audit.append(rows.map((row) => `${row.line}\n`).join(''))
+      await options.audit.append(counted.map(linesOf).join(''))
       step()
     }
     await options.accounting.stored(settlements, options.fence)
@@ -184,50 +186,15 @@ function settlementOf(id: string, envelope: ResultsEnvelope): Settlement {
   }
 }
 
-/** The rows of the tasks whose outcome in the map is the one of this envelope. */
-function rowsOf(
+/** What of it agrees with the map: the first to be settled counts. */
+function countedOf(
   envelope: ResultsEnvelope,
   settlement: Settlement | undefined,
   settled: Settled | undefined,
-): ResultRow[] {
-  const rows: ResultRow[] = []
-  let index = 0
-  for (const seq of eachSeq(envelope.seqs)) {
-    const outcome = settlement?.outcomes[index] ?? 'failed'
-    const result = envelope.results[index]
-    const counted = settled?.outcomes === undefined ? outcome : settled.outcomes[index]
-    if (result !== undefined && counted === outcome) {
-      const line: ResultLine = {
-        run: envelope.run,
-        seq,
-        ...(result.id === undefined ? {} : { id: result.id }),
-        kind: envelope.kind,
-        ...(result.target === undefined ? {} : { target: result.target }),
-        outcome,
-        attempt: result.attempt ?? envelope.attempt,
-        node: envelope.node,
-        worker: envelope.worker,
-        startedAt: result.startedAt,
-        durationMs: result.durationMs,
-        queueMs: result.queueMs,
-        ...(result.output === undefined ? {} : { output: result.output }),
-        ...(result.error === undefined ? {} : { error: result.error }),
-      }
-      rows.push({
-        run: envelope.run,
-        seq,
-        outcome,
-        line: JSON.stringify(line),
-        ...(result.attempts === undefined ? {} : { attempts: JSON.stringify(result.attempts) }),
-        ...taskOf(envelope, result),
-      })
-    }
-    index += 1
-  }
-  return rows
-}
-
-function taskOf({ priority }: ResultsEnvelope, { task }: TaskResult): { task?: string } {
-  if (priority === undefined && task === undefined) return {}
-  return { task: JSON.stringify(priority === undefined ? task : { ...task, priority }) }
+): ResultBatch[] {
+  const { outcomes } = settled ?? {}
+  // Nearly always.
+  if (outcomes === undefined) return [envelope]
+  const counted = pick(envelope, (index) => outcomes[index] === settlement?.outcomes[index])
+  return counted === undefined ? [] : [counted]
 }

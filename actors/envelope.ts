@@ -7,6 +7,7 @@ import { fnv1a } from '../machines/fnv.ts'
 import type { Outcome } from '../machines/outcome.ts'
 import type { Attempt, Message, Priority, SeqRange } from './ports.ts'
 import type { FencingToken } from './ports-fleet.ts'
+import type { ResultBatch } from './results.ts'
 import type { AcceptedTask, Task } from './task.ts'
 
 /** Version of both shapes below; they stand in Redis. */
@@ -42,38 +43,11 @@ export interface Ends {
   error: { code: string; message: string }
 }
 
-/** How one task of a results envelope ended; the last attempt's times. */
-export interface TaskResult {
-  /** When it is not the attempt of its envelope: retried in place. */
-  attempt?: number
-  id?: string
-  target?: string
-  startedAt: number
-  durationMs: number
-  queueMs: number
-  output?: unknown
-  error?: { code: string; message: string }
-  attempts?: Attempt[]
-  /** What its task says beside that. */
-  task?: Task
-}
-
 /** Final outcomes for a collector. */
-export interface ResultsEnvelope {
+export interface ResultsEnvelope extends ResultBatch {
   v: typeof envelopeVersion
-  run: string
-  /** The work mailbox whose room the tasks hold. */
+  /** The work mailbox whose room the tasks hold, '' when they hold none. */
   mailbox: string
-  kind: string
-  /** Of the tasks; normal when it is not said. */
-  priority?: Priority
-  attempt: number
-  node: string
-  worker: string
-  seqs: SeqRange[]
-  /** One digit a task: the outcome's code. */
-  outcomes: string
-  results: TaskResult[]
 }
 
 /** How those end that waited for a task which is not ok. */

@@ -35,6 +35,8 @@ export class Holds {
   #opening: Promise<unknown> | undefined
   /** Counts the questions: only the answer to the last one is believed. */
   #asked = 0
+  /** Runs of which something was heard since the last question: the answer may be older. */
+  readonly #heard = new Set<string>()
 
   constructor(options: HoldsOptions) {
     this.#options = options
@@ -69,11 +71,17 @@ export class Holds {
     }
   }
 
+  /** Ask anew: there may be news that have not come. */
+  look(): Promise<void> {
+    return this.#ask()
+  }
+
   #notice(notice: RunNotice | undefined): void {
     if (notice === undefined) {
       void this.#askAgain()
       return
     }
+    this.#heard.add(notice.run)
     const isOver = notice.state !== 'accepting' && notice.state !== 'running'
     this.#set(notice.run, isOver ? undefined : notice.hold)
   }
@@ -97,10 +105,14 @@ export class Holds {
   async #ask(): Promise<void> {
     this.#asked += 1
     const question = this.#asked
+    this.#heard.clear()
     const holds = await this.#options.accounting.holds()
     if (question !== this.#asked) return
     const before = this.#holds
-    for (const run of before.keys()) if (!holds.has(run)) this.#set(run, undefined)
+    for (const run of this.#heard) holds.delete(run)
+    for (const run of [...before.keys()]) {
+      if (!holds.has(run) && !this.#heard.has(run)) this.#set(run, undefined)
+    }
     for (const [run, hold] of holds) this.#set(run, hold)
   }
 }

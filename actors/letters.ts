@@ -124,7 +124,7 @@ function flawOf(mailbox: string, body: unknown): Pick<NewLetter, 'reason' | 'err
   const fields = recordOf(body)
   const version = fields['v']
   const isResults = mailbox === resultsMailbox
-  const what = isResults ? 'results' : 'tasks'
+  const what = isResults ? 'durationMs' : 'tasks'
   if (version !== envelopeVersion) {
     const got = version === undefined ? 'none' : JSON.stringify(version)
     const advice = 'redrive it with a node that knows it'

@@ -16,6 +16,10 @@ export interface LiveRun {
   accepted: number
   /** Tasks in the spool. */
   spooled: number
+  /** Tasks that were ever put back into it from their mailboxes, as last heard. */
+  parked: number
+  /** Counts the notices of it: what was asked for before one of them may be older. */
+  heard: number
   /** Tasks that had their turn here, or were found in the mailboxes. */
   dispatched: number
   /** Tasks with a final outcome, as last heard. */
@@ -39,7 +43,7 @@ export interface LiveRun {
 }
 
 export function newLiveRun(progress: RunProgress, actor: string): LiveRun {
-  const { run, lines, accepted, spooled, content, feeder, fence, hold, window } = progress
+  const { run, lines, accepted, spooled, parked, content, feeder, fence, hold, window } = progress
   const live: LiveRun = {
     id: run.id,
     actor,
@@ -49,6 +53,8 @@ export function newLiveRun(progress: RunProgress, actor: string): LiveRun {
     lines,
     accepted,
     spooled,
+    parked,
+    heard: 0,
     dispatched: accepted - spooled,
     done: run.total - run.counts.pending,
     taken: Promise.withResolvers<void>(),
@@ -79,16 +85,24 @@ export function tellNews(live: LiveRun): void {
 }
 
 /** Most tasks of a run that may be in flight. */
-export function windowOf({ window, accepted }: LiveRun): number {
+export function windowOf({ window, accepted }: Pick<LiveRun, 'window' | 'accepted'>): number {
   if (window === undefined) return Number.POSITIVE_INFINITY
   if ('tasks' in window) return window.tasks
   return Math.max(1, Math.ceil((accepted * window.percent) / 100))
 }
 
+/**
+ * Tasks of a run that are in the mailboxes or at work. More may be done than were dispatched: what
+ * somebody sent who could not take it off the spool any more is in there still.
+ */
+export function inFlightOf({ dispatched, done }: LiveRun): number {
+  return Math.max(0, dispatched - done)
+}
+
 /** Whether so many more may be in flight; an empty window takes anything. */
 export function fitsWindow(live: LiveRun, tasks: number): boolean {
-  const inFlight = live.dispatched - live.done
-  return inFlight <= 0 || inFlight + tasks <= windowOf(live)
+  const inFlight = inFlightOf(live)
+  return inFlight === 0 || inFlight + tasks <= windowOf(live)
 }
 
 /**

@@ -9,6 +9,7 @@ import { isStopped } from './holds.ts'
 import { type KeyedHost, submitUnderKey } from './keyed-submission.ts'
 import {
   fitsWindow,
+  inFlightOf,
   type LiveRun,
   newLiveRun,
   setHold,
@@ -22,6 +23,7 @@ import type { Headroom } from './ports-limits.ts'
 import { MailboxRoom, SpoolRoom } from './room.ts'
 import { interrupted, type RunOptions, runLogic } from './run.ts'
 import type { Source } from './source.ts'
+import { hastenUntil } from './spool.ts'
 import { openingOf, type Submission, type Submitted } from './submission.ts'
 import { type ChildSpec, findChild, hasChild, planOf } from './supervisor.ts'
 import { Turns } from './turns.ts'
@@ -289,12 +291,17 @@ export class LiveRuns {
     }
     this.#runs.set(run.id, live)
     this.#spool.count(live.spooled)
-    this.#settle(live.done - live.dispatched)
+    this.#settle(-inFlightOf(live))
     this.#actors.set(live.actor, live)
     const child = planOf({ id: live.actor, restart: 'transient' }, this.#options.runsPolicy)
     this.#options.tell(this.#supervisor, { type: 'child.add', child })
-    // What was settled between the asking and this moment nobody here has heard of.
-    if (live.dispatched > live.done) void this.#refresh(run.id)
+    const { ended, stopped } = live
+    const hasten = () =>
+      void hastenUntil(this.#runOptions, live, AbortSignal.any([ended.signal, this.#ended.signal]))
+    if (stopped.signal.aborted) hasten()
+    else stopped.signal.addEventListener('abort', hasten, { once: true })
+    // What was settled or said between the asking and this moment nobody here has heard of.
+    if (live.accepted > 0 || source === undefined) void this.#refresh(run.id)
     return live
   }
 
@@ -310,7 +317,7 @@ export class LiveRuns {
     if (live === undefined) return
     this.#runs.delete(run)
     this.#spool.count(-live.spooled)
-    this.#settle(live.dispatched - live.done)
+    this.#settle(inFlightOf(live))
     this.#actors.delete(live.actor)
     // At once: whoever takes its place must not find its spool on the move.
     live.ended.abort()
@@ -327,18 +334,22 @@ export class LiveRuns {
     if (notice.mailbox !== undefined) this.#room.wake(notice.mailbox)
     const live = this.#runs.get(notice.run)
     if (live === undefined) return
-    this.#putBack(live, notice.parked ?? 0)
+    live.heard += 1
+    this.#putBack(live, notice.parked)
     this.#progress(live, notice.done, notice.state, notice.hold)
     if (notice.spoolFilled === true) this.#tellSpoolFilled(live)
   }
 
   async #refresh(run: string): Promise<void> {
     try {
-      const progress = await this.#options.accounting.get(run)
       const live = this.#runs.get(run)
-      if (progress === undefined || live === undefined) return
+      const heard = live?.heard
+      const progress = await this.#options.accounting.get(run)
+      if (progress === undefined || live === undefined || !this.#isLive(live)) return
       const { total, counts, state } = progress.run
-      this.#progress(live, total - counts.pending, state, progress.hold)
+      this.#putBack(live, progress.parked)
+      const hold = live.heard === heard ? progress.hold : live.hold
+      this.#progress(live, total - counts.pending, state, hold)
       if (progress.spooled > 0) this.#tellSpoolFilled(live)
     } catch (error) {
       this.#options.log.warn({ run, ...describeError(error) }, 'cannot ask how a run stands')
@@ -347,8 +358,9 @@ export class LiveRuns {
 
   #progress(live: LiveRun, done: number, state: Run['state'], hold: Hold | undefined): void {
     if (done > live.done) {
-      this.#settle(done - live.done)
+      const before = inFlightOf(live)
       live.done = done
+      this.#settle(before - inFlightOf(live))
     }
     const isNew = hold !== live.hold
     setHold(live, hold)
@@ -357,9 +369,11 @@ export class LiveRuns {
     else if (isNew) this.#tellSpoolFilled(live)
   }
 
-  /** So many tasks went back from their mailbox into the spool. */
-  #putBack(live: LiveRun, tasks: number): void {
-    if (tasks === 0) return
+  /** Tasks went back from their mailbox into the spool: so many by now, since the run began. */
+  #putBack(live: LiveRun, parked = 0): void {
+    const tasks = parked - live.parked
+    if (tasks <= 0) return
+    live.parked = parked
     this.#count(live, -tasks)
     live.spooled += tasks
     this.#spool.count(tasks)
@@ -394,13 +408,20 @@ export class LiveRuns {
     if (patienceMs !== undefined && this.#isShort()) return false
     const { clock } = this.#options
     const until = clock.monotonic() + (patienceMs ?? Number.POSITIVE_INFINITY)
-    while (!fitsWindow(live, tasks)) {
-      const leftMs = until - clock.monotonic()
-      if (leftMs <= 0 || live.hold !== undefined || !this.#isLive(live)) return false
-      await this.#newsOf(live, leftMs)
+    for (;;) {
+      if (live.hold !== undefined || !this.#isLive(live)) return false
+      const leftMs = Math.max(0, until - clock.monotonic())
+      if (fitsWindow(live, tasks)) {
+        const patience = patienceMs === undefined ? {} : { patienceMs: leftMs }
+        const wanted = { ...patience, unwanted: live.stopped.signal }
+        if (await this.turns.offer(tasks, wanted, () => this.#takeTurn(live, tasks))) return true
+        // Others of this very run may have filled its window meanwhile.
+        if (fitsWindow(live, tasks)) return false
+      } else {
+        if (leftMs <= 0 || this.#ended.signal.aborted) return false
+        await this.#newsOf(live, leftMs)
+      }
     }
-    const leftMs = patienceMs === undefined ? undefined : Math.max(0, until - clock.monotonic())
-    return this.turns.offer(tasks, leftMs, () => this.#takeTurn(live, tasks))
   }
 
   async #newsOf(live: LiveRun, waitMs: number): Promise<void> {
@@ -413,11 +434,13 @@ export class LiveRuns {
     over.abort()
   }
 
-  /** A run's turn has come: its tasks count as dispatched, if it is still live. */
+  /** A run's turn has come: its tasks count as dispatched, if they may still go out. */
   #takeTurn(live: LiveRun, tasks: number): boolean {
-    const isLive = this.#isLive(live) && live.hold === undefined
+    const isLive = this.#isLive(live) && live.hold === undefined && fitsWindow(live, tasks)
+    const before = inFlightOf(live)
     if (isLive) live.dispatched += tasks
-    else this.#settle(tasks)
+    // With the turn they count as in flight already; some may be done long since.
+    this.#settle(before + tasks - inFlightOf(live))
     return isLive
   }
 
@@ -425,8 +448,9 @@ export class LiveRuns {
   #count(live: LiveRun, tasks: number): void {
     // A run that ended has given back all its turns.
     if (!this.#isLive(live)) return
+    const before = inFlightOf(live)
     live.dispatched += tasks
-    this.#settle(-tasks)
+    this.#settle(before - inFlightOf(live))
   }
 
   /** Not ended, and not begun anew since. */

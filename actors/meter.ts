@@ -1,4 +1,5 @@
 /** Whoever counts what happens, for those who look after a node. */
+import type { Settled, Settlement } from './ports.ts'
 import type { Ending } from './settlement.ts'
 
 /**
@@ -18,6 +19,8 @@ export interface Meter {
    * @param retried how many further attempts that makes
    */
   settled(mailbox: string, kind: string, endings: readonly Ending[], retried: number): void
+  /** The accounting has taken a settlement of tasks of one kind. */
+  counted(kind: string, settlement?: Settlement, settled?: Settled): void
   /** The collector has counted, stored and logged a batch of results. */
   aggregated(ms: number): void
   /** A submission was not accepted. */

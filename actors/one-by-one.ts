@@ -4,9 +4,10 @@
  * process: only such a one is condemned.
  */
 import { backoffMs } from '../machines/backoff.ts'
-import { heldBack, type Job, runTask, type Work } from './attempt.ts'
+import { heldBack, type Job, runTask, tokenFor, type Work } from './attempt.ts'
 import { describeError } from './errors.ts'
 import { crashNotes, runnerNote } from './letters.ts'
+import type { Limiter } from './limits.ts'
 import type { Delivery, Log } from './ports.ts'
 import { attemptOf, type Ending, isRetried, type SettlementOptions } from './settlement.ts'
 
@@ -15,6 +16,7 @@ export interface OneByOneOptions extends SettlementOptions {
   poisonKills: number
   /** Aborted when the node begins to drain: what it takes away from then on is not blamed. */
   drain: AbortSignal
+  limiter: Limiter
   log: Log
 }
 
@@ -46,7 +48,11 @@ export async function runOneByOne(
   if (delivery.redeliveries > 0) stay.suspect()
   const parked: Job[] = []
   for (const job of jobs) {
-    const known = endedBefore(options, work, job, deaths) ?? heldBack(options, work, job)
+    const before = endedBefore(options, work, job, deaths)
+    if (before === undefined) await takeToken(options, work, job)
+    // What comes after one that waits must not overtake it, though the run goes on meanwhile.
+    const isBehind = options.ordered && parked.length > 0 ? 'park' : undefined
+    const known = before ?? heldBack(options, work, job) ?? isBehind
     if (known === 'park') parked.push(job)
     else if (known !== undefined) settling.add(known)
     if (known !== undefined) continue
@@ -55,7 +61,11 @@ export async function runOneByOne(
     await takeSlot(work)
     try {
       if (delivery.signal.aborted) break
-      settling.add(await runNoted(options, work, job, careful, isAlone))
+      const held = heldBack(options, work, job)
+      const ending = held ?? (await runNoted(options, work, job, careful, isAlone))
+      if (ending === 'park') parked.push(job)
+      else if ('waits' in ending) parked.push(ending.waits)
+      else settling.add(ending)
     } finally {
       slots.give()
     }
@@ -84,6 +94,15 @@ async function takeSlot({ hand, slots }: Work): Promise<void> {
   hand.resume()
 }
 
+/** Before it is noted as begun: whoever waits here has not been run. */
+async function takeToken(options: OneByOneOptions, work: Work, job: Job): Promise<void> {
+  const token = tokenFor(options, work, job)
+  if (token === undefined) return
+  work.hand.pause()
+  await token
+  work.hand.resume()
+}
+
 /** The ending of a task that must not be run (again), as far as earlier deliveries noted. */
 function endedBefore(
   options: OneByOneOptions,
@@ -105,14 +124,17 @@ function endedBefore(
   return deadEnding(options, work, job, { code: 'AT_MOST_ONCE', message })
 }
 
-/** Runs a task, in order as often as it is retried, and notes what a later delivery must know. */
+/**
+ * Runs a task, in order as often as it is retried, and notes what a later delivery must know.
+ * @returns how it ended; or that it waits for its next attempt until its run goes on
+ */
 async function runNoted(
   options: OneByOneOptions,
   work: Work,
   job: Job,
   careful: boolean,
   isAlone: boolean,
-): Promise<Ending> {
+): Promise<Ending | { waits: Job }> {
   const { delivery, hand } = work
   const once = job.task.delivery === 'at-most-once'
   const runner = runnerNote(options)
@@ -121,14 +143,20 @@ async function runNoted(
     const runningAlone = isAlone ? '1' : ''
     await delivery.note({ running: String(job.seq), runningAlone, runner })
   }
-  let { attempt } = work.envelope
+  // In order there are earlier ones only of what was put back between two of them.
+  let attempt = work.envelope.attempt + (options.ordered ? job.history.length : 0)
   let ending = await runWatched(options, work, job, attempt)
-  while (options.ordered && isRetried(options, ending) && work.hold() === undefined) {
-    if (delivery.signal.aborted) break
+  while (options.ordered && isRetried(options, ending) && !delivery.signal.aborted) {
     const history = [...ending.history, attemptOf(options, ending)]
     hand.pause()
-    await options.clock.wait(backoffMs(options.retry, attempt, options.random()), work.signal)
+    const waitMs = backoffMs(options.retry, attempt, options.random())
+    await options.clock.wait(waitMs, work.held.signal)
     hand.resume()
+    await takeToken(options, work, job)
+    if (delivery.signal.aborted) break
+    const held = heldBack(options, work, { ...job, history })
+    if (held === 'park') return { waits: { ...job, history } }
+    if (held !== undefined) return held
     attempt += 1
     ending = await runWatched(options, work, { ...job, history }, attempt)
   }

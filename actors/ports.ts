@@ -8,6 +8,7 @@ import type { DeadLetter } from './dead-letters.ts'
 import type { Envelope, ResultsEnvelope } from './envelope.ts'
 import type { Fence, FencingToken } from './ports-fleet.ts'
 import type { ResultLine } from './result.ts'
+import type { ResultBatch } from './results.ts'
 import type { Rejection, Task } from './task.ts'
 import type { TreeNode } from './tree.ts'
 
@@ -174,6 +175,8 @@ export interface RunProgress {
   accepted: number
   /** Tasks in the spool, accepted and not yet in a mailbox. */
   spooled: number
+  /** Tasks that were ever put back from their mailbox into the spool. */
+  parked: number
   /** The source has ended; no more tasks will come. */
   closed: boolean
   /** Node id and boot of the dispatcher that drives the run. */
@@ -281,10 +284,25 @@ export interface RunNotice {
   mailbox?: string
   /** What holds it back now. */
   hold?: Hold
-  /** So many tasks were put back from their mailbox. */
+  /** Tasks that were ever put back from their mailbox into the spool, when there are any. */
   parked?: number
   /** Something in its spool can be moved that could not be before. */
   spoolFilled?: boolean
+}
+
+/** So many envelopes of a head, with so many tasks in them, by who drives the run. */
+export interface DropSpool {
+  mark: string
+  envelopes: number
+  tasks: number
+  driver?: string
+}
+
+/** The envelopes at the head of a spool. */
+export interface SpoolHead {
+  envelopes: Envelope[]
+  /** Says which they are, whatever is put before them meanwhile; for `dropSpool` alone. */
+  mark: string
 }
 
 export interface Accounting {
@@ -314,10 +332,14 @@ export interface Accounting {
   close(run: string): Promise<void>
   /** Make `driver` the one that drives the run. Whoever was feeding it under a key is no more. */
   adopt(run: string, driver: string, fence?: FencingToken): Promise<RunProgress | undefined>
-  /** The first `count` envelopes of the spool, and taking them off once they are in a mailbox. */
-  peekSpool(run: string, count: number): Promise<Envelope[]>
-  /** @throws ConflictError RUN_DRIVEN_ELSEWHERE, and drops nothing, when `driver` no longer is it */
-  dropSpool(run: string, envelopes: number, tasks: number, driver?: string): Promise<void>
+  /** At most `count` envelopes from the head of the spool; none when it is empty. */
+  peekSpool(run: string, count: number): Promise<SpoolHead>
+  /**
+   * Take the first envelopes of a head off the spool: they are in their mailboxes. Heads that were
+   * looked at before count no longer.
+   * @throws ConflictError RUN_DRIVEN_ELSEWHERE, and drops nothing, when `driver` no longer is it
+   */
+  dropSpool(run: string, drop: DropSpool): Promise<void>
   settle(settlements: readonly Settlement[], fence?: FencingToken): Promise<Settled[]>
   /** The rows of these settlements are stored; completes runs that waited for just that. */
   stored(settled: readonly { run: string; id: string }[], fence?: FencingToken): Promise<void>
@@ -337,9 +359,19 @@ export interface Accounting {
   /**
    * Put an envelope, of which `parks` says how often that was done, from its mailbox back into the
    * spool of its run, and give back its room. Done once, however often it is asked.
-   * @returns false when the run is not paused (any more)
+   * @returns false when the run is not paused (any more), and nothing keeps it from being run
    */
   park(envelope: Envelope): Promise<boolean>
+  /**
+   * Whether an envelope of an ordered mailbox may be run. Not while others of its run that come
+   * before it have been put back and not come again: then it is to be put back as well.
+   */
+  isNext(envelope: Envelope): Promise<boolean>
+  /**
+   * Of a run that is cancelled or halted: into the spool with what waits for other tasks.
+   * @returns how many envelopes that were, at most `count`; 0 when none waits any more
+   */
+  freeHeld(run: string, count: number): Promise<number>
   /** Which of these tasks have no outcome yet. */
   pending(run: string, seqs: readonly SeqRange[]): Promise<boolean[]>
   get(run: string): Promise<RunProgress | undefined>
@@ -364,19 +396,6 @@ export interface Admission {
 
 /* ---- results: rows and lines that stay ---- */
 
-/** What is stored of a task: its result line, and its earlier attempts. */
-export interface ResultRow {
-  run: string
-  seq: number
-  outcome: Outcome
-  /** The result line of contract section 7, as one line of JSON. */
-  line: string
-  /** Earlier attempts as JSON, when there were any. */
-  attempts?: string
-  /** What of its task line the result line does not say, as JSON, where there is any. */
-  task?: string
-}
-
 export interface ResultQuery {
   outcomes?: readonly Outcome[]
   /** Rows after this seq. */
@@ -386,7 +405,7 @@ export interface ResultQuery {
 
 export interface Results {
   /** First one wins: a row that is there already stays. All or nothing. */
-  put(rows: readonly ResultRow[]): Promise<void>
+  put(batches: readonly ResultBatch[]): Promise<void>
   /** By ascending seq. */
   query(run: string, query: ResultQuery): Promise<{ seq: number; line: string }[]>
   /** The same, with what is needed to run the tasks again. */

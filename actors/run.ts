@@ -11,7 +11,7 @@ import { ConflictError, describeError, UnavailableError } from './errors.ts'
 import { isStopped } from './holds.ts'
 import { type LiveRun, windowOf } from './live-run.ts'
 import type { Accounting, Admission, Clock, HeldEnvelope, Log, Mailboxes } from './ports.ts'
-import { numberTasks } from './source.ts'
+import { type Numbered, numberTasks } from './source.ts'
 import { moveSpool, reserve, send, withTurn } from './spool.ts'
 
 export interface RunOptions {
@@ -107,7 +107,7 @@ async function takeSource(
     if (isStopped(live.hold)) break
     if (piece.lines === live.lines) continue
     const numbered = await numberTasks(accounting, live.id, live.accepted, piece.read)
-    const { free, ended, held } = packAll(options, live, numbered.items)
+    const { free, ended, held } = packAll(options, live, numbered)
     const direct = await sendDirectly(options, live, free)
     const spool = [...ended, ...free.slice(direct)]
     const waiting = [...spool, ...held.map(({ envelope }) => envelope)]
@@ -143,8 +143,8 @@ interface Packed {
 }
 
 /** Only what has in common what it waits for, or how it ends, travels together. */
-function packAll(options: RunOptions, live: LiveRun, items: readonly PackItem[]): Packed {
-  const limits = withinWindow(options.pack, live)
+function packAll(options: RunOptions, live: LiveRun, { items, accepted }: Numbered): Packed {
+  const limits = withinWindow(options.pack, windowOf({ ...live, accepted }))
   const packed = (group: readonly PackItem[]) => {
     const envelopes = pack(live.id, group, options.clock.now(), limits)
     if (live.fence !== undefined) for (const envelope of envelopes) envelope.fence = live.fence
@@ -168,8 +168,7 @@ function packAll(options: RunOptions, live: LiveRun, items: readonly PackItem[])
 }
 
 /** Of a run with a window several envelopes fit into it, so that it moves on smoothly. */
-function withinWindow(limits: PackLimits, live: LiveRun): PackLimits {
-  const window = windowOf(live)
+function withinWindow(limits: PackLimits, window: number): PackLimits {
   if (window === Number.POSITIVE_INFINITY) return limits
   return { ...limits, tasksMax: Math.max(1, Math.min(limits.tasksMax, Math.floor(window / 8))) }
 }

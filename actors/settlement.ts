@@ -14,11 +14,11 @@ import {
   envelopeVersion,
   type ResultsEnvelope,
   resultsMailbox,
-  type TaskResult,
   workMessage,
 } from './envelope.ts'
 import type { Kind } from './kind.ts'
 import type { Attempt, Clock, Execution, Message, SeqRange } from './ports.ts'
+import type { More } from './results.ts'
 import type { Task } from './task.ts'
 
 /** Who settles, and by which rules. */
@@ -80,11 +80,15 @@ export function attemptOf(options: SettlementOptions, ending: Ending): Attempt {
   }
 }
 
-/** The messages that settle an envelope: results of what is final, and what is tried again. */
+/**
+ * The messages that settle an envelope: results of what is final, and what is tried again.
+ * @param isStopped its run is: what would be tried again ends as soon as it is delivered
+ */
 export function settlementOf(
   options: SettlementOptions,
   envelope: Envelope,
   endings: readonly Ending[],
+  isStopped = false,
 ): Message[] {
   const final: Ending[] = []
   const again: Ending[] = []
@@ -94,7 +98,7 @@ export function settlementOf(
     else final.push(ending)
   }
   return [
-    ...(again.length === 0 ? [] : [retryOf(options, envelope, again)]),
+    ...(again.length === 0 ? [] : [retryOf(options, envelope, again, isStopped)]),
     ...(final.length === 0 ? [] : [resultsOf(options, envelope, final)]),
   ]
 }
@@ -104,7 +108,8 @@ export function retriedIn(messages: readonly Message[]): number {
   let retried = 0
   for (const { body } of messages) {
     if ('tasks' in body) retried += countSeqs(body.seqs)
-    else for (const { attempt } of body.results) retried += (attempt ?? body.attempt) - body.attempt
+    else
+      for (const said of body.more ?? []) retried += (said?.attempt ?? body.attempt) - body.attempt
   }
   return retried
 }
@@ -113,8 +118,10 @@ function retryOf(
   options: SettlementOptions,
   envelope: Envelope,
   again: readonly Ending[],
+  isStopped: boolean,
 ): Message {
-  const delayMs = backoffMs(options.retry, envelope.attempt, options.random())
+  const backoff = backoffMs(options.retry, envelope.attempt, options.random())
+  const delayMs = isStopped ? 0 : backoff
   return workMessage(
     {
       ...envelope,
@@ -134,6 +141,7 @@ function resultsOf(
   final: readonly Ending[],
 ): Message {
   const seqs = rangesOf(final)
+  const at = final[0]?.startedAt ?? 0
   const body: ResultsEnvelope = {
     v: envelopeVersion,
     run: envelope.run,
@@ -145,7 +153,11 @@ function resultsOf(
     worker: options.worker,
     seqs,
     outcomes: final.map((ending) => outcomeCode(ending.outcome)).join(''),
-    results: final.map((ending) => resultOf(envelope, ending)),
+    at,
+    startedAt: final.map((ending) => ending.startedAt - at),
+    durationMs: final.map((ending) => ending.durationMs),
+    queueMs: final.map((ending) => queuedMs(envelope, ending)),
+    ...moreOf(envelope, final),
   }
   return {
     mailbox: resultsMailbox,
@@ -156,25 +168,34 @@ function resultsOf(
   }
 }
 
-function resultOf(envelope: Envelope, ending: Ending): TaskResult {
-  const { task, execution, history } = ending
-  const lastTry = history.at(-1)
-  // In place retries wait for their back-off, not for a worker.
-  const readyAt =
-    lastTry !== undefined && ending.attempt > envelope.attempt ? ending.startedAt : envelope.readyAt
+/** In place retries wait for their back-off, not for a worker. */
+function queuedMs(envelope: Envelope, { attempt, history, startedAt }: Ending): number {
+  const isInPlace = history.length > 0 && attempt > envelope.attempt
+  return isInPlace ? 0 : Math.max(0, startedAt - envelope.readyAt)
+}
+
+function moreOf(envelope: Envelope, final: readonly Ending[]): { more?: (More | null)[] } {
+  const more = final.map((ending) => {
+    const { task, execution, history, attempt } = ending
+    const said: More = {}
+    if (attempt !== envelope.attempt) said.attempt = attempt
+    if (execution.output !== undefined) said.output = execution.output
+    if (execution.error !== undefined) said.error = execution.error
+    if (history.length > 0) said.attempts = history
+    return sayTask(said, task)
+  })
+  return more.some((each) => each !== null) ? { more } : {}
+}
+
+/** Adds what the task says of itself; null when nothing at all is said. */
+export function sayTask(said: More, task: Task): More | null {
+  const { id, target } = task
+  if (id !== undefined) said.id = id
+  if (target !== undefined) said.target = target
   const body = bodyOf(task)
-  return {
-    ...(task.id === undefined ? {} : { id: task.id }),
-    ...(task.target === undefined ? {} : { target: task.target }),
-    ...(ending.attempt === envelope.attempt ? {} : { attempt: ending.attempt }),
-    startedAt: ending.startedAt,
-    durationMs: ending.durationMs,
-    queueMs: Math.max(0, ending.startedAt - readyAt),
-    ...(execution.output === undefined ? {} : { output: execution.output }),
-    ...(execution.error === undefined ? {} : { error: execution.error }),
-    ...(history.length === 0 ? {} : { attempts: history }),
-    ...(body === undefined ? {} : { task: body }),
-  }
+  if (body !== undefined) said.task = body
+  for (const _ in said) return said
+  return null
 }
 
 function rangesOf(endings: readonly Ending[]): SeqRange[] {

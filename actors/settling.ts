@@ -3,6 +3,7 @@
  * of it take long, after a while. Nobody waits for the slowest of its neighbours.
  */
 import { appendSeq, type Envelope, eachSeq } from './envelope.ts'
+import { type Holds, isStopped } from './holds.ts'
 import { letterOfEnding, parkLetters } from './letters.ts'
 import type { Meter } from './meter.ts'
 import type { Clock, Delivery, Log, Mailboxes, SeqRange } from './ports.ts'
@@ -19,6 +20,8 @@ export interface SettlingOptions extends SettlementOptions {
   log: Log
   mailboxes: Pick<Mailboxes, 'send'>
   clock: Clock
+  /** Which runs are held back. */
+  holds: Pick<Holds, 'of'>
   meter?: Meter
 }
 
@@ -101,7 +104,8 @@ export class Settling {
       letterOfEnding(this.#options, this.#envelope, ending, this.#notes)
     // Before anybody hears that they are dead.
     await parkLetters(this.#options, dead.map(letterOf))
-    const messages = settlementOf(this.#options, this.#envelope, endings)
+    const isOver = isStopped(this.#options.holds.of(this.#envelope.run))
+    const messages = settlementOf(this.#options, this.#envelope, endings, isOver)
     await this.#options.mailboxes.send(messages)
     const { mailbox, kind } = this.#envelope
     if (endings.length > 0) {

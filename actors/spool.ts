@@ -3,7 +3,7 @@ import { countSeqs, delayOf, type Envelope, workMessage } from './envelope.ts'
 import { describeError } from './errors.ts'
 import { isStopped } from './holds.ts'
 import type { LiveRun } from './live-run.ts'
-import type { Message } from './ports.ts'
+import type { DropSpool, Message, SpoolHead } from './ports.ts'
 import type { RunOptions } from './run.ts'
 import { unrunMessage } from './unrun.ts'
 
@@ -11,6 +11,8 @@ import { unrunMessage } from './unrun.ts'
 const spoolBatch = 16
 /** Where all of them end. */
 const endBatch = 256
+/** How soon, and then how late, it is looked again for what waits for its time. */
+const hastenAgainMs = { first: 500, most: 30_000 }
 
 /** Resolves when there is nothing to be moved now. */
 export async function moveSpool(
@@ -18,19 +20,25 @@ export async function moveSpool(
   live: LiveRun,
   signal: AbortSignal,
 ): Promise<void> {
-  if (isStopped(live.hold)) await hasten(options, live)
   for (;;) {
     const count = isStopped(live.hold) ? endBatch : spoolBatch
-    const envelopes = await options.accounting.peekSpool(live.id, count)
-    if (envelopes.length === 0) break
-    const ended = await endUnrun(options, live, envelopes, signal)
+    const { envelopes, mark } = await options.accounting.peekSpool(live.id, count)
+    if (envelopes.length === 0) {
+      if (isStopped(live.hold) && (await options.accounting.freeHeld(live.id, endBatch)) > 0)
+        continue
+      break
+    }
+    const ended = await endUnrun(options, live, { envelopes, mark }, signal)
     for (const envelope of envelopes.slice(ended)) {
       const tasks = countSeqs(envelope.seqs)
       // Told to end meanwhile: with others, in one go.
       if (unrunMessage(envelope, live.hold, aboutOf(options)) !== undefined) break
       if (live.hold !== undefined || !(await options.admit(live, tasks))) return
-      const moving = () => moveEnvelope(options, live, envelope, tasks, signal)
-      await withTurn(options, live, tasks, moving)
+      const moving = () => moveEnvelope(options, live, { envelope, mark, tasks }, signal)
+      if (!(await withTurn(options, live, tasks, moving))) {
+        options.release(live, tasks)
+        break
+      }
       options.giveSpoolRoom(live, tasks)
     }
   }
@@ -38,12 +46,23 @@ export async function moveSpool(
   if (isStopped(live.hold) && live.source === undefined) await options.accounting.close(live.id)
 }
 
-/** What waits for its time is not worth waiting for any more. */
-async function hasten({ mailboxes, log }: RunOptions, { id }: LiveRun): Promise<void> {
-  try {
-    await mailboxes.hasten(id)
-  } catch (error) {
-    log.warn({ run: id, ...describeError(error) }, 'its delayed tasks end when they are due')
+/**
+ * Of a run that is stopped nothing is worth waiting for its time any more. Again and again: who has
+ * not heard of it yet may still put something off.
+ */
+export async function hastenUntil(
+  { mailboxes, log, clock }: RunOptions,
+  { id }: LiveRun,
+  over: AbortSignal,
+): Promise<void> {
+  for (let waitMs = hastenAgainMs.first; !over.aborted; ) {
+    try {
+      await mailboxes.hasten(id)
+    } catch (error) {
+      log.warn({ run: id, ...describeError(error) }, 'its delayed tasks wait for their time')
+    }
+    await clock.wait(waitMs, over)
+    waitMs = Math.min(waitMs * 2, hastenAgainMs.most)
   }
 }
 
@@ -54,7 +73,7 @@ async function hasten({ mailboxes, log }: RunOptions, { id }: LiveRun): Promise<
 async function endUnrun(
   options: RunOptions,
   live: LiveRun,
-  envelopes: readonly Envelope[],
+  { envelopes, mark }: SpoolHead,
   signal: AbortSignal,
 ): Promise<number> {
   const messages: Message[] = []
@@ -69,7 +88,7 @@ async function endUnrun(
   options.count(live, tasks)
   await withTurn(options, live, tasks, async () => {
     await options.mailboxes.send(messages)
-    await drop(options, live, messages.length, tasks, signal)
+    await drop(options, live, { mark, envelopes: messages.length, tasks }, signal)
   })
   options.giveSpoolRoom(live, tasks)
   return messages.length
@@ -94,20 +113,22 @@ export async function withTurn<Value>(
   }
 }
 
+/** @returns false when its run was held back before there was room */
 async function moveEnvelope(
   options: RunOptions,
   live: LiveRun,
-  envelope: Envelope,
-  tasks: number,
+  { envelope, mark, tasks }: { envelope: Envelope; mark: string; tasks: number },
   signal: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
   while (!(await reserve(options, live, envelope, tasks))) {
     await options.roomIn(envelope.mailbox)
     signal.throwIfAborted()
+    if (live.hold !== undefined) return false
   }
   signal.throwIfAborted()
   await send(options, envelope)
-  await drop(options, live, 1, tasks, signal)
+  await drop(options, live, { mark, envelopes: 1, tasks }, signal)
+  return true
 }
 
 /**
@@ -117,12 +138,11 @@ async function moveEnvelope(
 async function drop(
   { accounting, driver }: RunOptions,
   { id }: LiveRun,
-  envelopes: number,
-  tasks: number,
+  what: Omit<DropSpool, 'driver'>,
   signal: AbortSignal,
 ): Promise<void> {
   signal.throwIfAborted()
-  await accounting.dropSpool(id, envelopes, tasks, driver)
+  await accounting.dropSpool(id, { ...what, driver })
   signal.throwIfAborted()
 }
 

@@ -18,6 +18,7 @@ import {
   type SupervisorPolicy,
 } from '../machines/supervision.ts'
 import { type Child, type SupervisorContext, supervisorMachine } from '../machines/supervisor.ts'
+import { flawOfAdded } from '../machines/supervisor-children.ts'
 import { isLive, type Tell } from './dead-letters.ts'
 import { describeError, MusterError, SpecificationError, UnavailableError } from './errors.ts'
 import type { Meter } from './meter.ts'
@@ -167,8 +168,10 @@ export function supervisor(options: SupervisorOptions): ChildSpec {
       reportFailure: (_, { id, message: error, restartInMs, isHandedUp }) => {
         const path = `${options.id}/${id}`
         if (restartInMs !== undefined) options.meter?.restarted(options.id, id)
-        if (isHandedUp === true) log.info({ path, error }, 'an actor failed, and its supervisor')
-        else if (restartInMs === undefined) log.error({ path, error }, 'an actor failed for good')
+        if (isHandedUp !== undefined) {
+          const level = isHandedUp === 'later' ? 'error' : 'info'
+          log[level]({ path, error }, 'an actor failed, and its supervisor')
+        } else if (restartInMs === undefined) log.error({ path, error }, 'an actor failed for good')
         else log.warn({ path, error, restartInMs }, 'an actor failed and will be restarted')
       },
     },
@@ -228,13 +231,17 @@ export function findChild(parent: AnyActorRef, id: string): AnyActorRef | undefi
 
 /**
  * Adds a child to a supervisor; resolves with it once it is ready.
- * @throws what it failed with when it does not come so far
+ * @throws SpecificationError naming it and the field for which the supervisor does not take it
+ * @throws Error when it does not come so far
  */
 export async function addChild(
   parent: AnyActorRef,
   plan: ChildPlan,
   tell: Tell,
 ): Promise<AnyActorRef> {
+  const { context } = parent.getSnapshot() as { context: SupervisorContext }
+  const flaw = flawOfAdded(context, plan)
+  if (flaw !== undefined) throw new SpecificationError(context.name, { child: plan.id, ...flaw })
   const ready = Promise.withResolvers<AnyActorRef>()
   const fail = (why: string) => ready.reject(new Error(`${plan.id} did not start: ${why}`))
   const look = () => {
@@ -265,9 +272,12 @@ export async function removeChild(parent: AnyActorRef, id: string): Promise<void
   const look = () => {
     if (!hasChild(parent, id)) gone.resolve()
   }
-  parent.subscribe({ next: look, error: () => gone.resolve(), complete: () => gone.resolve() })
+  const over = () => gone.resolve()
+  const subscription = parent.subscribe({ next: look, error: over, complete: over })
   if (isLive(parent)) parent.send({ type: 'child.remove', id })
   await gone.promise
+  // Of a supervisor that fails somebody has to hear, or the process ends with it.
+  if (isLive(parent)) subscription.unsubscribe()
 }
 
 export function hasChild(parent: AnyActorRef, id: string): boolean {

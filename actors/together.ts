@@ -1,5 +1,6 @@
 /** The tasks of an envelope side by side, as many as there are slots. */
-import { heldBack, type Job, runTask, type Work } from './attempt.ts'
+import { heldBack, type Job, runTask, tokenFor, type Work } from './attempt.ts'
+import type { Limiter } from './limits.ts'
 import type { Ending, SettlementOptions } from './settlement.ts'
 
 /** Work without a pause may hold the event loop this long, ms. */
@@ -7,7 +8,7 @@ const breathAfterMs = 10
 
 /** @returns those that wait until their run goes on */
 export async function runTogether(
-  options: SettlementOptions,
+  options: SettlementOptions & { limiter: Limiter },
   work: Work,
   jobs: readonly Job[],
 ): Promise<Job[]> {
@@ -28,23 +29,34 @@ export async function runTogether(
     pauseIfIdle()
     slots.give()
   }
-  let breathed = clock.monotonic()
-  for (const job of jobs) {
+  /** For something that others have now. */
+  const waitFor = async (something: Promise<unknown>) => {
+    isWaiting = true
+    pauseIfIdle()
+    await something
+    isWaiting = false
+    hand.resume()
+  }
+  const isHeldBack = (job: Job) => {
     const held = heldBack(options, work, job)
     if (held === 'park') parked.push(job)
     else if (held !== undefined) settling.add(held)
-    if (held !== undefined) continue
-    const wait = slots.take()
-    if (wait !== undefined) {
-      isWaiting = true
-      pauseIfIdle()
-      await wait
-      isWaiting = false
-      hand.resume()
-    }
+    return held !== undefined
+  }
+  let breathed = clock.monotonic()
+  for (const job of jobs) {
+    const token = tokenFor(options, work, job)
+    if (token !== undefined) await waitFor(token)
+    if (isHeldBack(job)) continue
+    const slot = slots.take()
+    if (slot !== undefined) await waitFor(slot)
     if (delivery.signal.aborted) {
       slots.give()
       break
+    }
+    if (slot !== undefined && isHeldBack(job)) {
+      slots.give()
+      continue
     }
     const ending = runTask(options, work, job, envelope.attempt)
     if (ending instanceof Promise) {

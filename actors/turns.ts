@@ -9,6 +9,13 @@ interface Offered {
   resolve(granted: boolean): void
 }
 
+export interface Wanted {
+  /** How long it is waited for, ms; without it as long as it takes. */
+  patienceMs?: number
+  /** Aborted when it is not wanted any more. */
+  unwanted?: AbortSignal
+}
+
 export class Turns {
   readonly #dispatcher: AnyActorRef
   readonly #tell: Tell
@@ -28,18 +35,23 @@ export class Turns {
 
   /**
    * Resolves with what `take` says when the turn for so many tasks has come; with false when it
-   * does not come within `patienceMs`, or not at all.
+   * does not come as long as it is wanted.
    */
-  offer(tasks: number, patienceMs: number | undefined, take: () => boolean): Promise<boolean> {
-    if (this.#ended.aborted) return Promise.resolve(false)
+  offer(tasks: number, { patienceMs, unwanted }: Wanted, take: () => boolean): Promise<boolean> {
+    if (this.#ended.aborted || unwanted?.aborted === true) return Promise.resolve(false)
     this.#offers += 1
     const id = this.#offers
     const { promise, resolve } = Promise.withResolvers<boolean>()
     this.#offered.set(id, { take, resolve })
     const at = this.#clock.monotonic()
     this.#tell(this.#dispatcher, { type: 'tasks.offered', offer: { id, tasks }, at })
-    if (patienceMs !== undefined && this.#offered.has(id)) void this.#withdraw(id, patienceMs)
-    return promise
+    if (!this.#offered.has(id)) return promise
+    if (patienceMs !== undefined) {
+      void this.#clock.wait(patienceMs).then(() => this.#withdraw(id))
+    }
+    const onUnwanted = () => this.#withdraw(id)
+    unwanted?.addEventListener('abort', onUnwanted, { once: true })
+    return promise.finally(() => unwanted?.removeEventListener('abort', onUnwanted))
   }
 
   /** The machine says that the offer may go out. */
@@ -65,8 +77,7 @@ export class Turns {
     })
   }
 
-  async #withdraw(id: number, patienceMs: number): Promise<void> {
-    await this.#clock.wait(patienceMs)
+  #withdraw(id: number): void {
     const offered = this.#offered.get(id)
     if (offered === undefined) return
     this.#offered.delete(id)

@@ -2,7 +2,6 @@
 
 import { outcomeCode } from '../machines/outcome.ts'
 import {
-  bodyOf,
   countSeqs,
   type Ends,
   type Envelope,
@@ -12,6 +11,8 @@ import {
 } from './envelope.ts'
 import { isStopped } from './holds.ts'
 import type { Attempt, Hold, Message } from './ports.ts'
+import type { More } from './results.ts'
+import { sayTask } from './settlement.ts'
 
 /** How a task of a stopped run ends that is not to begin; undefined when the run is not stopped. */
 export function endOfHeld(hold: Hold | undefined, history: readonly Attempt[]): Ends | undefined {
@@ -39,7 +40,9 @@ export function unrunMessage(
   const { run, kind, attempt, seqs, tasks, history, readyAt } = envelope
   const endings = tasks.map((_, index) => {
     const earlier = history?.[index] ?? []
-    return envelope.ends ?? endOfHeld(hold, earlier)
+    const held = endOfHeld(hold, earlier)
+    // Of a run that was cancelled nobody asks what else kept a task from being run.
+    return held?.outcome === 'cancelled' ? held : (envelope.ends ?? held)
   })
   const ends = endings.filter((ending) => ending !== undefined)
   if (ends.length < countSeqs(seqs)) return undefined
@@ -59,20 +62,17 @@ export function unrunMessage(
       worker: 'dispatcher',
       seqs,
       outcomes: ends.map(({ outcome }) => outcomeCode(outcome)).join(''),
-      results: tasks.map((task, index) => {
+      at: now,
+      startedAt: tasks.map(() => 0),
+      durationMs: tasks.map(() => 0),
+      queueMs: tasks.map(() => Math.max(0, now - readyAt)),
+      more: tasks.map((task, index) => {
+        const said: More = {}
         const error = ends[index]?.error
         const earlier = history?.[index] ?? []
-        const body = bodyOf(task)
-        return {
-          ...(task.id === undefined ? {} : { id: task.id }),
-          ...(task.target === undefined ? {} : { target: task.target }),
-          startedAt: now,
-          durationMs: 0,
-          queueMs: Math.max(0, now - readyAt),
-          ...(error === undefined ? {} : { error }),
-          ...(earlier.length === 0 ? {} : { attempts: [...earlier] }),
-          ...(body === undefined ? {} : { task: body }),
-        }
+        if (error !== undefined) said.error = error
+        if (earlier.length > 0) said.attempts = [...earlier]
+        return sayTask(said, task)
       }),
     },
   }

@@ -41,21 +41,26 @@ export async function workOff(options: WorkOffOptions, atHand: EnvelopeAtHand): 
   const settling = new Settling(options, envelope, delivery, notes)
   const stopping = new AbortController()
   const stop = () => {
-    if (aborts(options.holds.of(run))) stopping.abort(new Error('its run was stopped'))
+    const hold = options.holds.of(run)
+    if (hold !== undefined) work.held.abort()
+    if (aborts(hold)) stopping.abort(new Error('its run was stopped'))
+  }
+  const work: Work = {
+    ...atHand,
+    stay: new Stay(options.quarantine, hand, delivery.signal),
+    ...fenceOf(options, envelope),
+    notes,
+    hold: () => options.holds.of(run),
+    held: new AbortController(),
+    signal: AbortSignal.any([delivery.signal, stopping.signal]),
+    settling,
   }
   const unlisten = options.holds.listen(run, stop)
+  delivery.signal.addEventListener('abort', () => work.held.abort(), { once: true })
   try {
-    const work: Work = {
-      ...atHand,
-      stay: new Stay(options.quarantine, hand, delivery.signal),
-      ...fenceOf(options, envelope),
-      notes,
-      hold: () => options.holds.of(run),
-      signal: AbortSignal.any([delivery.signal, stopping.signal]),
-      settling,
-    }
     stop()
     const jobs = await jobsOf(options, work)
+    if (!(await mayBegin(options, work, jobs))) return
     if (!(await isRefused(options, work, jobs))) {
       try {
         await runAll(options, work, jobs)
@@ -92,10 +97,26 @@ async function runAll(options: WorkOffOptions, work: Work, jobs: readonly Job[])
     if (parked.length === 0 || (await options.accounting.park(parkedOf(work.envelope, parked)))) {
       return
     }
-    // It goes on already: the word of that is on its way.
+    // It goes on already, or has ended: the word of that is on its way, or was lost.
+    await options.holds.look()
     left = parked
+    work.held = new AbortController()
     await options.clock.breathe()
   }
+}
+
+/**
+ * Where order counts, what was put back while its run was paused comes first, though it has to come
+ * all the way again: what would overtake it is put back as well.
+ */
+async function mayBegin(
+  { accounting, ordered }: WorkOffOptions,
+  { envelope, hold }: Work,
+  jobs: readonly Job[],
+): Promise<boolean> {
+  if (!ordered || jobs.length === 0 || hold() !== undefined) return true
+  if (await accounting.isNext(envelope)) return true
+  return !(await accounting.park(parkedOf(envelope, jobs)))
 }
 
 function parkedOf(envelope: Envelope, jobs: readonly Job[]): Envelope {
@@ -108,7 +129,9 @@ function parkedOf(envelope: Envelope, jobs: readonly Job[]): Envelope {
     parks: (envelope.parks ?? 0) + 1,
     seqs,
     tasks: jobs.map(({ task }) => task),
-    ...(envelope.history === undefined ? {} : { history: jobs.map(({ history }) => history) }),
+    ...(jobs.every(({ history }) => history.length === 0)
+      ? {}
+      : { history: jobs.map(({ history }) => history) }),
   }
 }
 
@@ -152,7 +175,8 @@ async function recordPace(options: WorkOffOptions, kind: string, ms: number): Pr
 /** The tasks still to be run: on a redelivery or a retry, some may have been settled already. */
 async function jobsOf(options: WorkOffOptions, work: Work): Promise<Job[]> {
   const { envelope, delivery, hand, notes } = work
-  const isFirst = delivery.redeliveries === 0 && envelope.attempt === 1
+  const { attempt, parks } = envelope
+  const isFirst = delivery.redeliveries === 0 && attempt === 1 && parks === undefined
   const pending = isFirst
     ? undefined
     : await options.accounting.pending(envelope.run, envelope.seqs)

@@ -1,7 +1,8 @@
 /**
- * What does supervision cost? Start, crash-to-restart and stop of 100 children; what a message to a
- * supervised actor costs more than one to an actor on its own; and the longest time for which the
- * stop of a full tree (10 supervisors of 100) keeps the event loop.
+ * What does supervision cost? Start, crash-to-restart and stop of 100 children; what a message costs
+ * as actors send it (`tell`), to a supervised actor and to one on its own, and XState's own `send`;
+ * and the longest time for which the stop of a full tree (10 supervisors of 100), in order and by
+ * force, keeps the event loop.
  *
  *   bun bench/supervisor.bench.ts [--json]
  */
@@ -15,6 +16,7 @@ import {
   type NamedChild,
   supervisor,
 } from '../actors/supervisor.ts'
+import { takeOut } from '../actors/take-out.ts'
 import { defaultPolicy } from '../machines/supervision.ts'
 
 const children = 100
@@ -113,27 +115,29 @@ async function live(): Promise<{ startMs: number; restartMs: number; stopMs: num
 }
 
 /** Nanoseconds a message. */
-function deliver(actor: AnyActorRef): number {
+function deliver(send: (event: Word) => void): number {
   const begun = performance.now()
-  for (let count = 0; count < messages; count += 1) actor.send({ type: 'count' })
+  for (let count = 0; count < messages; count += 1) send({ type: 'count' })
   return ((performance.now() - begun) * 1e6) / messages
 }
 
-async function deliverBoth(): Promise<{ aloneNs: number; supervisedNs: number }> {
+async function deliverAll(): Promise<{ sentNs: number; aloneNs: number; supervisedNs: number }> {
+  const { tell } = new DeadLetters({ clock, log })
   const alone = begin({ logic: counter })
   const root = begin(flock('root'))
   await until(() => isReady(root.getSnapshot()))
   const supervised = childOf(root, 'child-50', 1)
   if (supervised === undefined) throw new Error('expected child-50 to be there')
-  const aloneNs = deliver(alone)
-  const supervisedNs = deliver(supervised)
+  const sentNs = deliver((event) => alone.send(event))
+  const aloneNs = deliver((event) => tell(alone, event))
+  const supervisedNs = deliver((event) => tell(supervised, event))
   for (const actor of [alone, root]) actor.send({ type: 'stop' })
   await until(() => isOver(root))
-  return { aloneNs, supervisedNs }
+  return { sentNs, aloneNs, supervisedNs }
 }
 
-/** The longest time, in ms, between two turns of the event loop while a full tree is stopped. */
-async function stopFull(): Promise<{ longestBlockMs: number; fullStopMs: number }> {
+/** The longest time, in ms, between two turns of the event loop while a full tree goes. */
+async function endFull(end: (root: AnyActorRef) => void): Promise<[block: number, all: number]> {
   const named = Array.from({ length: supervisors }, (_, index) => ({
     id: `flock-${index}`,
     spec: () => flock(`flock-${index}`),
@@ -143,14 +147,24 @@ async function stopFull(): Promise<{ longestBlockMs: number; fullStopMs: number 
   let longestBlockMs = 0
   const begun = performance.now()
   let last = begun
-  root.send({ type: 'stop' })
+  end(root)
   do {
     await turn()
     const now = performance.now()
     longestBlockMs = Math.max(longestBlockMs, now - last)
     last = now
   } while (!isOver(root))
-  return { longestBlockMs, fullStopMs: last - begun }
+  return [longestBlockMs, last - begun]
+}
+
+async function stopFull(): Promise<{ longestBlockMs: number; fullStopMs: number }> {
+  const [longestBlockMs, fullStopMs] = await endFull((root) => root.send({ type: 'stop' }))
+  return { longestBlockMs, fullStopMs }
+}
+
+async function takeOutFull(): Promise<{ longestForcedBlockMs: number; fullTakeOutMs: number }> {
+  const [longestForcedBlockMs, fullTakeOutMs] = await endFull((root) => void takeOut(root, clock))
+  return { longestForcedBlockMs, fullTakeOutMs }
 }
 
 function median(numbers: readonly number[]): number {
@@ -158,24 +172,37 @@ function median(numbers: readonly number[]): number {
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
 }
 
-/** The medians of what the rounds say; the first rounds, which warm up, are not counted. */
+interface Measured<K extends string> {
+  medians: Record<K, number>
+  most: Record<K, number>
+}
+
+/** What the rounds say; the first rounds, which warm up, are not counted. */
 async function measure<K extends string>(
   round: () => Promise<Record<K, number>>,
-): Promise<Record<K, number>> {
+): Promise<Measured<K>> {
   const all: Record<K, number>[] = []
   for (let index = -3; index < rounds; index += 1) {
     const figures = await round()
     if (index >= 0) all.push(figures)
   }
   const names = Object.keys(all[0] ?? {}) as K[]
-  const medians = names.map((name) => [name, median(all.map((figures) => figures[name]))])
-  return Object.fromEntries(medians) as Record<K, number>
+  const over = (of: (numbers: number[]) => number) =>
+    Object.fromEntries(
+      names.map((name) => [name, of(all.map((figures) => figures[name]))]),
+    ) as Record<K, number>
+  return { medians: over(median), most: over((numbers) => Math.max(...numbers)) }
 }
 
+const stops = await measure(stopFull)
+const takings = await measure(takeOutFull)
 const figures = {
-  ...(await measure(live)),
-  ...(await measure(deliverBoth)),
-  ...(await measure(stopFull)),
+  ...(await measure(live)).medians,
+  ...(await measure(deliverAll)).medians,
+  ...stops.medians,
+  mostBlockMs: stops.most.longestBlockMs,
+  ...takings.medians,
+  mostForcedBlockMs: takings.most.longestForcedBlockMs,
 }
 const overheadNs = figures.supervisedNs - figures.aloneNs
 
@@ -188,9 +215,16 @@ if (process.argv.includes('--json')) {
   console.log(`start of ${children} children             ${ms(figures.startMs)}`)
   console.log(`crash-to-restart of ${children} children  ${ms(figures.restartMs)}`)
   console.log(`stop of ${children} children              ${ms(figures.stopMs)}`)
+  console.log(`message sent past \`tell\`           ${ns(figures.sentNs)}`)
   console.log(`message to an actor on its own      ${ns(figures.aloneNs)}`)
   console.log(`message to a supervised actor       ${ns(figures.supervisedNs)}`)
   console.log(`overhead of supervision a message   ${ns(overheadNs)}`)
   console.log(`stop of ${supervisors} times ${children} children     ${ms(figures.fullStopMs)}`)
-  console.log(`longest block of the loop in that   ${ms(figures.longestBlockMs)}`)
+  const blockOf = (block: number, most: number) => `${ms(block)}, at most ${ms(most)}`
+  const { longestBlockMs, mostBlockMs, longestForcedBlockMs, mostForcedBlockMs } = figures
+  console.log(`longest block of the loop in that   ${blockOf(longestBlockMs, mostBlockMs)}`)
+  console.log(`the same by force                   ${ms(figures.fullTakeOutMs)}`)
+  console.log(
+    `longest block of the loop in that   ${blockOf(longestForcedBlockMs, mostForcedBlockMs)}`,
+  )
 }

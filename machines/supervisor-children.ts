@@ -1,5 +1,11 @@
 /** What a supervisor knows of its children, and what follows from it: data and arithmetic. */
-import { type ChildPlan, type Fault, type Flaw, flawOf, type SupervisorPolicy } from './supervision.ts'
+import {
+  type ChildPlan,
+  type Fault,
+  type Flaw,
+  flawOf,
+  type SupervisorPolicy,
+} from './supervision.ts'
 import type { Child, SupervisorContext } from './supervisor.ts'
 
 type Change = (child: Child) => Partial<Child>

@@ -2,7 +2,13 @@
 import { setup } from 'xstate'
 import { backoffMs } from './backoff.ts'
 import { type Flaw, recentFailures, strikesMax } from './supervision.ts'
-import type { Child, Fall, SupervisorContext, SupervisorEvent, SupervisorInput } from './supervisor.ts'
+import type {
+  Child,
+  Fall,
+  SupervisorContext,
+  SupervisorEvent,
+  SupervisorInput,
+} from './supervisor.ts'
 import {
   change,
   concerned,
@@ -22,7 +28,8 @@ interface FailureReport {
   id: string
   message: string
   restartInMs?: number
-  isHandedUp?: boolean
+  /** In the first start that is told to whoever started it; later somebody must hear of it. */
+  isHandedUp?: 'atStart' | 'later'
 }
 
 export const supervisorSetup = setup({
@@ -58,6 +65,13 @@ export const supervisorSetup = setup({
     /** The child is not taken: there is no place for it, or it cannot be as it is specified. */
     refuseChild: (_, _params: { id: string; flaw: Flaw }) => {
       throw new Error('bind refuseChild in actors/supervisor.ts')
+    },
+    /**
+     * The verdict is told to itself, to be thrown in a transition of its own: XState drops what a
+     * transition that throws had still to do, and a child that was just taken out would live on.
+     */
+    tellVerdict: ({ self }) => {
+      self.send({ type: 'verdict.due' })
     },
     fail: ({ context }) => {
       throw new Error(context.verdict?.message, { cause: context.verdict?.cause })
@@ -257,7 +271,11 @@ export const bookFailure = supervisorSetup.enqueueActions(({ context, event, enq
   enqueue.cancel(`late:${id}`)
   enqueue({ type: 'removeChild', params: { id, incarnation } })
   enqueue.assign({
-    failures: isCounted(fault) ? [...recent, at] : fault === 'poison' ? recent.slice(0, -1) : recent,
+    failures: isCounted(fault)
+      ? [...recent, at]
+      : fault === 'poison'
+        ? recent.slice(0, -1)
+        : recent,
     children: withChild(context.children, id, (was) => ({
       status: fault === 'dependency' ? 'suspended' : 'backingOff',
       restarts: was.restarts + 1,
@@ -311,21 +329,25 @@ export const restartNow = supervisorSetup.enqueueActions(({ context, event, enqu
   if (event.type === 'child.due') beginLife(enqueue, context, event.id, event.incarnation + 1)
 })
 
-export const giveUp = supervisorSetup.enqueueActions(({ context, event, enqueue }) => {
-  if (event.type !== 'child.failed') return
-  const { id, incarnation, message } = event
-  enqueue.cancel(`late:${id}`)
-  enqueue({ type: 'removeChild', params: { id, incarnation } })
-  enqueue({ type: 'reportFailure', params: { id, message, isHandedUp: true } })
-  enqueue.assign({
-    verdict: { message: `${context.name}/${id}: ${message}`, cause: event.cause },
-    children: withChild(context.children, id, () => ({
-      status: 'stopped',
-      doomed: false,
-      lastError: message,
-    })),
+const handUp = (isHandedUp: 'atStart' | 'later') =>
+  supervisorSetup.enqueueActions(({ context, event, enqueue }) => {
+    if (event.type !== 'child.failed') return
+    const { id, incarnation, message } = event
+    enqueue.cancel(`late:${id}`)
+    enqueue({ type: 'removeChild', params: { id, incarnation } })
+    enqueue({ type: 'reportFailure', params: { id, message, isHandedUp } })
+    enqueue.assign({
+      verdict: { message: `${context.name}/${id}: ${message}`, cause: event.cause },
+      children: withChild(context.children, id, () => ({
+        status: 'stopped',
+        doomed: false,
+        lastError: message,
+      })),
+    })
   })
-})
+
+export const giveUp = handUp('later')
+export const failStart = handUp('atStart')
 
 /** Nobody is started any more, and whoever is alive is to be stopped. */
 export const doomAll = supervisorSetup.enqueueActions(({ context, enqueue }) => {

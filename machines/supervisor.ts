@@ -18,6 +18,7 @@ import {
   doomAll,
   doomOne,
   enlistChild,
+  failStart,
   giveUp,
   markEnded,
   markGone,
@@ -110,6 +111,7 @@ export type SupervisorEvent =
   | { type: 'child.due'; id: string; incarnation: number }
   | { type: 'child.late'; id: string; incarnation: number }
   | { type: 'round.due' }
+  | { type: 'verdict.due' }
   | { type: 'stop' }
   | { type: `xstate.error.actor.${string}` }
 
@@ -145,9 +147,9 @@ export const supervisorMachine = supervisorSetup.createMachine({
             guard: and(['isCurrent', 'isStopping']),
             actions: [markGone('stopped'), stopNext, startNext],
           },
-          { guard: and(['isCurrent', 'isFatal']), actions: giveUp, target: 'stopping' },
+          { guard: and(['isCurrent', 'isFatal']), actions: failStart, target: 'stopping' },
           { guard: and(['isCurrent', 'isReady']), actions: putOffFall },
-          { guard: 'isCurrent', actions: giveUp, target: 'stopping' },
+          { guard: 'isCurrent', actions: failStart, target: 'stopping' },
         ],
         'child.late': [
           {
@@ -278,6 +280,6 @@ export const supervisorMachine = supervisorSetup.createMachine({
       },
     },
     stopped: { type: 'final' },
-    failed: { entry: 'fail' },
+    failed: { entry: 'tellVerdict', on: { 'verdict.due': { actions: 'fail' } } },
   },
 })

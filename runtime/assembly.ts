@@ -8,13 +8,10 @@ import { collector } from '../actors/collector.ts'
 import { connection } from '../actors/connection.ts'
 import { DeadLetters, isLive } from '../actors/dead-letters.ts'
 import { type Dispatcher, dispatcher } from '../actors/dispatcher.ts'
-import { Holds } from '../actors/holds.ts'
 import type { Kind } from '../actors/kind.ts'
 import type { Meter } from '../actors/meter.ts'
-import { Paces } from '../actors/paces.ts'
 import type { Heartbeat, Log } from '../actors/ports.ts'
 import type { Fence } from '../actors/ports-fleet.ts'
-import { Quarantine } from '../actors/quarantine.ts'
 import { service } from '../actors/service.ts'
 import type { SingletonDefinition } from '../actors/singleton-work.ts'
 import {
@@ -42,6 +39,7 @@ import { fileStores, memoryStores, type Stores } from './stores.ts'
 import { readingsOf } from './telemetry/readings.ts'
 import type { Telemetry } from './telemetry/telemetry.ts'
 import { bunWorkerProcesses } from './worker-processes.ts'
+import { Workshop } from './workshop.ts'
 import type { Ports, World } from './world.ts'
 
 export type Role = 'dispatcher' | 'worker' | 'collector'
@@ -112,12 +110,10 @@ export class Assembly {
   readonly deadLetters: DeadLetters
   readonly #options: AssemblyOptions
   readonly #fleet: Fleet
-  readonly #quarantine: Quarantine
   /** The supervisor of all, once there is one. */
   #root: AnyActorRef | undefined
   #stores: Stores | undefined
-  #paces: Paces | undefined
-  #holds: Holds | undefined
+  #workshop: Workshop | undefined
   #dispatcher: Dispatcher | undefined
   #server: HttpServer | undefined
   #app: Hono | undefined
@@ -129,7 +125,6 @@ export class Assembly {
       () => this.#shared(),
       () => this.#dispatcher,
     )
-    this.#quarantine = new Quarantine((isSuspected) => options.suspected(isSuspected))
     const { log, telemetry: meter } = options
     this.deadLetters = new DeadLetters({ clock: systemClock, log, meter })
   }
@@ -187,7 +182,6 @@ export class Assembly {
     const { world, log, telemetry } = this.#options
     return {
       ...world.ports,
-      accounting: telemetry.counting(world.ports.accounting),
       meter: telemetry,
       clock: systemClock,
       random: Math.random,
@@ -198,15 +192,10 @@ export class Assembly {
     }
   }
 
-  #holdsOnce(): Holds {
-    const { log, world } = this.#options
-    this.#holds ??= new Holds({ accounting: world.ports.accounting, log })
-    return this.#holds
-  }
-
-  #pacesOnce(): Paces {
-    this.#paces ??= new Paces(this.#options.world.ports.admission, systemClock)
-    return this.#paces
+  #workshopOnce(): Workshop {
+    const { config, suspected, world, log } = this.#options
+    this.#workshop ??= new Workshop({ ports: world.ports, config, suspected, log })
+    return this.#workshop
   }
 
   #storesOnce(): Stores {
@@ -219,6 +208,9 @@ export class Assembly {
     const { tell } = this.deadLetters
     const spec = (root: AnyActorRef) => {
       this.#root = root
+      // What they hold of an earlier opening leads nowhere any more.
+      this.#workshop = undefined
+      this.#dispatcher = undefined
       // Until then nobody heard of us; some may take us for dead.
       const back = () => this.#tellMember({ type: 'connection.back' })
       const dependency = process === undefined ? this.#fleet.swept(world, back) : world
@@ -270,9 +262,7 @@ export class Assembly {
       drain,
       hurry,
       graceMs,
-      paces: this.#pacesOnce(),
-      holds: this.#holdsOnce(),
-      quarantine: this.#quarantine,
+      ...this.#workshopOnce(),
     })
   }
 
@@ -297,7 +287,7 @@ export class Assembly {
   #makeDispatcher(): Dispatcher {
     const { config, kinds, listen } = this.#options
     const { dispatcher: limits, mailbox } = config
-    const paces = this.#pacesOnce()
+    const { paces } = this.#workshopOnce()
     this.#dispatcher ??= dispatcher({
       ...this.#shared(),
       mailboxes: this.#options.telemetry.timing(this.#options.world.ports.mailboxes),

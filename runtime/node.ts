@@ -24,7 +24,7 @@ import { kindsOf } from './kinds.ts'
 import { unknownLimits } from './limit-names.ts'
 import { pinoLog } from './log/pino.ts'
 import { chooseNodeId } from './node-file.ts'
-import { stopTree } from './stop-tree.ts'
+import { forceTree, stopTree } from './stop-tree.ts'
 import { readTasksFile } from './tasks-file.ts'
 import { type Counted, Telemetry } from './telemetry/telemetry.ts'
 import { memoryWorld, redisWorld, type World } from './world.ts'
@@ -240,7 +240,7 @@ class Node implements MusterNode {
     return this.#stopping
   }
 
-  /** The tree cannot go on. What of it is well gets its time, unless others have its work by now. */
+  /** The tree cannot go on. What of it is well gets its time, unless others have its work. */
   #giveUp(isUp: boolean, error: unknown): void {
     if (this.#exitCode !== 0) return
     this.#exitCode = cannotGoOn
@@ -282,7 +282,7 @@ class Node implements MusterNode {
       this.#isCutOff = true
     })
     const isDown = await Promise.race([down.then(() => true), late.then(() => false)])
-    if (!isDown) this.#force()
+    if (!isDown) await this.#force()
     inTime.abort()
     this.#telemetry.lag.stop()
     const isForced = !isDown || this.#isCutOff || this.#hurry.signal.aborted
@@ -290,9 +290,9 @@ class Node implements MusterNode {
   }
 
   /** Time is up: nothing is waited for any longer. */
-  #force(): void {
+  async #force(): Promise<void> {
     this.#log.warn({ stopMs }, 'not down in time; leaving at once')
-    this.#tree?.stop()
+    await forceTree(this.#tree)
     this.#world?.close().catch((error: unknown) => {
       this.#log.warn(describeError(error), 'what this node stood on could not be closed in order')
     })

@@ -2,7 +2,12 @@
 import type { AnyActorRef } from 'xstate'
 import { isLive } from '../actors/dead-letters.ts'
 import { findChild, removeChild } from '../actors/supervisor.ts'
+import { takeOut } from '../actors/take-out.ts'
 import { watch } from '../actors/watch.ts'
+import { systemClock } from './clock.ts'
+
+/** Longer than it takes to take out the largest tree. */
+const takeOutMs = 500
 
 /** Who leads lets others lead, then who works finishes, and at last goes what they stood on. */
 export const leavingFirst = ['singletons', 'workers', 'processes']
@@ -29,4 +34,11 @@ export async function stopTree(tree: AnyActorRef | undefined, onCutOff: () => vo
   })()
   await Promise.race([phases, ended.promise])
   await ended.promise
+}
+
+/** Takes it out, whatever it does. */
+export async function forceTree(tree: AnyActorRef | undefined): Promise<void> {
+  if (tree === undefined) return
+  await Promise.race([takeOut(tree, systemClock), systemClock.wait(takeOutMs)])
+  if (isLive(tree)) tree.stop()
 }

@@ -7,13 +7,18 @@ import type { Accounting, Admission, RunNotice, Settlement } from '../../actors/
 import type { FencingToken } from '../../actors/ports-fleet.ts'
 import { outcomeCode, outcomeOf } from '../../machines/outcome.ts'
 import {
+  dropHead,
   finalState,
+  freeHeld,
   halts,
+  headOf,
   holdBack,
+  isNext,
   type Ledger,
   letGo,
   newLedger,
   progressOf,
+  putBack,
   takeBack,
 } from './ledger.ts'
 
@@ -45,6 +50,7 @@ export function memoryAccounting(
       done: ledger.done,
       state: ledger.state,
       ...(ledger.hold === undefined ? {} : { hold: ledger.hold }),
+      ...(ledger.parkedTasks === 0 ? {} : { parked: ledger.parkedTasks }),
       ...news,
     }
     // Listeners hear of it after the caller is done, as they would from Redis.
@@ -60,10 +66,16 @@ export function memoryAccounting(
     const isHalted = halts(ledger)
     if (ledger.closed && ledger.done >= ledger.accepted && ledger.storing.size === 0) {
       ledger.state = finalState(ledger)
+      // What ran when it was paused was all there was.
+      if (ledger.hold === 'paused') {
+        delete ledger.hold
+        delete ledger.stopReason
+      }
       ledger.finishedAt = now()
       for (const [mailbox, held] of ledger.room) add(room, mailbox, -held)
       ledger.room.clear()
       ledger.spool = []
+      ledger.first = []
       ledger.ids.clear()
     }
     if (ledger.state !== before || isHalted) notify(ledger, isHalted ? { spoolFilled: true } : {})
@@ -177,7 +189,7 @@ export function memoryAccounting(
     async commit(run, chunk) {
       const ledger = found(run)
       const isFeeder = chunk.feeder === undefined || chunk.feeder === ledger.feeder
-      if (!isFeeder || ledger.lines !== chunk.afterLine) {
+      if (ledger.closed || !isFeeder || ledger.lines !== chunk.afterLine) {
         throw new ConflictError(
           `run ${run} no longer stands at line ${chunk.afterLine}: another source is feeding it`,
           'RUN_FED_ELSEWHERE',
@@ -208,13 +220,14 @@ export function memoryAccounting(
       return progressOf(ledger)
     },
     async peekSpool(run, count) {
-      return ledgers.get(run)?.spool.slice(0, count) ?? []
+      const ledger = ledgers.get(run)
+      return ledger === undefined ? { mark: '', envelopes: [] } : headOf(ledger, count)
     },
-    async dropSpool(run, envelopes, tasks, driver) {
+    async dropSpool(run, drop) {
       const ledger = found(run)
+      const { driver } = drop
       if (driver !== undefined && driver !== ledger.opened.driver) throw drivenElsewhere(run)
-      ledger.spool.splice(0, envelopes)
-      ledger.spooled -= tasks
+      dropHead(ledger, drop)
     },
     async settle(settlements, fence) {
       notFenced(fence)
@@ -268,17 +281,25 @@ export function memoryAccounting(
     },
     async park(envelope) {
       const ledger = found(envelope.run)
-      const id = envelopeId(envelope)
-      if (ledger.parkedIds.has(id)) return true
-      if (ledger.hold !== 'paused') return false
+      if (ledger.parkedIds.has(envelopeId(envelope))) return true
+      const isPaused = ledger.hold === 'paused'
+      const isToWait = ledger.hold === undefined && !isNext(ledger, envelope)
+      if (!isPaused && !isToWait) return false
       const { mailbox, tasks } = envelope
-      ledger.parkedIds.add(id)
-      ledger.parked.push(envelope)
-      ledger.spooled += tasks.length
+      putBack(ledger, envelope)
       add(room, mailbox, -tasks.length)
       add(ledger.room, mailbox, -tasks.length)
-      notify(ledger, { mailbox, parked: tasks.length })
+      notify(ledger, { mailbox, ...(isPaused ? {} : { spoolFilled: true }) })
       return true
+    },
+    async isNext(envelope) {
+      const ledger = found(envelope.run)
+      if (!isNext(ledger, envelope)) return false
+      ledger.behind.get(envelope.mailbox)?.delete(envelope.seqs[0]?.[0] ?? 0)
+      return true
+    },
+    async freeHeld(run, count) {
+      return freeHeld(found(run), count)
     },
     async pending(run, seqs) {
       const ledger = ledgers.get(run)

@@ -1,7 +1,21 @@
 /** What the accounting in memory keeps of a run. */
-import { type Envelope, endedByParent } from '../../actors/envelope.ts'
+import {
+  type Envelope,
+  eachSeq,
+  endedByParent,
+  envelopeId,
+  mailboxKind,
+} from '../../actors/envelope.ts'
 import { isStopped } from '../../actors/holds.ts'
-import type { HeldEnvelope, Hold, OpenRun, RunProgress, RunState } from '../../actors/ports.ts'
+import type {
+  DropSpool,
+  HeldEnvelope,
+  Hold,
+  OpenRun,
+  RunProgress,
+  RunState,
+  SpoolHead,
+} from '../../actors/ports.ts'
 import type { Rejection } from '../../actors/task.ts'
 import { noCounts, outcomeOf, outcomes } from '../../machines/outcome.ts'
 
@@ -27,9 +41,15 @@ export interface Ledger {
   room: Map<string, number>
   hold?: Hold
   stopReason?: string
-  /** Put back while it was paused, and the ids of those. */
+  /** Put back while it was paused; the ids of all that ever were, and the tasks in them. */
   parked: Envelope[]
   parkedIds: Set<string>
+  parkedTasks: number
+  /** What was put back and is to be moved again, before the spool; how often that was done. */
+  first: Envelope[]
+  unshifted: number
+  /** By ordered mailbox: first seqs of those that were put back and have not come again. */
+  behind: Map<string, Set<number>>
   /** By first seq: what waits for tasks that have no outcome yet, and for how many. */
   held: Map<number, { envelope: Envelope; left: number }>
   /** By seq: the first seqs of those that wait for it. */
@@ -56,6 +76,10 @@ export function newLedger(opened: OpenRun): Ledger {
     room: new Map(),
     parked: [],
     parkedIds: new Set(),
+    parkedTasks: 0,
+    first: [],
+    unshifted: 0,
+    behind: new Map(),
     held: new Map(),
     children: new Map(),
   }
@@ -70,39 +94,90 @@ export function holdBack(ledger: Ledger, { envelope, needs }: HeldEnvelope): voi
   if (bad >= 0) {
     const outcome = outcomeOf(codes[bad] ?? 0) ?? 'failed'
     ledger.spool.push(endedByParent(envelope, needs[bad] ?? 0, outcome))
-  } else if (left.length === 0) {
+  } else if (left.length === 0 || isStopped(ledger.hold)) {
     ledger.spool.push(envelope)
   } else {
     ledger.held.set(first, { envelope, left: left.length })
     for (const seq of left) {
-      ledger.children.set(seq, [...(ledger.children.get(seq) ?? []), first])
+      const children = ledger.children.get(seq) ?? []
+      ledger.children.set(seq, children)
+      children.push(first)
     }
   }
 }
 
 /**
- * A task that is ok is one fewer to wait for; one that is not ends all that waited for it.
+ * A task that is ok is one fewer to wait for; one that is not ends all that waited for it, and all
+ * that waited for those.
  * @returns whether anything was let go
  */
 export function letGo(ledger: Ledger, seq: number, code: number): boolean {
   const before = ledger.spool.length
-  for (const first of ledger.children.get(seq) ?? []) {
-    const held = ledger.held.get(first)
-    if (held === undefined) continue
-    held.left -= 1
-    if (code === 1 && held.left > 0) continue
-    ledger.held.delete(first)
-    const outcome = outcomeOf(code) ?? 'failed'
-    const { envelope } = held
-    ledger.spool.push(code === 1 ? envelope : endedByParent(envelope, seq, outcome))
+  const ended = [{ parent: seq, how: code }]
+  for (const { parent, how } of ended) {
+    for (const first of ledger.children.get(parent) ?? []) {
+      const held = ledger.held.get(first)
+      if (held === undefined) continue
+      held.left -= 1
+      if (how === 1 && held.left > 0) continue
+      ledger.held.delete(first)
+      const outcome = outcomeOf(how) ?? 'failed'
+      const { envelope } = held
+      ledger.spool.push(how === 1 ? envelope : endedByParent(envelope, parent, outcome))
+      if (how === 1) continue
+      for (const child of eachSeq(envelope.seqs)) ended.push({ parent: child, how: 7 })
+    }
+    ledger.children.delete(parent)
   }
-  ledger.children.delete(seq)
   return ledger.spool.length > before
+}
+
+/** Into the spool with what waits for other tasks; returns how many envelopes that were. */
+export function freeHeld(ledger: Ledger, count: number): number {
+  if (!isStopped(ledger.hold)) return 0
+  const freed = [...ledger.held].slice(0, count)
+  for (const [first, { envelope }] of freed) {
+    ledger.held.delete(first)
+    ledger.spool.push(envelope)
+  }
+  return freed.length
+}
+
+export function headOf(ledger: Ledger, count: number): SpoolHead {
+  const isBack = ledger.first.length > 0
+  const mark = isBack ? String(ledger.unshifted) : ''
+  return { mark, envelopes: (isBack ? ledger.first : ledger.spool).slice(0, count) }
+}
+
+export function dropHead(ledger: Ledger, { mark, envelopes, tasks }: DropSpool): void {
+  if (mark === '') ledger.spool.splice(0, envelopes)
+  // So many were put before them since they were looked at.
+  else ledger.first.splice(ledger.unshifted - Number(mark), envelopes)
+  ledger.spooled -= tasks
+}
+
+/** Whether nothing that comes before it in its ordered mailbox has been put back. */
+export function isNext({ behind }: Ledger, { mailbox, seqs }: Envelope): boolean {
+  const first = seqs[0]?.[0] ?? 0
+  for (const seq of behind.get(mailbox) ?? []) if (seq < first) return false
+  return true
+}
+
+export function putBack(ledger: Ledger, envelope: Envelope): void {
+  const { mailbox, seqs, tasks } = envelope
+  ledger.parkedIds.add(envelopeId(envelope))
+  ;(ledger.hold === 'paused' ? ledger.parked : ledger.first).push(envelope)
+  ledger.spooled += tasks.length
+  ledger.parkedTasks += tasks.length
+  if (mailboxKind(mailbox)?.ordered !== true) return
+  const behind = ledger.behind.get(mailbox) ?? new Set()
+  ledger.behind.set(mailbox, behind.add(seqs[0]?.[0] ?? 0))
 }
 
 /** What was put back comes before what never had its turn. */
 export function takeBack(ledger: Ledger): void {
-  ledger.spool.unshift(...ledger.parked.splice(0))
+  ledger.unshifted += ledger.parked.length
+  ledger.first = [...ledger.parked.splice(0), ...ledger.first]
 }
 
 /** Whether so many of its tasks are not ok that it is halted from now on. */
@@ -161,6 +236,7 @@ export function progressOf(ledger: Ledger): RunProgress {
     lines: ledger.lines,
     accepted: ledger.accepted,
     spooled: ledger.spooled,
+    parked: ledger.parkedTasks,
     closed: ledger.closed,
     driver: opened.driver,
     ...(opened.content === undefined ? {} : { content: opened.content }),

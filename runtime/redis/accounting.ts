@@ -1,7 +1,7 @@
 /** The accounting port on Redis: run records, outcome maps and spools, changed by Lua alone. */
 import { createHash, randomUUID } from 'node:crypto'
 import type { Redis } from 'ioredis'
-import { countSeqs, envelopeId } from '../../actors/envelope.ts'
+import { countSeqs, type Envelope, envelopeId, mailboxKind } from '../../actors/envelope.ts'
 import { ConflictError, drivenElsewhere, NotFoundError } from '../../actors/errors.ts'
 import { illegal } from '../../actors/holds.ts'
 import { fenced } from '../../actors/lease.ts'
@@ -37,6 +37,9 @@ const scripts = {
   drop: new Script('drop'),
   control: new Script('control'),
   park: new Script('park'),
+  next: new Script('next'),
+  free: new Script('free'),
+  peek: new Script('peek'),
 }
 
 export interface RedisAccountingOptions {
@@ -198,13 +201,14 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     },
 
     async peekSpool(run, count) {
-      const envelopes = await redis.lrange(keys.spool(run), 0, count - 1)
-      return envelopes.map(readSpooled)
+      const reply = await scripts.peek.call(redis, spoolOf(run), [count])
+      const [mark, envelopes] = reply as [string, string[]]
+      return { mark, envelopes: envelopes.map(readSpooled) }
     },
 
-    async dropSpool(run, envelopes, tasks, driver = '') {
-      const spool = [keys.run(run), keys.spool(run)]
-      const done = await scripts.drop.call(redis, spool, [envelopes, tasks, randomUUID(), driver])
+    async dropSpool(run, { mark, envelopes, tasks, driver = '' }) {
+      const words = [envelopes, tasks, randomUUID(), driver, mark]
+      const done = await scripts.drop.call(redis, spoolOf(run), words)
       if (done === -1) throw noRun(run)
       if (done === -3) throw drivenElsewhere(run)
     },
@@ -235,9 +239,8 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     },
 
     async control(run, action, reason) {
-      const record = [keys.run(run), keys.spool(run)]
       const words = [base, keys.notices, run, action, reason]
-      const reply = await scripts.control.call(redis, record, words)
+      const reply = await scripts.control.call(redis, [keys.run(run)], words)
       const progress = reply === -1 ? undefined : await get(run)
       if (progress === undefined) throw noRun(run)
       if (typeof reply === 'string') throw illegal(run, action, reply)
@@ -253,7 +256,23 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
       const { run, mailbox, seqs } = envelope
       const record = [keys.run(run), `${keys.run(run)}:parked`, keys.room, `${keys.run(run)}:room`]
       const words = [keys.notices, run, envelopeId(envelope), mailbox, countSeqs(seqs)]
-      return (await scripts.park.call(redis, record, [...words, JSON.stringify(envelope)])) === 1
+      const order = [firstOf(envelope), mailboxKind(mailbox)?.ordered === true ? '1' : '']
+      const reply = await scripts.park.call(
+        redis,
+        [...record, `${keys.spool(run)}:first`, behind(envelope)],
+        [...words, JSON.stringify(envelope), ...order],
+      )
+      return reply === 1
+    },
+
+    async isNext(envelope) {
+      return (await scripts.next.call(redis, [behind(envelope)], [firstOf(envelope)])) === 1
+    },
+
+    async freeHeld(run, count) {
+      const record = [keys.run(run), keys.spool(run), `${keys.run(run)}:held`]
+      const reply = await scripts.free.call(redis, [...record, `${keys.run(run)}:needs`], [count])
+      return Number(reply)
     },
 
     async pending(run, seqs) {
@@ -306,6 +325,10 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     },
   }
 }
+
+const spoolOf = (run: string) => [keys.run(run), `${keys.spool(run)}:first`, keys.spool(run)]
+const behind = ({ run, mailbox }: Envelope) => `${keys.run(run)}:behind:${mailbox}`
+const firstOf = ({ seqs }: Envelope) => seqs[0]?.[0] ?? 0
 
 /** A script wants a key even where there is nothing to look up. */
 const epochKey = (fence: FencingToken | undefined): string => keys.leaseEpoch(fence?.lease ?? '')

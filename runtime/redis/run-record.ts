@@ -50,6 +50,7 @@ export function readProgress(record: Record<string, string>, rejected: Rejection
     lines: number('lines'),
     accepted: total,
     spooled: number('spooled'),
+    parked: number('parked'),
     closed: record['closed'] === '1',
     driver: record['driver'] ?? '',
     ...(record['fence'] === undefined

@@ -1,27 +1,45 @@
 /** The results port on SQLite: one file in the data directory, for the node that collects. */
-import { Database } from 'bun:sqlite'
+import { Database, type SQLQueryBindings, type Statement } from 'bun:sqlite'
 import { closeSync, fsync, openSync } from 'node:fs'
 import { DataDirectoryError, describeError } from '../../actors/errors.ts'
-import type { Attempt, Log, ResultQuery, ResultRow, Results } from '../../actors/ports.ts'
+import type { Attempt, Log, ResultQuery, Results } from '../../actors/ports.ts'
 import type { ResultLine } from '../../actors/result.ts'
+import { lineWriter, type More, type ResultBatch } from '../../actors/results.ts'
 import { outcomeCode } from '../../machines/outcome.ts'
 
 /** Of the schema; it stands in the file. */
-const version = 2
+const version = 3
 
+/** What many rows have in common stands in `origin`; a row is mostly a few small numbers. */
 const schema = `
   create table if not exists run (no integer primary key, id text not null unique) strict;
+  create table if not exists origin (
+    no integer primary key,
+    kind text not null,
+    attempt integer not null,
+    node text not null,
+    worker text not null,
+    priority text not null,
+    unique (kind, attempt, node, worker, priority)
+  ) strict;
   create table if not exists result (
     run_no integer not null,
     seq integer not null,
     outcome integer not null,
-    line text not null,
+    origin_no integer not null,
+    started_at integer not null,
+    duration_ms real not null,
+    queue_ms real not null,
+    more text,
     attempts text,
     task text,
     primary key (run_no, seq)
   ) strict, without rowid;
   pragma user_version = ${version};
 `
+const columns = 10
+/** Rows of one statement: of the cost of a row, most is that of a statement. */
+const rowsTogether = 50
 
 export interface SqliteOptions {
   /** `always`: rows are on the disk before they count. `everysec`: within `syncMs`. */
@@ -59,85 +77,103 @@ export function sqliteResults(
       options.log.warn({ file, ...describeError(error) }, 'cannot sync results')
     }
   }
-  const insertRun = database.query('insert into run (id) values (?) on conflict do nothing')
-  const selectRun = database.query<{ no: number }, [string]>('select no from run where id = ?')
-  const insert = database.query(
-    'insert into result (run_no, seq, outcome, line, attempts, task) values (?, ?, ?, ?, ?, ?) ' +
-      'on conflict (run_no, seq) do nothing',
+  const runs = new Numbered(
+    database.query('insert into run (id) values (?) on conflict do nothing'),
+    database.query('select no from run where id = ?'),
   )
-  /** Numbers of the runs last used. Bounded: forgetting one costs a look-up. */
-  const numbers = new Map<string, number>()
+  const originFields = ['kind', 'attempt', 'node', 'worker', 'priority']
+  const origins = new Numbered(
+    database.query(
+      `insert into origin (${originFields.join(', ')}) values (?, ?, ?, ?, ?) on conflict do nothing`,
+    ),
+    database.query(`select no from origin where ${originFields.join(' = ? and ')} = ?`),
+  )
+  const insertOf = (rows: number) =>
+    database.query(
+      `insert into result values ${Array(rows)
+        .fill(`(${Array(columns).fill('?').join(', ')})`)
+        .join(', ')} ` + 'on conflict (run_no, seq) do nothing',
+    )
+  const insertOne = insertOf(1)
+  const insertMany = insertOf(rowsTogether)
 
-  const findNumber = (run: string): number | undefined => {
-    const known = numbers.get(run) ?? selectRun.get(run)?.no
-    if (known !== undefined) {
-      if (numbers.size > 1000) numbers.clear()
-      numbers.set(run, known)
+  const putBatch = (batch: ResultBatch) => {
+    const { kind, attempt, node, worker, priority = 'normal' } = batch
+    const run = runs.made([batch.run])
+    const origin = origins.made([kind, attempt, node, worker, priority])
+    let values: SQLQueryBindings[] = []
+    let index = 0
+    for (const [first, count] of batch.seqs) {
+      for (let seq = first; seq < first + count; seq += 1) {
+        const more = batch.more?.[index]
+        values.push(
+          run,
+          seq,
+          batch.outcomes.charCodeAt(index) - 48,
+          origin,
+          batch.at + (batch.startedAt[index] ?? 0),
+          batch.durationMs[index] ?? 0,
+          batch.queueMs[index] ?? 0,
+          moreText(more),
+          textOf(more?.attempts),
+          textOf(more?.task),
+        )
+        index += 1
+        if (values.length === rowsTogether * columns) {
+          insertMany.run(...values)
+          values = []
+        }
+      }
     }
-    return known
+    for (let at = 0; at < values.length; at += columns) {
+      insertOne.run(...values.slice(at, at + columns))
+    }
   }
 
-  const putAll = database.transaction((rows: readonly ResultRow[]) => {
-    for (const { run, seq, outcome, line, attempts, task } of rows) {
-      let number = findNumber(run)
-      if (number === undefined) {
-        insertRun.run(run)
-        number = findNumber(run) ?? 0
-      }
-      insert.run(number, seq, outcomeCode(outcome), line, attempts ?? null, task ?? null)
-    }
+  const putAll = database.transaction((batches: readonly ResultBatch[]) => {
+    for (const batch of batches) putBatch(batch)
   })
 
-  const select = <Row>(
-    columns: string,
-    run: string,
-    { outcomes, after, limit }: ResultQuery,
-  ): Row[] => {
-    const number = findNumber(run)
+  const select = (run: string, { outcomes, after, limit }: ResultQuery): Row[] => {
+    const number = runs.found([run])
     if (number === undefined) return []
     const codes = outcomes?.map(outcomeCode) ?? []
     const which = codes.length === 0 ? '' : `and outcome in (${codes.join(', ')})`
-    const where = `run_no = ? and seq > ? ${which} order by seq limit ?`
     return database
-      .query<Row, [number, number, number]>(`select ${columns} from result where ${where}`)
+      .query<Row, [number, number, number]>(
+        `select * from result join origin on origin.no = origin_no
+         where run_no = ? and seq > ? ${which} order by seq limit ?`,
+      )
       .all(number, after ?? -1, limit)
   }
 
   return {
-    async put(rows) {
+    async put(batches) {
       try {
-        putAll.immediate(rows)
+        putAll.immediate(batches)
         if (options.durability === 'everysec' && file !== ':memory:')
           syncTimer ??= setTimeout(sync, options.syncMs)
       } catch (error) {
-        // A transaction that was rolled back may have numbered a run that is not there now.
-        numbers.clear()
+        // A transaction that was rolled back may have numbered what is not there now.
+        runs.forget()
+        origins.forget()
         throw error
       }
     },
 
-    query: async (run, query) => select<{ seq: number; line: string }>('seq, line', run, query),
+    query: async (run, query) => linesOfRows(run, select(run, query)),
 
     async tasks(run, query) {
-      const rows = select<{ seq: number; line: string; task: string | null }>(
-        'seq, line, task',
-        run,
-        query,
-      )
-      return rows.map(({ task, ...row }) => (task === null ? row : { ...row, task }))
+      const rows = select(run, query)
+      return linesOfRows(run, rows).map((line, index) => ({ ...line, ...taskOf(rows[index]) }))
     },
 
     async get(run, seq) {
-      const number = findNumber(run)
-      if (number === undefined) return undefined
-      const row = database
-        .query<{ line: string; attempts: string | null }, [number, number]>(
-          'select line, attempts from result where run_no = ? and seq = ?',
-        )
-        .get(number, seq)
-      if (row === null) return undefined
+      const [row] = select(run, { after: seq - 1, limit: 1 })
+      if (row?.seq !== seq) return undefined
+      const [found] = linesOfRows(run, [row])
       return {
-        line: JSON.parse(row.line) as ResultLine,
+        line: JSON.parse(found?.line ?? '') as ResultLine,
         attempts: row.attempts === null ? [] : (JSON.parse(row.attempts) as Attempt[]),
       }
     },
@@ -146,6 +182,84 @@ export function sqliteResults(
       clearTimeout(syncTimer)
       database.close()
     },
+  }
+}
+
+/** A row of the store, with what it has in common with others. */
+interface Row {
+  seq: number
+  outcome: number
+  started_at: number
+  duration_ms: number
+  queue_ms: number
+  more: string | null
+  attempts: string | null
+  task: string | null
+  kind: string
+  attempt: number
+  node: string
+  worker: string
+  priority: string
+}
+
+function linesOfRows(run: string, rows: readonly Row[]): { seq: number; line: string }[] {
+  return rows.map((row) => {
+    const { seq, outcome: code, started_at: startedAt } = row
+    const write = lineWriter({ run, ...row })
+    const measured = { startedAt, durationMs: row.duration_ms, queueMs: row.queue_ms }
+    const more = row.more === null ? null : (JSON.parse(row.more) as More)
+    return { seq, line: write({ seq, code, ...measured }, more) }
+  })
+}
+
+function taskOf(row: Row | undefined): { task?: string } {
+  if (row === undefined || (row.task === null && row.priority === 'normal')) return {}
+  if (row.priority === 'normal') return { task: row.task ?? '{}' }
+  return { task: JSON.stringify({ ...JSON.parse(row.task ?? '{}'), priority: row.priority }) }
+}
+
+const textOf = (value: unknown) => (value === undefined ? null : JSON.stringify(value))
+
+/** What stands in the line of a task, beside what all have. */
+function moreText(more: More | null | undefined): string | null {
+  if (more === null || more === undefined) return null
+  const { attempts: _, task: __, ...said } = more
+  for (const _ in said) return JSON.stringify(said)
+  return null
+}
+
+/** Rows with a number of their own, found by what they say. */
+class Numbered {
+  readonly #insert: Statement
+  readonly #select: Statement
+  /** Those last used. Bounded: forgetting one costs a look-up. */
+  readonly #numbers = new Map<string, number>()
+
+  constructor(insert: Statement, select: Statement) {
+    this.#insert = insert
+    this.#select = select
+  }
+
+  found(values: readonly (string | number)[]): number | undefined {
+    const key = values.join('\n')
+    const known = this.#numbers.get(key)
+    if (known !== undefined) return known
+    const { no } = (this.#select.get(...values) as { no: number } | null) ?? {}
+    if (no === undefined) return undefined
+    if (this.#numbers.size > 1000) this.#numbers.clear()
+    this.#numbers.set(key, no)
+    return no
+  }
+
+  made(values: readonly (string | number)[]): number {
+    const known = this.found(values)
+    if (known !== undefined) return known
+    this.#insert.run(...values)
+    return this.found(values) ?? 0
+  }
+
+  forget(): void {
+    this.#numbers.clear()
   }
 }
 
@@ -158,11 +272,11 @@ function open(file: string, { durability }: SqliteOptions): Database {
     // A killed process loses nothing either way; this is about the loss of power.
     database.run(`pragma synchronous = ${durability === 'always' ? 'full' : 'normal'}`)
     const found = database.query<{ user_version: number }, []>('pragma user_version').get()
-    if ((found?.user_version ?? 0) > version) {
+    const { user_version: foundVersion } = found ?? { user_version: 0 }
+    if (foundVersion !== 0 && foundVersion !== version) {
       database.close()
-      throw new Error(`expected version ${version} of it, got version ${found?.user_version}`)
+      throw new Error(`expected version ${version} of it, got version ${foundVersion}`)
     }
-    if (found?.user_version === 1) database.run('alter table result add column task text')
     database.run(schema)
     return database
   } catch (error) {

@@ -1,9 +1,8 @@
 /** What one node counts of itself, its worker processes included, and shows at `GET /metrics`. */
-import { mailboxKind } from '../../actors/envelope.ts'
 import type { LeaseObserver } from '../../actors/failovers.ts'
 import { reasonOf } from '../../actors/letters.ts'
 import type { Meter } from '../../actors/meter.ts'
-import type { Accounting, Mailboxes, Settled, Settlement } from '../../actors/ports.ts'
+import type { Mailboxes, Settled, Settlement } from '../../actors/ports.ts'
 import type { Outcome } from '../../machines/outcome.ts'
 import { systemClock } from '../clock.ts'
 import { LoopLag } from './loop-lag.ts'
@@ -96,6 +95,13 @@ export class Telemetry implements Meter, LeaseObserver {
     if (retried > 0) this.tally.add('muster_retries_total', [kind], retried)
   }
 
+  counted(kind: string, settlement?: Settlement, settled?: Settled): void {
+    if (settlement === undefined || settled === undefined) return
+    for (const [outcome, tasks] of freshOutcomes(settlement, settled)) {
+      if (tasks > 0) this.tally.add('muster_tasks_total', [kind, outcome], tasks)
+    }
+  }
+
   aggregated(ms: number): void {
     this.tally.observe('muster_aggregation_seconds', [], ms / 1000)
   }
@@ -149,20 +155,6 @@ export class Telemetry implements Meter, LeaseObserver {
     }
   }
 
-  /** The same port, with every task that it counts for the first time counted here as well. */
-  counting(accounting: Accounting): Accounting {
-    return {
-      ...accounting,
-      settle: async (settlements, fence) => {
-        const settled = await accounting.settle(settlements, fence)
-        settlements.forEach((settlement, index) => {
-          this.#count(settlement, settled[index])
-        })
-        return settled
-      },
-    }
-  }
-
   /** The same port, with the time that sending takes. */
   timing(mailboxes: Mailboxes): Mailboxes {
     return {
@@ -173,14 +165,6 @@ export class Telemetry implements Meter, LeaseObserver {
         const seconds = (systemClock.monotonic() - began) / 1000
         this.tally.observe('muster_routing_seconds', [], seconds, messages.length)
       },
-    }
-  }
-
-  #count(settlement: Settlement, settled: Settled | undefined): void {
-    const kind = mailboxKind(settlement.mailbox)?.kind
-    if (kind === undefined || settled === undefined) return
-    for (const [outcome, tasks] of freshOutcomes(settlement, settled)) {
-      this.tally.add('muster_tasks_total', [kind, outcome], tasks)
     }
   }
 
@@ -207,13 +191,23 @@ function freshOutcomes(
 ): Map<Outcome, number> {
   const counts = new Map<Outcome, number>()
   let left = fresh
-  outcomes.forEach((outcome, index) => {
-    if (left === 0 || (held !== undefined && held[index] !== outcome)) return
+  let last: Outcome = 'ok'
+  let inRow = 0
+  const book = () => counts.set(last, (counts.get(last) ?? 0) + inRow)
+  for (let index = 0; index < outcomes.length && left > 0; index += 1) {
+    const outcome = outcomes[index] ?? last
     // Where some had the same outcome before, it does not matter which of them are counted, as long
     // as it is one outcome; of several, the sum is right.
-    counts.set(outcome, (counts.get(outcome) ?? 0) + 1)
+    if (held !== undefined && held[index] !== outcome) continue
+    if (outcome !== last) {
+      book()
+      last = outcome
+      inRow = 0
+    }
+    inRow += 1
     left -= 1
-  })
+  }
+  book()
   return counts
 }
 

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test } from 'bun:test'
 import { type CollectorOptions, collector } from '../../actors/collector.ts'
 import { envelopeId, type ResultsEnvelope, resultsMailbox } from '../../actors/envelope.ts'
-import type { ResultRow } from '../../actors/ports.ts'
 import type { ResultLine } from '../../actors/result.ts'
+import type { ResultBatch } from '../../actors/results.ts'
 import { type Outcome, outcomeCode } from '../../machines/outcome.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import { eventually } from '../kit/eventually.ts'
@@ -56,7 +56,10 @@ function results(
     worker: 'work.job',
     seqs: [[first, outcomes.length]],
     outcomes: outcomes.map(outcomeCode).join(''),
-    results: outcomes.map(() => ({ startedAt: 100, durationMs: 5, queueMs: 2 })),
+    at: 100,
+    startedAt: outcomes.map(() => 0),
+    durationMs: outcomes.map(() => 5),
+    queueMs: outcomes.map(() => 2),
   }
 }
 
@@ -202,10 +205,10 @@ describe('a collector', () => {
   test('what cannot be stored is not acknowledged, and stored later', async () => {
     const world = await makeWorld(2)
     let refusals = 3
-    const stored: ResultRow[][] = []
+    const stored: ResultBatch[][] = []
     const store = {
       ...world.results,
-      async put(rows: readonly ResultRow[]) {
+      async put(rows: readonly ResultBatch[]) {
         refusals -= 1
         if (refusals >= 0) throw new Error('the disk is full')
         stored.push([...rows])
@@ -215,7 +218,7 @@ describe('a collector', () => {
     const gate = Promise.withResolvers<void>()
     const held = {
       ...store,
-      async put(rows: readonly ResultRow[]) {
+      async put(rows: readonly ResultBatch[]) {
         if (refusals === 1) await gate.promise
         await store.put(rows)
       },
@@ -256,7 +259,7 @@ describe('a collector', () => {
     const asked = Promise.withResolvers<void>()
     const held = {
       ...world.results,
-      async put(rows: readonly ResultRow[]) {
+      async put(rows: readonly ResultBatch[]) {
         asked.resolve()
         await gate.promise
         await world.results.put(rows)
@@ -286,7 +289,7 @@ describe('a collector', () => {
     const asked = Promise.withResolvers<void>()
     const held = {
       ...world.results,
-      async put(rows: readonly ResultRow[]) {
+      async put(rows: readonly ResultBatch[]) {
         asked.resolve()
         await gate.promise
         await world.results.put(rows)

@@ -193,9 +193,9 @@ test('a collector keeps results of a newer version, and goes on with the others'
     delayMs: 0,
     body: body as Message['body'],
   })
-  const result = { startedAt: 1, durationMs: 1, queueMs: 0 }
+  const times = { at: 1, startedAt: [0], durationMs: [1], queueMs: [0] }
   const results = { v: 1, run: 'r-1', mailbox: 'work.job', kind: 'job', attempt: 1 }
-  const by = { node: 'n-1', worker: 'w', seqs: [[0, 1]], outcomes: '1', results: [result] }
+  const by = { node: 'n-1', worker: 'w', seqs: [[0, 1]], outcomes: '1', ...times }
   await world.accounting.open({ id: 'r-1', createdAt: 1, driver: 'test' })
   const chunk = { afterLine: 0, lines: 1, accepted: 1, rejected: [], spool: [] }
   await world.accounting.commit('r-1', chunk)

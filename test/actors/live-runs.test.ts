@@ -1,13 +1,23 @@
 /** Dispatchers that fail in part: the one that gives out turns, or the actor of a run. */
 import { afterEach, describe, expect, test } from 'bun:test'
 import type { AnyActorRef } from 'xstate'
+import { pack } from '../../actors/envelope.ts'
 import { UnavailableError } from '../../actors/errors.ts'
 import { currentChild } from '../../actors/supervisor.ts'
 import { treeOf } from '../../actors/tree.ts'
+import type { Outcome } from '../../machines/outcome.ts'
 import { testClock } from '../kit/clock.ts'
 import { eventually } from '../kit/eventually.ts'
 import { beginDispatcher, countTo, drain, sourceOf, tap } from './feed.ts'
-import { type Begun, finished, memoryWorld, taskOf, type World } from './world.ts'
+import {
+  type Begun,
+  finished,
+  itemsOf,
+  memoryWorld,
+  packLimits,
+  taskOf,
+  type World,
+} from './world.ts'
 
 const worlds: World[] = []
 afterEach(async () => {
@@ -210,4 +220,23 @@ describe('a dispatcher whose turns have failed', () => {
     const refusal = await it.submit({ source: sourceOf(jobs(1)) }).catch((error: unknown) => error)
     expect([it.accepting, refusal]).toMatchObject([false, { reason: 'draining' }])
   })
+})
+
+test('tasks that were sent, are done and are in the spool still take no turns for ever', async () => {
+  const world = makeWorld()
+  const run = 'r-00000001'
+  await world.accounting.open({ id: run, createdAt: 0, driver: 'n-1' })
+  const spool = pack(run, itemsOf(jobs(20)), 0, { ...packLimits, tasksOf: () => 5 })
+  const lines = { afterLine: 0, lines: 20, accepted: 20 }
+  await world.accounting.commit(run, { ...lines, rejected: [], spool })
+  await world.accounting.close(run)
+  // Whoever drove it sent these, and could not take them off the spool any more.
+  const settlement = { run, id: 's', mailbox: 'work.job', seqs: [[0, 10] as const] }
+  await world.admission.reserve('work.job', run, 10, 10_000)
+  await world.accounting.settle([{ ...settlement, outcomes: Array<Outcome>(10).fill('ok') }])
+  await world.accounting.stored([settlement])
+  const it = beginDispatcher(world, { inFlightMax: 5 })
+  await it.ready()
+  await drain(world, 'work.job', 'at once')
+  expect((await finished(world, run)).counts).toMatchObject({ ok: 20, pending: 0 })
 })

@@ -2,8 +2,9 @@
 import { afterEach, expect, test } from 'bun:test'
 import { collector } from '../../actors/collector.ts'
 import type { Kind } from '../../actors/kind.ts'
-import type { Execution, ResultRow } from '../../actors/ports.ts'
+import type { Execution } from '../../actors/ports.ts'
 import type { ResultLine } from '../../actors/result.ts'
+import type { ResultBatch } from '../../actors/results.ts'
 import type { AcceptedTask } from '../../actors/task.ts'
 import { workersSupervisor } from '../../actors/workers.ts'
 import type { Counts, Outcome } from '../../machines/outcome.ts'
@@ -100,7 +101,7 @@ function beginAll(steady: World, random: Random) {
     settle: fickle(random, steady.accounting.settle),
     stored: fickle(random, steady.accounting.stored),
   }
-  const put = fickle(random, (rows: readonly ResultRow[]) => steady.results.put(rows))
+  const put = fickle(random, (rows: readonly ResultBatch[]) => steady.results.put(rows))
   const results = { ...steady.results, put }
   const backoff = { baseMs: 1, capMs: 5, jitter: 0.2 }
   const timeouts = { startTimeoutMs: 5000, stopTimeoutMs: 5000, stableMs: 1000 }

@@ -142,6 +142,17 @@ describe('the fault of an error', () => {
   })
 })
 
+test('whoever does not stop when its supervisor has given up is taken out with it', async () => {
+  const it = nursery()
+  const close = () => new Promise<void>(() => {})
+  const life = begin(() => group('root', [it.child('a', { close }), it.child('b')]))
+  await life.ready()
+  const deaf = childOf(life.actor, 'a', 1)
+  it.fail('b', new FaultyError('fatal'))
+  await clock.pass(policy.stopTimeoutMs)
+  expect([life.errors.length, deaf?.getSnapshot().status]).toEqual([1, 'stopped'])
+})
+
 describe('a specification that cannot be', () => {
   const refusal = (children: readonly NamedChild[], over: Partial<SupervisorPolicy> = {}) => {
     try {

@@ -3,7 +3,7 @@ import { heapStats } from 'bun:jsc'
 import { expect, test } from 'bun:test'
 import { type AnyActorRef, createActor } from 'xstate'
 import { DeadLetters } from '../../actors/dead-letters.ts'
-import { supervisor } from '../../actors/supervisor.ts'
+import { addChild, planOf, removeChild, supervisor } from '../../actors/supervisor.ts'
 import { defaultPolicy, type SupervisorPolicy } from '../../machines/supervision.ts'
 import { testClock } from '../kit/clock.ts'
 import { Nursery } from './nursery.ts'
@@ -28,6 +28,7 @@ async function begin(over: Partial<SupervisorPolicy>) {
       ...over,
     },
     children: ids.map((id) => nursery.child(id)),
+    specOf: (id) => nursery.child(id).spec(undefined as never),
     clock,
     random: () => 0.5,
     log,
@@ -59,8 +60,15 @@ function kept({ actor, clock, errors }: Soaked) {
     children: Object.keys(children).length,
     statuses: [...new Set((context.children as { status: string }[]).map((one) => one.status))],
     armed: clock.armed,
+    observers: observersOf(actor),
     errors: errors.length,
   }
+}
+
+/** How many listen to it: XState shows them to nobody, and keeps them all. */
+function observersOf(actor: AnyActorRef): number {
+  const { observers } = actor as unknown as { observers: Set<unknown> }
+  return observers.size
 }
 
 function used(): { bytes: number; objects: number } {
@@ -68,7 +76,14 @@ function used(): { bytes: number; objects: number } {
   return { bytes: process.memoryUsage().rss, objects: heapStats().objectCount }
 }
 
-const flat = { value: 'running', children: 10, statuses: ['ready'], armed: 0, errors: 0 }
+const flat = {
+  value: 'running',
+  children: 10,
+  statuses: ['ready'],
+  armed: 0,
+  observers: 1,
+  errors: 0,
+}
 const mebibyte = 1024 ** 2
 
 test('after ten thousand falls children, timers and memory are what they were', async () => {
@@ -92,6 +107,23 @@ test('after ten thousand falls children, timers and memory are what they were', 
   expect(restarts.reduce((sum, one) => sum + one.restarts, 0)).toBe(falls)
   // Those that no longer count are forgotten.
   expect(it.actor.getSnapshot().context.failures.length).toBeLessThanOrEqual(900)
+})
+
+test('after a thousand children that came and went, nobody listens to it any more', async () => {
+  const { actor, clock, nursery, errors } = await begin({ strategy: 'dynamic' })
+  const it = { actor, clock, nursery, errors }
+  const { tell } = new DeadLetters({ clock, log })
+  expect(kept(it)).toEqual(flat)
+  for (let round = 0; round < 1000; round += 1) {
+    const added = addChild(actor, planOf({ id: 'guest' }, defaultPolicy), tell)
+    await clock.settle()
+    expect((await added).id).toBe(`guest:${round + 1}`)
+    const removed = removeChild(actor, 'guest')
+    await clock.settle()
+    await removed
+    nursery.events.length = 0
+  }
+  expect(kept(it)).toEqual(flat)
 })
 
 test('after a thousand restarts of a group there are as many children as before', async () => {

@@ -1,8 +1,9 @@
 import { afterEach, describe, expect, test } from 'bun:test'
 import { type AnyActorRef, fromPromise } from 'xstate'
-import { describeError } from '../../actors/errors.ts'
+import { describeError, SpecificationError } from '../../actors/errors.ts'
 import { service } from '../../actors/service.ts'
 import {
+  addChild,
   type ChildSpec,
   childOf,
   type NamedChild,
@@ -11,7 +12,7 @@ import {
   supervisor,
 } from '../../actors/supervisor.ts'
 import { type Owned, serviceMachine } from '../../machines/service.ts'
-import { defaultPolicy, type SupervisorPolicy } from '../../machines/supervision.ts'
+import { type ChildPlan, defaultPolicy, type SupervisorPolicy } from '../../machines/supervision.ts'
 import { type TestClock, testClock } from '../kit/clock.ts'
 import { Nursery } from './nursery.ts'
 import { type Begun, memoryWorld, type World } from './world.ts'
@@ -143,7 +144,11 @@ describe('a supervisor', () => {
     expect(nursery.events).toEqual(['close a'])
     expect(life.errors.map(rootCause)).toEqual([cause])
     expect(describeError(life.errors[0]).message).toBe('root/b: the last straw')
-    expect(world.logged.at(-1)?.message).toBe('an actor failed, and its supervisor')
+    expect(world.logged.at(-1)).toEqual({
+      level: 'error',
+      fields: { path: 'root/b', error: 'the last straw' },
+      message: 'an actor failed, and its supervisor',
+    })
     expect(clock.armed).toBe(0)
   })
 
@@ -159,6 +164,8 @@ describe('a supervisor', () => {
     await clock.settle()
     expect(nursery.events).toEqual(['open a', 'open b', 'open c', 'close b', 'close a'])
     expect(life.errors.map(rootCause)).toEqual([refusal])
+    // Whoever started it is told.
+    expect(world.logged.map(({ level }) => level)).toEqual(['info'])
   })
 
   test('when a child is not ready in time at first, those before it are closed', async () => {
@@ -218,6 +225,40 @@ describe('a supervisor', () => {
     await clock.settle()
     await stop(pool)
     expect(nursery.events).toEqual(['open a', 'open b', 'close b', 'close a'])
+  })
+})
+
+describe('a child that is added', () => {
+  async function beginPool(over: Partial<SupervisorPolicy> = {}) {
+    begin([])
+    const nursery = new Nursery()
+    const specOf = (id: string) => nursery.child(id).spec(world as never)
+    const pool = world.begin(group('pool', [nursery.child('a')], over, specOf), clock.timers)
+    await pool.ready()
+    const add = (id: string, plan: Partial<ChildPlan> = {}) =>
+      addChild(pool.actor, { ...planOf({ id }, policy), ...plan }, world.tell).then(
+        (child) => child.id,
+        (error: unknown) => error,
+      )
+    return { nursery, pool, add }
+  }
+
+  test('is handed over when it is ready', async () => {
+    const { nursery, add } = await beginPool()
+    expect(await add('b')).toBe('b:1')
+    expect(nursery.events).toEqual(['open a', 'open b'])
+  })
+
+  test.each([
+    ['that is there already', 'a', {}, {}, 'id'],
+    ['for which there is no place', 'b', { childrenMax: 1 }, {}, 'childrenMax'],
+    ['that cannot be as it is specified', 'b', {}, { startTimeoutMs: -1 }, 'startTimeoutMs'],
+  ])('%s is refused, by its name and the field', async (_, id, over, plan, field) => {
+    const { nursery, add } = await beginPool(over)
+    const refusal = await add(id, plan)
+    expect(refusal).toBeInstanceOf(SpecificationError)
+    expect(refusal).toMatchObject({ supervisor: 'pool', child: id, field })
+    expect(nursery.events).toEqual(['open a'])
   })
 })
 

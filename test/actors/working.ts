@@ -1,7 +1,8 @@
 /** Workers under test, and what they tell the collectors. */
 import { expect } from 'bun:test'
-import { eachSeq, type ResultsEnvelope, type TaskResult } from '../../actors/envelope.ts'
+import { eachSeq, type ResultsEnvelope } from '../../actors/envelope.ts'
 import type { Kind } from '../../actors/kind.ts'
+import type { More } from '../../actors/results.ts'
 import { type WorkerOptions, worker } from '../../actors/worker.ts'
 import { eventually } from '../kit/eventually.ts'
 import { type Begun, taskOf, type World } from './world.ts'
@@ -44,14 +45,20 @@ interface Told {
   seq: number
   code: number
   attempt: number
-  result: TaskResult
+  result: More & { startedAt: number; durationMs: number; queueMs: number }
 }
 
-function toldBy({ seqs, outcomes, results, attempt }: ResultsEnvelope): Told[] {
+function toldBy(batch: ResultsEnvelope): Told[] {
+  const { seqs, outcomes, attempt, more, at, startedAt, durationMs, queueMs } = batch
   return Array.from(eachSeq(seqs), (seq, index): Told => {
-    const result = results[index]
-    if (result === undefined) throw new Error(`expected a result of task ${seq}`)
-    return { seq, code: Number(outcomes[index]), attempt: result.attempt ?? attempt, result }
+    const said = more?.[index] ?? {}
+    const [started, durationOf, queued] = [startedAt[index], durationMs[index], queueMs[index]]
+    if (started === undefined || durationOf === undefined || queued === undefined) {
+      throw new Error(`expected a result of task ${seq}`)
+    }
+    const times = { startedAt: at + started, durationMs: durationOf, queueMs: queued }
+    const result = { ...said, ...times }
+    return { seq, code: Number(outcomes[index]), attempt: said.attempt ?? attempt, result }
   })
 }
 

@@ -6,6 +6,7 @@ import type { Envelope, PackItem, PackLimits, ResultsEnvelope } from '../../acto
 import { pack, resultsMailbox, workMessage } from '../../actors/envelope.ts'
 import { Holds } from '../../actors/holds.ts'
 import type { Kind } from '../../actors/kind.ts'
+import type { Limiter } from '../../actors/limits.ts'
 import { Paces } from '../../actors/paces.ts'
 import type {
   Accounting,
@@ -52,6 +53,7 @@ export interface Begun {
 }
 
 export interface World {
+  limiter: Limiter
   holds: Holds
   leases: Leases
   mailboxes: Mailboxes
@@ -109,6 +111,7 @@ export function memoryWorld(clock: Clock = systemClock): World {
   return {
     leases: memoryLeases({ now, log, store }),
     holds: new Holds({ accounting, log }),
+    limiter: { take: () => undefined },
     mailboxes,
     letters: memoryLetters(),
     accounting,

@@ -57,14 +57,14 @@ async function submit(node: Node, dataDir: string, lines: string): Promise<strin
   return submitted.out.trim()
 }
 
-const completed = (node: Node, run: string) =>
+const completed = (node: Node, run: string, timeoutMs = 25_000) =>
   eventually(
     async () => {
       const now = (await (await fetch(`${node.url}/v1/runs/${run}`)).json()) as Run
       expect(now.state).toBe('completed')
       return now
     },
-    { timeoutMs: 25_000 },
+    { timeoutMs },
   )
 
 async function resultsOf(node: Node, run: string): Promise<ResultLine[]> {
@@ -97,6 +97,9 @@ function writeTasks(dataDir: string): { path: string; begun(): { pid: number; se
      export const spin = defineTask({ kind: 'spin', input, run({ ms }) {
        begin()
        for (const until = Date.now() + ms; Date.now() < until; ) {}
+     } })
+     export const die = defineTask({ kind: 'die', input: z.unknown(), run() {
+       process.kill(process.pid, 'SIGKILL')
      } })
      export const slow = defineTask({ kind: 'slow', input, async run({ ms }) {
        begin()
@@ -161,6 +164,25 @@ describe('a node with two worker processes', () => {
     expect(first?.pid).not.toBe(victim)
     expect(second).toMatchObject({ incarnation: 1, restarts: 0, pid: other })
   })
+
+  test('condemns the tasks that kill it, and none that only ran beside them', async () => {
+    const dataDir = temporaryDirectory()
+    const { path } = writeTasks(dataDir)
+    const oneByOne = { ...env, MUSTER_WORKER_ENVELOPE_TASKS_MAX: '1' }
+    const { node } = await startNode({ dataDir, env: oneByOne, words: ['--tasks', path] })
+    const slow = '{"kind":"slow","input":{"ms":400}}\n'.repeat(3)
+    const deadly = 10
+    const run = await submit(node, dataDir, `${slow}{"kind":"die"}\n`.repeat(deadly))
+    const begun = performance.now()
+    const { counts } = await completed(node, run, 90_000)
+    const [first, second] = await processesOf(node)
+    const restarts = (first?.restarts ?? 0) + (second?.restarts ?? 0)
+    const tookMs = Math.round(performance.now() - begun)
+    console.log(`${deadly} tasks that kill, in ${tookMs} ms and ${restarts} restarts`)
+    expect(counts).toMatchObject({ ok: 3 * deadly, dead: deadly })
+    const dead = (await resultsOf(node, run)).filter(({ outcome }) => outcome === 'dead')
+    expect(new Set(dead.map(({ kind }) => kind))).toEqual(new Set(['die']))
+  }, 120_000)
 
   test('kills one that is frozen, and starts it anew', async () => {
     const { node, dataDir } = await startNode({ env: impatient })
@@ -251,19 +273,26 @@ describe('a node with two worker processes', () => {
     expect(begun().length).toBe(24)
   })
 
-  test('that cannot start one any more gives up, and says why', async () => {
+  test('that cannot start one any more gives up, and says why; the other one finishes', async () => {
     const dataDir = temporaryDirectory()
-    const { path } = writeTasks(dataDir)
+    const { path, begun } = writeTasks(dataDir)
     const { node } = await startNode({ dataDir, words: ['--tasks', path] })
-    const [victim, other] = await pidsOf(node)
+    const pids = await pidsOf(node)
+    // Longer than the restarts go on.
+    const run = await submit(node, dataDir, '{"kind":"slow","input":{"ms":14000}}\n')
+    await eventually(() => expect(begun()).toHaveLength(1))
     rmSync(path)
     const killedAt = performance.now()
-    process.kill(victim, 'SIGKILL')
+    process.kill(pids.find((pid) => pid !== begun()[0]?.pid) ?? 0, 'SIGKILL')
     const { code, err } = await node.ended
     console.log(`gave up after ${Math.round(performance.now() - killedAt)} ms`)
     expect(code).toBe(70)
     expect(err).toContain(path)
-    expect([victim, other].filter(isAlive)).toEqual([])
+    expect(pids.filter(isAlive)).toEqual([])
+    expect([begun().length, readLedger(dataDir, run).rows]).toEqual([
+      1,
+      [{ seq: 0, outcome: 'ok' }],
+    ])
   }, 60_000)
 })
 

@@ -94,6 +94,7 @@ export function accountingConformance(open: OpenBooks): void {
       lines: 0,
       accepted: 0,
       spooled: 0,
+      parked: 0,
       closed: false,
       driver: 'host/1',
       content: 'abc',
@@ -146,7 +147,7 @@ export function accountingConformance(open: OpenBooks): void {
       expect(refused).toMatchObject({ name: 'ConflictError', code: 'RUN_FED_ELSEWHERE' })
     }
     expect(await accounting.get('r-1')).toEqual(before)
-    expect(await accounting.peekSpool('r-1', 10)).toEqual(spool)
+    expect((await accounting.peekSpool('r-1', 10)).envelopes).toEqual(spool)
     await accounting.commit('r-1', chunkOf(0, 5, { afterLine: 4, lines: 7 }))
     expect(await accounting.get('r-1')).toMatchObject({ lines: 7, accepted: 5, spooled: 2 })
   })
@@ -179,12 +180,12 @@ export function accountingConformance(open: OpenBooks): void {
     const envelopes = [0, 10, 20, 30].map((first) => envelopeOf('r-1', first, 10))
     await accounting.commit('r-1', chunkOf(0, 20, { spool: envelopes.slice(0, 2) }))
     await accounting.commit('r-1', chunkOf(20, 20, { spool: envelopes.slice(2) }))
-    expect(await accounting.peekSpool('r-1', 3)).toEqual(envelopes.slice(0, 3))
-    await accounting.dropSpool('r-1', 3, 30)
-    expect(await accounting.peekSpool('r-1', 3)).toEqual(envelopes.slice(3))
+    expect((await accounting.peekSpool('r-1', 3)).envelopes).toEqual(envelopes.slice(0, 3))
+    await accounting.dropSpool('r-1', { mark: '', envelopes: 3, tasks: 30 })
+    expect((await accounting.peekSpool('r-1', 3)).envelopes).toEqual(envelopes.slice(3))
     expect((await accounting.get('r-1'))?.spooled).toBe(10)
-    await accounting.dropSpool('r-1', 1, 10)
-    expect(await accounting.peekSpool('r-1', 3)).toEqual([])
+    await accounting.dropSpool('r-1', { mark: '', envelopes: 1, tasks: 10 })
+    expect((await accounting.peekSpool('r-1', 3)).envelopes).toEqual([])
     expect((await accounting.get('r-1'))?.spooled).toBe(0)
   })
 
@@ -192,13 +193,13 @@ export function accountingConformance(open: OpenBooks): void {
     const tries = {
       commit: () => accounting.commit('r-none', chunkOf(0, 1)),
       close: () => accounting.close('r-none'),
-      drop: () => accounting.dropSpool('r-none', 1, 1),
+      drop: () => accounting.dropSpool('r-none', { mark: '', envelopes: 1, tasks: 1 }),
     }
     for (const [name, attempt] of Object.entries(tries)) {
       const outcome = await attempt().catch((error: unknown) => error)
       expect({ name, outcome }).toMatchObject({ name, outcome: { code: 'NOT_FOUND' } })
     }
-    expect(await accounting.peekSpool('r-none', 1)).toEqual([])
+    expect((await accounting.peekSpool('r-none', 1)).envelopes).toEqual([])
     expect(await accounting.seqsOf('r-none', ['a'])).toStrictEqual([undefined])
     expect(await accounting.adopt('r-none', 'host/2')).toBeUndefined()
     expect(await accounting.pending('r-none', [[0, 2]])).toEqual([true, true])

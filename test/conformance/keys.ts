@@ -119,13 +119,13 @@ export function keyConformance(open: OpenBooks): void {
     const spool = [envelopeOf('r-1', 0, 1), envelopeOf('r-1', 1, 1)]
     await accounting.commit('r-1', chunkOf(0, 2, { spool }))
     await accounting.adopt('r-1', 'host/2')
-    const late = accounting.dropSpool('r-1', 1, 1, 'host/1')
+    const late = accounting.dropSpool('r-1', { mark: '', envelopes: 1, tasks: 1, driver: 'host/1' })
     expect(await late.catch((error: unknown) => error)).toMatchObject({
       code: 'RUN_DRIVEN_ELSEWHERE',
     })
-    expect(await accounting.peekSpool('r-1', 9)).toEqual(spool)
-    await accounting.dropSpool('r-1', 1, 1, 'host/2')
-    expect(await accounting.peekSpool('r-1', 9)).toEqual(spool.slice(1))
+    expect((await accounting.peekSpool('r-1', 9)).envelopes).toEqual(spool)
+    await accounting.dropSpool('r-1', { mark: '', envelopes: 1, tasks: 1, driver: 'host/2' })
+    expect((await accounting.peekSpool('r-1', 9)).envelopes).toEqual(spool.slice(1))
     expect((await accounting.get('r-1'))?.spooled).toBe(1)
   })
 

@@ -1,8 +1,9 @@
 /** What every implementation of the results port must do. */
 import { beforeEach, expect, test } from 'bun:test'
-import type { Attempt, ResultRow, Results } from '../../actors/ports.ts'
+import type { Attempt, Results } from '../../actors/ports.ts'
 import type { ResultLine } from '../../actors/result.ts'
-import { type Outcome, outcomes } from '../../machines/outcome.ts'
+import type { ResultBatch } from '../../actors/results.ts'
+import { type Outcome, outcomeCode, outcomes } from '../../machines/outcome.ts'
 
 /** Opens a store with nothing in it. */
 export type OpenResults = () => Promise<Results> | Results
@@ -23,8 +24,26 @@ function lineOf(run: string, seq: number, outcome: Outcome, output?: unknown): R
   }
 }
 
-export function rowOf(run: string, seq: number, outcome: Outcome, output?: unknown): ResultRow {
-  return { run, seq, outcome, line: JSON.stringify(lineOf(run, seq, outcome, output)) }
+/** The result of one task, as a batch. */
+export function rowOf(run: string, seq: number, outcome: Outcome, output?: unknown): ResultBatch {
+  return {
+    run,
+    kind: 'probe',
+    attempt: 1,
+    node: 'n-1',
+    worker: 'w-1',
+    seqs: [[seq, 1]],
+    outcomes: String(outcomeCode(outcome)),
+    at: 900,
+    startedAt: [100],
+    durationMs: [1.5],
+    queueMs: [0],
+    ...(output === undefined ? {} : { more: [{ output }] }),
+  }
+}
+
+export function textOf(...args: Parameters<typeof lineOf>): string {
+  return JSON.stringify(lineOf(...args))
 }
 
 export function resultsConformance(open: OpenResults): void {
@@ -45,9 +64,9 @@ export function resultsConformance(open: OpenResults): void {
 
   test('what is put is found, with the line as it was', async () => {
     const output = { text: 'ü "quoted"\n\u2028 \ud83d\ude80 \u0000', list: [1, null] }
-    const row = rowOf('r-1', 3, 'ok', output)
-    await results.put([row])
-    expect(await results.query('r-1', { limit: 10 })).toEqual([{ seq: 3, line: row.line }])
+    await results.put([rowOf('r-1', 3, 'ok', output)])
+    const line = textOf('r-1', 3, 'ok', output)
+    expect(await results.query('r-1', { limit: 10 })).toEqual([{ seq: 3, line }])
     expect(await results.get('r-1', 3)).toEqual({
       line: lineOf('r-1', 3, 'ok', output),
       attempts: [],
@@ -64,16 +83,17 @@ export function resultsConformance(open: OpenResults): void {
         error: { code: 'EXIT', message: 'exit code 75' },
       },
     ]
-    await results.put([{ ...rowOf('r-1', 0, 'ok'), attempts: JSON.stringify(attempts) }])
+    await results.put([{ ...rowOf('r-1', 0, 'ok'), more: [{ attempts }] }])
     expect((await results.get('r-1', 0))?.attempts).toEqual(attempts)
   })
 
   test('the first row of a task stays', async () => {
-    const first = rowOf('r-1', 0, 'ok', 'first')
-    await results.put([first])
+    await results.put([rowOf('r-1', 0, 'ok', 'first')])
     await results.put([rowOf('r-1', 0, 'failed', 'second'), rowOf('r-1', 1, 'ok')])
     await results.put([rowOf('r-1', 2, 'dead', 'first'), rowOf('r-1', 2, 'ok', 'second')])
-    expect((await results.query('r-1', { limit: 10 }))[0]?.line).toBe(first.line)
+    expect((await results.query('r-1', { limit: 10 }))[0]?.line).toBe(
+      textOf('r-1', 0, 'ok', 'first'),
+    )
     expect((await results.get('r-1', 0))?.line.output).toBe('first')
     expect((await results.get('r-1', 2))?.line.output).toBe('first')
     expect(await seqsOf('r-1', { limit: 10, outcomes: ['failed'] })).toEqual([])
@@ -123,16 +143,16 @@ export function resultsConformance(open: OpenResults): void {
   })
 
   test('a row is as it was when it was put', async () => {
-    const row = rowOf('r-1', 0, 'ok')
-    const before = row.line
-    await results.put([row])
-    row.line = '{}'
-    expect(await results.query('r-1', { limit: 1 })).toEqual([{ seq: 0, line: before }])
+    const more: { output: unknown }[] = [{ output: 'as it was' }]
+    await results.put([{ ...rowOf('r-1', 0, 'ok'), more }])
+    more[0] = { output: 'other' }
+    const line = textOf('r-1', 0, 'ok', 'as it was')
+    expect(await results.query('r-1', { limit: 1 })).toEqual([{ seq: 0, line }])
   })
 
   test('of a batch with one row that cannot be stored nothing is', async () => {
     await results.put([rowOf('r-1', 0, 'ok')])
-    const bad = { ...rowOf('r-1', 2, 'ok'), seq: 2.5 }
+    const bad: ResultBatch = { ...rowOf('r-1', 2, 'ok'), seqs: [[2.5, 1]] }
     const refused = await results
       .put([rowOf('r-1', 1, 'ok'), rowOf('r-new', 0, 'ok'), bad])
       .catch((error: unknown) => error)
@@ -144,5 +164,78 @@ export function resultsConformance(open: OpenResults): void {
     await results.put([rowOf('r-new', 0, 'ok', 'new')])
     expect((await results.get('r-new', 0))?.line.output).toBe('new')
     expect((await results.get('r-other', 0))?.line.output).toBe('other')
+  })
+  test('what a batch says of each of its tasks is found with that task', async () => {
+    const attempts: Attempt[] = [
+      { attempt: 2, startedAt: 5, durationMs: 2, node: 'n-2', error: { code: 'E', message: 'm' } },
+    ]
+    const batch: ResultBatch = {
+      ...rowOf('r-1', 0, 'ok'),
+      attempt: 2,
+      seqs: [
+        [3, 2],
+        [10, 1],
+      ],
+      outcomes: '121',
+      startedAt: [0, 7, 9],
+      durationMs: [0.5, 1, 2],
+      queueMs: [1, 2, 3],
+      more: [
+        null,
+        { id: 'b', target: 't', error: { code: 'C', message: 'M' }, attempts, attempt: 3 },
+        { output: [1] },
+      ],
+    }
+    await results.put([batch])
+    const found = await results.query('r-1', { limit: 10 })
+    const times = { node: 'n-1', worker: 'w-1' }
+    expect(found.map(({ line }) => JSON.parse(line))).toEqual([
+      { ...lineOf('r-1', 3, 'ok'), attempt: 2, startedAt: 900, durationMs: 0.5, queueMs: 1 },
+      {
+        ...lineOf('r-1', 4, 'failed'),
+        ...times,
+        id: 'b',
+        target: 't',
+        attempt: 3,
+        startedAt: 907,
+        durationMs: 1,
+        queueMs: 2,
+        error: { code: 'C', message: 'M' },
+      },
+      {
+        ...lineOf('r-1', 10, 'ok', [1]),
+        attempt: 2,
+        startedAt: 909,
+        durationMs: 2,
+        queueMs: 3,
+      },
+    ])
+    expect((await results.get('r-1', 4))?.attempts).toEqual(attempts)
+  })
+
+  test('what is needed to run a task again is kept with it', async () => {
+    const task = { input: { a: [1] }, key: 'k' }
+    await results.put([
+      { ...rowOf('r-1', 0, 'failed'), more: [{ task }] },
+      { ...rowOf('r-1', 1, 'failed'), priority: 'high', more: [{ task }] },
+      { ...rowOf('r-1', 2, 'failed'), priority: 'low' },
+      rowOf('r-1', 3, 'failed'),
+    ])
+    const found = await results.tasks('r-1', { limit: 10, outcomes: ['failed'] })
+    const tasks = found.map((row) => (row.task === undefined ? undefined : JSON.parse(row.task)))
+    expect(tasks).toEqual([task, { ...task, priority: 'high' }, { priority: 'low' }, undefined])
+    expect(found.map(({ line }) => line)).toEqual(
+      (await results.query('r-1', { limit: 10 })).map(({ line }) => line),
+    )
+  })
+
+  test('a batch of thousands is stored to the last row', async () => {
+    const count = 2777
+    const zeros = Array<number>(count).fill(0)
+    const columns = { startedAt: zeros, durationMs: zeros, queueMs: zeros }
+    const outcomes = '1'.repeat(count)
+    await results.put([{ ...rowOf('r-1', 0, 'ok'), seqs: [[5, count]], outcomes, ...columns }])
+    const seqs = await seqsOf('r-1', { limit: 10_000 })
+    expect(seqs).toEqual(Array.from({ length: count }, (_, index) => index + 5))
   })
 }

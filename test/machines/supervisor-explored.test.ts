@@ -94,6 +94,7 @@ function exploreAs(
     events: [
       { type: 'stop' },
       { type: 'round.due' },
+      { type: 'verdict.due' },
       { type: 'child.remove', id: 'a' },
       { type: 'child.remove', id: 'b' },
       ...events,

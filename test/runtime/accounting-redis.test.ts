@@ -115,7 +115,7 @@ test('what was accepted and settled outlives a killed server', async () => {
     run: { total: 4, counts: { ok: 2, failed: 2, pending: 0 } },
     spooled: 4,
   })
-  expect(await accounting.peekSpool('r-1', 2)).toEqual([envelope])
+  expect((await accounting.peekSpool('r-1', 2)).envelopes).toEqual([envelope])
 })
 
 test('watchers are told that they may have missed something, and hear what follows', async () => {
@@ -142,7 +142,7 @@ test('a chunk whose reply is lost is not taken for that of another source', asyn
   await accounting.commit('r-1', chunkOf(0, 2, { spool }))
   expect(proxy.lost()).toBe(1)
   expect(await accounting.get('r-1')).toMatchObject({ lines: 2, accepted: 2, spooled: 2 })
-  expect(await accounting.peekSpool('r-1', 9)).toEqual(spool)
+  expect((await accounting.peekSpool('r-1', 9)).envelopes).toEqual(spool)
   const other = accounting.commit('r-1', chunkOf(0, 2, { spool }))
   expect(await other.catch((error: unknown) => error)).toMatchObject({ code: 'RUN_FED_ELSEWHERE' })
 })
@@ -153,9 +153,9 @@ test('what is taken off the spool is taken once, though the reply is lost', asyn
   await accounting.commit('r-1', chunkOf(0, 6, { spool }))
   for (let nth = 1; nth <= 2; nth += 1) {
     proxy.loseReply()
-    await accounting.dropSpool('r-1', 1, 2)
+    await accounting.dropSpool('r-1', { mark: '', envelopes: 1, tasks: 2 })
     expect(proxy.lost()).toBe(1)
-    expect(await accounting.peekSpool('r-1', 9)).toEqual(spool.slice(nth))
+    expect((await accounting.peekSpool('r-1', 9)).envelopes).toEqual(spool.slice(nth))
   }
   expect((await accounting.get('r-1'))?.spooled).toBe(2)
 })

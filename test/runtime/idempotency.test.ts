@@ -289,7 +289,8 @@ describe.each(worlds)('a world %s', (_world, open) => {
         return { status: response.status, answer: (await response.json()) as Answer }
       }),
     )
-    expect(answers.map(({ status }) => status).toSorted()).toEqual([...Array(99).fill(200), 202])
+    const [many, opening] = [200, 202].map((of) => answers.filter(({ status }) => status === of))
+    expect([many?.length, opening?.length]).toEqual([99, 1])
     expect(new Set(answers.map(({ answer: { run } }) => run)).size).toBe(1)
     expect(new Set(answers.map(({ answer: { accepted } }) => accepted))).toEqual(new Set([300]))
     const { counts, total } = await ended(one, answers[0]?.answer.run ?? '')
@@ -330,7 +331,8 @@ describe.each(worlds)('a world %s', (_world, open) => {
       // Which of them keeps the results is decided by a lease.
       const task = `/v1/runs/${second.id}/tasks/0`
       const answers = await Promise.all([one, two].map((node) => node.ask(task)))
-      const { result } = (await answers.find(({ ok }) => ok)?.json()) as {
+      const found = answers.find(({ ok }) => ok) ?? new Response('{}')
+      const { result } = (await found.json()) as {
         result: { outcome: string; error: { code: string; message: string } }
       }
       expect(result).toMatchObject({ outcome: 'unreached', error: { code: 'DUPLICATE' } })

@@ -7,7 +7,7 @@ import { metrics } from '../../runtime/telemetry/names.ts'
 import { eventually } from '../kit/eventually.ts'
 import { startRedis } from '../kit/redis.ts'
 import { type Exposition, lint, readExposition } from './exposition.ts'
-import { noops, type StartedNode, startNode, worlds } from './started-node.ts'
+import { answerOf, noops, type StartedNode, startNode, worlds } from './started-node.ts'
 
 const cleanups: (() => Promise<unknown>)[] = []
 afterEach(async () => {
@@ -57,6 +57,24 @@ for (const [where, start] of worlds) {
       const begun = value('threadpool_tasks_started_total') ?? 0
       expect(begun).toBeGreaterThan(0)
       expect(value('threadpool_tasks_completed_total')).toBe(begun)
+    })
+
+    test('counts those that were cancelled before they ran', async () => {
+      const { node: started, redis } = await start()
+      if (redis !== undefined) cleanups.push(() => redis.stop())
+      cleanups.push(() => started.node.stop(0))
+      const submitted = await started.submit('{"kind":"noop","delayMs":60000}\n'.repeat(30))
+      const { run } = await answerOf(submitted)
+      const method = 'POST'
+      await started.ask(`/v1/runs/${run}/cancel`, {
+        method,
+        body: '{"reason":"the test wants it"}',
+      })
+      await eventually(async () => {
+        const { value } = await scrape(started)
+        expect(value('muster_tasks_total', { kind: 'noop', outcome: 'cancelled' })).toBe(30)
+        expect(value('muster_task_duration_seconds_count', { kind: 'noop' }) ?? 0).toBe(0)
+      })
     })
 
     test('shows how many tasks a mailbox holds', async () => {

@@ -11,6 +11,7 @@ import {
   property,
   record,
 } from 'fast-check'
+import type { Outcome } from '../../machines/outcome.ts'
 import { divide } from '../../runtime/telemetry/readings.ts'
 import { Tally } from '../../runtime/telemetry/tally.ts'
 import { Telemetry } from '../../runtime/telemetry/telemetry.ts'
@@ -120,4 +121,23 @@ test('names of runs, grants and lives do not become labels', async () => {
     samples.filter((sample) => sample.name === name).map(({ labels }) => Object.values(labels)[0])
   expect(labelsOf('muster_restarts_total')).toEqual(['run', 'epoch'])
   expect(labelsOf('muster_deadletters_total')).toEqual(['run', 'epoch', 'work.noop'])
+})
+
+test('of a settlement only what is fresh is counted, by the outcome that it has', async () => {
+  const telemetry = new Telemetry()
+  const counted = (ends: Outcome[], fresh: number, outcomes?: (Outcome | undefined)[]) => {
+    const settlement = { run: 'r', id: 's', mailbox: '', seqs: [], outcomes: ends }
+    const settled = outcomes === undefined ? { fresh } : { fresh, outcomes }
+    telemetry.counted('a', settlement, settled)
+  }
+  counted(['ok', 'failed', 'ok'], 3)
+  // All of it once more.
+  counted(['ok', 'failed', 'ok'], 0, ['ok', 'failed', 'ok'])
+  // One had ended otherwise before, one alike, one not at all.
+  counted(['ok', 'ok', 'ok'], 1, ['failed', 'ok', 'ok'])
+  // A run that is forgotten.
+  counted(['ok'], 0, [undefined])
+  const { value } = readExposition(await telemetry.text({}))
+  const total = (outcome: Outcome) => value('muster_tasks_total', { kind: 'a', outcome })
+  expect([total('ok'), total('failed')]).toEqual([3, 1])
 })

@@ -12,6 +12,8 @@ local lines = redis.call('HGET', KEYS[1], 'lines')
 if not lines then return -1 end
 if redis.call('HGET', KEYS[1], 'committed') == ARGV[6] then return 1 end
 if lines ~= ARGV[1] then return 0 end
+-- Closed, it may be over: nothing more can be counted.
+if redis.call('HGET', KEYS[1], 'closed') == '1' then return 0 end
 if ARGV[10] ~= '' and redis.call('HGET', KEYS[1], 'feeder') ~= ARGV[10] then return 0 end
 redis.call('HSET', KEYS[1], 'lines', ARGV[2], 'accepted', ARGV[3], 'committed', ARGV[6])
 if ARGV[9] ~= '' then redis.call('HSET', KEYS[1], 'linesHash', ARGV[9]) end
@@ -26,6 +28,8 @@ for _ = 1, tonumber(ARGV[8]) do
   redis.call('RPUSH', KEYS[2], ARGV[at])
   at = at + 1
 end
+local hold = redis.call('HGET', KEYS[1], 'hold')
+local isStopped = hold and hold ~= 'paused'
 while at <= #ARGV do
   local first, envelope, waiting, bad = ARGV[at], ARGV[at + 2], {}, nil
   for parent in ARGV[at + 1]:gmatch('%d+') do
@@ -38,15 +42,14 @@ while at <= #ARGV do
   end
   if bad then
     redis.call('RPUSH', KEYS[2], '!' .. bad .. ' ' .. envelope)
-  elseif #waiting == 0 then
+  elseif #waiting == 0 or isStopped then
     redis.call('RPUSH', KEYS[2], envelope)
   else
     redis.call('HSET', KEYS[1] .. ':held', first, envelope)
     redis.call('HSET', KEYS[1] .. ':needs', first, #waiting)
     for _, parent in ipairs(waiting) do
-      local others = redis.call('HGET', KEYS[1] .. ':children', parent)
-      local children = others and others .. ' ' .. first or first
-      redis.call('HSET', KEYS[1] .. ':children', parent, children)
+      redis.call('SADD', KEYS[1] .. ':parents', parent)
+      redis.call('RPUSH', KEYS[1] .. ':children:' .. parent, first)
     end
   end
   at = at + 3

@@ -1,10 +1,10 @@
 -- Pause, resume or cancel a run.
--- KEYS[1] run record, [2] spool
+-- KEYS[1] run record
 -- ARGV[1] key base, [2] channel, [3] run id, [4] 'pause', 'resume' or 'cancel', [5] reason
 -- Returns 1, 0 when it stands so already, -1 when there is no such run, or the state that does not
 --   allow it.
-local run = redis.call('HMGET', KEYS[1], 'state', 'hold', 'finishedAt', 'done')
-local state, hold, finishedAt, done = run[1], run[2] or '-', run[3], run[4]
+local run = redis.call('HMGET', KEYS[1], 'state', 'hold', 'finishedAt', 'done', 'parked')
+local state, hold, finishedAt, done, parked = run[1], run[2] or '-', run[3], run[4], run[5] or 0
 if not state then return -1 end
 if finishedAt then return state end
 local isPaused = hold == 'paused'
@@ -31,8 +31,11 @@ else
 end
 if hold ~= 'paused' then
   -- What was put back comes before what never had its turn, in the order it was put back.
-  while redis.call('RPOPLPUSH', KEYS[1] .. ':parked', KEYS[2]) do end
+  local first = KEYS[1] .. ':spool:first'
+  while redis.call('RPOPLPUSH', KEYS[1] .. ':parked', first) do
+    redis.call('HINCRBY', KEYS[1], 'unshifted', 1)
+  end
 end
-local words = { id, done, state, hold, '-', 0, 1 }
+local words = { id, done, state, hold, '-', parked, 1 }
 redis.call('PUBLISH', ARGV[2], table.concat(words, ' '))
 return 1

@@ -21,7 +21,7 @@ if ARGV[5] == '1' then
   if state == 'accepting' then state = 'running' end
 end
 local run = redis.call('HMGET', KEYS[1], 'closed', 'done', 'accepted', 'content', 'finishedAt',
-  'hold', 'haltMode')
+  'hold', 'haltMode', 'parked')
 if run[5] then return state end
 local closed, done, accepted = run[1] == '1', tonumber(run[2]), tonumber(run[3])
 local hold, isNewHold = run[6] or '-', false
@@ -37,12 +37,17 @@ if run[7] and (hold == '-' or hold == 'paused') and not (closed and done >= acce
     local reason = bad .. (bad == 1 and ' task' or ' tasks') .. ' failed, timed out or died (halt: fail=' .. limit .. ')'
     redis.call('HSET', KEYS[1], 'hold', hold, 'stopReason', reason)
     redis.call('HSET', base .. ':holds', id, hold)
-    while redis.call('RPOPLPUSH', KEYS[1] .. ':parked', KEYS[1] .. ':spool') do end
+    local first = KEYS[1] .. ':spool:first'
+    while redis.call('RPOPLPUSH', KEYS[1] .. ':parked', first) do
+      redis.call('HINCRBY', KEYS[1], 'unshifted', 1)
+    end
   end
 end
 if closed and done >= accepted and redis.call('SCARD', KEYS[3]) == 0 then
   state = 'completed'
   if hold == 'cancelled' then state = 'cancelled' end
+  -- What ran when it was paused was all there was.
+  if hold == 'paused' then redis.call('HDEL', KEYS[1], 'hold', 'stopReason') end
   if hold:sub(1, 6) == 'halted' then state = 'halted' end
   redis.call('HSET', KEYS[1], 'finishedAt', ARGV[4])
   redis.call('SREM', base .. ':unfinished', id)
@@ -54,16 +59,21 @@ if closed and done >= accepted and redis.call('SCARD', KEYS[3]) == 0 then
       redis.call('HINCRBY', base .. ':room', held[i], string.format('%.0f', -held[i + 1]))
     end
   end
-  redis.call('DEL', KEYS[1] .. ':room', KEYS[1] .. ':spool', KEYS[1] .. ':ids')
-  redis.call('DEL', KEYS[1] .. ':parked', KEYS[1] .. ':parked:ids', KEYS[1] .. ':held',
-    KEYS[1] .. ':needs', KEYS[1] .. ':children')
+  for i = 1, #held, 2 do redis.call('DEL', KEYS[1] .. ':behind:' .. held[i]) end
+  for _, parent in ipairs(redis.call('SMEMBERS', KEYS[1] .. ':parents')) do
+    redis.call('DEL', KEYS[1] .. ':children:' .. parent)
+  end
+  for _, name in ipairs({ 'room', 'spool', 'spool:first', 'ids', 'parked', 'parked:ids', 'held',
+    'needs', 'parents' }) do
+    redis.call('DEL', KEYS[1] .. ':' .. name)
+  end
   redis.call('HDEL', base .. ':holds', id)
   local content = base .. ':content:' .. (run[4] or '')
   if redis.call('GET', content) == id then redis.call('DEL', content) end
 end
 if state ~= before then redis.call('HSET', KEYS[1], 'state', state) end
 if state ~= before or isNewHold then
-  local words = { id, run[2], state, hold, '-', 0, isNewHold and 1 or 0 }
+  local words = { id, run[2], state, hold, '-', run[8] or 0, isNewHold and 1 or 0 }
   redis.call('PUBLISH', ARGV[2], table.concat(words, ' '))
 end
 return state

@@ -12,7 +12,7 @@ if ARGV[12] ~= '' then
   local newest = redis.call('GET', KEYS[6]) or '0'
   if tonumber(newest) > tonumber(ARGV[12]) then return { -2, newest } end
 end
-local state, hold = unpack(redis.call('HMGET', KEYS[1], 'state', 'hold'))
+local state, hold, parked = unpack(redis.call('HMGET', KEYS[1], 'state', 'hold', 'parked'))
 if not state then return { -1 } end
 if redis.call('HEXISTS', KEYS[1], 'finishedAt') == 1 and redis.call('EXISTS', KEYS[2]) == 0 then
   return { -1 }
@@ -46,31 +46,49 @@ for i = 13, #ARGV, 2 do
   end
   before[#before + 1] = current
 end
-local held, needs, children = KEYS[1] .. ':held', KEYS[1] .. ':needs', KEYS[1] .. ':children'
+local held, needs, parents = KEYS[1] .. ':held', KEYS[1] .. ':needs', KEYS[1] .. ':parents'
 local letGo = 0
 local function enspool(first, mark)
   local envelope = redis.call('HGET', held, first)
-  if not envelope then return end
+  if not envelope then return '' end
   redis.call('RPUSH', KEYS[1] .. ':spool', mark .. envelope)
   redis.call('HDEL', held, first)
   redis.call('HDEL', needs, first)
   letGo = letGo + 1
+  return envelope
 end
--- A task that is ok is one fewer to wait for; one that is not ends all that waited for it.
+-- Of a long chain not everything in one call: the rest follows when those before it are counted.
+local letGoMax = 10000
+-- A task that is ok is one fewer to wait for; one that is not ends all that waited for it, and all
+-- that waited for those.
 local function release(seq, code)
-  local firsts = redis.call('HGET', children, seq)
-  if not firsts then return end
-  redis.call('HDEL', children, seq)
-  for first in firsts:gmatch('%d+') do
-    if code ~= 1 then
-      enspool(first, '!' .. seq .. ':' .. code .. ' ')
-    elseif redis.call('HEXISTS', held, first) == 1
-      and redis.call('HINCRBY', needs, first, -1) == 0 then
-      enspool(first, '')
+  local ended, at = { { seq, code } }, 1
+  while ended[at] do
+    local parent, how = ended[at][1], ended[at][2]
+    at = at + 1
+    local list = KEYS[1] .. ':children:' .. parent
+    local firsts = redis.call('LRANGE', list, 0, -1)
+    if #firsts > 0 then
+      redis.call('DEL', list)
+      redis.call('SREM', parents, parent)
+    end
+    for _, first in ipairs(firsts) do
+      if how == 1 then
+        if redis.call('HEXISTS', held, first) == 1
+          and redis.call('HINCRBY', needs, first, -1) == 0 then
+          enspool(first, '')
+        end
+      else
+        local envelope = enspool(first, '!' .. parent .. ':' .. how .. ' ')
+        local seqs = letGo < letGoMax and envelope:match('"seqs":(%b[])') or ''
+        for from, count in seqs:gmatch('%[(%d+),(%d+)%]') do
+          for child = tonumber(from), from + count - 1 do ended[#ended + 1] = { child, 7 } end
+        end
+      end
     end
   end
 end
-if redis.call('EXISTS', children) == 1 then
+if redis.call('EXISTS', parents) == 1 then
   local range = 0
   for i = 13, #ARGV, 2 do
     range = range + 1
@@ -98,7 +116,7 @@ if fresh > 0 then
     redis.call('HINCRBY', KEYS[5], ARGV[2], -fresh)
   end
   local mailbox = ARGV[2] == '' and '-' or ARGV[2]
-  local words = { ARGV[4], done, state, hold or '-', mailbox, 0, letGo }
+  local words = { ARGV[4], done, state, hold or '-', mailbox, parked or 0, letGo }
   redis.call('PUBLISH', ARGV[3], table.concat(words, ' '))
 end
 local reply = { fresh }

@@ -1,0 +1,91 @@
+/** Task file of the chaos rows: what the handlers do is appended to a file, for the oracle. */
+import { appendFileSync } from 'node:fs'
+import { z } from 'zod'
+import { defineTask, type TaskContext } from '../../actors/kind.ts'
+
+const file = process.env['CHAOS_EFFECTS'] ?? ''
+/** Of crash.ts, where it is loaded. */
+const { crashPoint } = globalThis as { crashPoint?: (point: string) => void }
+
+const pause = (ms: number, signal?: AbortSignal) => {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  setTimeout(resolve, ms)
+  signal?.addEventListener('abort', () => reject(signal.reason as Error))
+  return promise
+}
+
+function note({ run, seq, attempt }: TaskContext): void {
+  crashPoint?.('effect:before')
+  appendFileSync(file, `${run} ${seq} ${attempt} ${process.pid} ${Date.now()}\n`)
+  crashPoint?.('effect:after')
+}
+
+/** Leaves its line, takes its time; fails the first so many times. */
+export const effect = defineTask({
+  kind: 'effect',
+  input: z.object({ ms: z.number().default(0), fails: z.number().default(0) }),
+  async run({ ms, fails }, context) {
+    note(context)
+    if (ms > 0) await pause(ms)
+    if (context.attempt <= fails) throw new Error('told to fail')
+  },
+})
+
+const cycle: { self?: unknown } = {}
+cycle.self = cycle
+const outputs: Record<string, unknown> = {
+  undefined,
+  function: () => 1,
+  bigint: 1n,
+  cycle,
+  nan: Number.NaN,
+  date: new Date(Number.NaN),
+  symbol: Symbol('no JSON'),
+  thenable: {
+    get then() {
+      throw new Error('a trap')
+    },
+  },
+  proxy: new Proxy(
+    {},
+    {
+      ownKeys: () => {
+        throw new Error('a trap')
+      },
+    },
+  ),
+  huge: undefined,
+}
+
+/** Everything that a handler should not do. */
+export const wild = defineTask({
+  kind: 'wild',
+  input: z.object({ way: z.string() }),
+  async run({ way }, context) {
+    note(context)
+    if (way === 'throw') throw new Error('thrown')
+    if (way === 'throw nothing') throw undefined
+    if (way === 'throw later')
+      setTimeout(() => {
+        throw new Error('thrown later')
+      })
+    if (way === 'reject later') void Promise.reject(new Error('rejected later'))
+    if (way === 'hang') await pause(2 ** 30, context.signal)
+    if (way === 'deaf') await pause(2 ** 30)
+    if (way === 'spin') for (;;) Math.random()
+    if (way === 'exit') process.exit(0)
+    if (way === 'kill') process.kill(process.pid, 'SIGKILL')
+    if (way === 'eat') await eat()
+    if (way === 'huge') return 'x'.repeat(100 * 1_048_576)
+    return outputs[way]
+  },
+})
+
+/** Until the limit of its process is reached. */
+async function eat(): Promise<void> {
+  const eaten: Buffer[] = []
+  for (;;) {
+    eaten.push(Buffer.alloc(16 * 1_048_576, eaten.length))
+    await pause(1)
+  }
+}
