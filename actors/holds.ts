@@ -32,9 +32,12 @@ export class Holds {
   readonly #options: HoldsOptions
   #holds = new Map<string, Hold>()
   readonly #listeners = new Map<string, Set<Listener>>()
-  #opening: Promise<unknown> | undefined
+  #watching: Promise<unknown> | undefined
+  #opening: Promise<void> | undefined
   /** Counts the questions: only the answer to the last one is believed. */
   #asked = 0
+  /** The last question. */
+  #asking: Promise<void> = Promise.resolve()
   /** Runs of which something was heard since the last question: the answer may be older. */
   readonly #heard = new Set<string>()
 
@@ -44,14 +47,24 @@ export class Holds {
 
   /** Resolves when it is known what is held back. Again: at once. */
   async open(): Promise<void> {
-    this.#opening ??= this.#options.accounting.watch((notice) => this.#notice(notice))
+    this.#opening ??= this.#openOnce()
     try {
       await this.#opening
-      if (this.#asked === 0) await this.#ask()
     } catch (error) {
       this.#opening = undefined
       throw error
     }
+  }
+
+  async #openOnce(): Promise<void> {
+    this.#watching ??= this.#options.accounting.watch((notice) => this.#notice(notice))
+    try {
+      await this.#watching
+    } catch (error) {
+      this.#watching = undefined
+      throw error
+    }
+    await this.#ask()
   }
 
   of(run: string): Hold | undefined {
@@ -102,12 +115,17 @@ export class Holds {
     }
   }
 
-  async #ask(): Promise<void> {
+  #ask(): Promise<void> {
+    this.#asking = this.#askOnce()
+    return this.#asking
+  }
+
+  async #askOnce(): Promise<void> {
     this.#asked += 1
     const question = this.#asked
     this.#heard.clear()
     const holds = await this.#options.accounting.holds()
-    if (question !== this.#asked) return
+    if (question !== this.#asked) return this.#asking
     const before = this.#holds
     for (const run of this.#heard) holds.delete(run)
     for (const run of [...before.keys()]) {

@@ -1,4 +1,4 @@
-/** How late the timers of a process run: what every actor of it waits for while something blocks. */
+/** How late the timers of a process run: what all its actors wait for while something blocks. */
 
 /** Time between two looks, ms: a block is measured too short by so much at most. */
 const intervalMs = 20

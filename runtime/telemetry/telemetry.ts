@@ -195,7 +195,7 @@ function freshOutcomes(
   let inRow = 0
   const book = () => counts.set(last, (counts.get(last) ?? 0) + inRow)
   for (let index = 0; index < outcomes.length && left > 0; index += 1) {
-    const outcome = outcomes[index] ?? last
+    const outcome: Outcome = outcomes[index] ?? last
     // Where some had the same outcome before, it does not matter which of them are counted, as long
     // as it is one outcome; of several, the sum is right.
     if (held !== undefined && held[index] !== outcome) continue

@@ -232,7 +232,7 @@ describe('a collector', () => {
     gate.resolve()
     const run = await finished(world, 'r-1')
     expect(run.counts).toMatchObject({ ok: 1, failed: 1 })
-    expect(stored.map((rows) => rows.length)).toEqual([2])
+    expect(stored.map((batches) => batches.map(({ outcomes }) => outcomes))).toEqual([['12']])
     expect(world.audit.lines).toHaveLength(2)
   })
 

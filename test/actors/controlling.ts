@@ -4,7 +4,7 @@ import { collector } from '../../actors/collector.ts'
 import type { Dispatcher, DispatcherOptions } from '../../actors/dispatcher.ts'
 import { workMailbox } from '../../actors/envelope.ts'
 import type { Kind } from '../../actors/kind.ts'
-import type { Execution, Run, RunProgress } from '../../actors/ports.ts'
+import type { Accounting, Execution, Run, RunProgress } from '../../actors/ports.ts'
 import type { ResultLine } from '../../actors/result.ts'
 import { currentChild } from '../../actors/supervisor.ts'
 import { type TestClock, testClock } from '../kit/clock.ts'
@@ -27,6 +27,10 @@ export interface Floor {
   /** Seqs of those that run now, and most that ever ran at a time. */
   running: Set<number>
   runningMost: number
+  /** The dispatcher hears nothing. */
+  isDeaf: boolean
+  /** It is told that it may have missed something. */
+  hearsAgain: () => void
   /** Told of every attempt that begins. */
   onStart: (start: Start) => void
   mailboxes: readonly string[]
@@ -42,6 +46,8 @@ export interface FloorOptions {
   /** What an attempt comes to, and after how long, ms; for ever unless it is aborted. */
   work?: (start: Start) => { ms: number; execution?: Execution }
   kind?: Partial<Kind>
+  /** Between two attempts, ms; hardly anything if not given. */
+  backoffMs?: number
   dispatcher?: Partial<DispatcherOptions>
 }
 
@@ -56,7 +62,21 @@ export async function openFloor(options: FloorOptions = {}): Promise<Floor> {
   const { work = () => ({ ms: 0 }) } = options
   const clock = testClock()
   const world = memoryWorld(clock)
-  const floor = { starts: [] as Start[], running: new Set<number>(), runningMost: 0 }
+  const floor = {
+    starts: [] as Start[],
+    running: new Set<number>(),
+    runningMost: 0,
+    isDeaf: false,
+    hearsAgain: () => undefined as void,
+  }
+  const watch: Accounting['watch'] = (listener) => {
+    floor.hearsAgain = () => listener(undefined)
+    return world.accounting.watch((notice) => {
+      if (!floor.isDeaf) listener(notice)
+    })
+  }
+  // What a test changes about the accounts of the world, it changes about these.
+  const accounting = Object.assign(Object.create(world.accounting) as Accounting, { watch })
   const kind = kindOf(
     'job',
     async (task, { seq, attempt, signal }) => {
@@ -75,11 +95,17 @@ export async function openFloor(options: FloorOptions = {}): Promise<Floor> {
     options.kind,
   )
   const pack = { ...packLimits, keyPartitions: partitions, tasksOf: () => 5 }
-  const dispatcher = beginDispatcher(world, { pack, ...options.dispatcher }, clock.timers)
+  const dispatcher = beginDispatcher(
+    world,
+    { pack, accounting, ...options.dispatcher },
+    clock.timers,
+  )
   beginCollector(world, clock)
   for (const mailbox of mailboxes) {
     const isOrdered = mailbox.includes('~')
-    beginWorker(world, kind, { mailbox, worker: mailbox, ordered: isOrdered })
+    const { backoffMs = 1 } = options
+    const retry = { baseMs: backoffMs, capMs: backoffMs, jitter: 0 }
+    beginWorker(world, kind, { mailbox, worker: mailbox, ordered: isOrdered, retry })
   }
   const made: Floor = Object.assign(floor, {
     world,
@@ -108,7 +134,7 @@ export async function openFloor(options: FloorOptions = {}): Promise<Floor> {
       const rows = await world.results.query(run, { limit: 100_000 })
       return rows.map(({ line }) => JSON.parse(line) as ResultLine)
     },
-    inFlight: () => currentChild(dispatcher.actor, 'turns').getSnapshot().context.inFlight,
+    inFlight: () => currentChild(made.dispatcher.actor, 'turns').getSnapshot().context.inFlight,
   })
   await dispatcher.ready()
   await clock.settle()

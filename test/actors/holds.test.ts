@@ -110,9 +110,21 @@ describe('what holds runs back', () => {
     const [first, second] = questions
     second?.resolve(new Map([['r-1', 'paused']]))
     await looking
+    expect(holds.of('r-1')).toBe('paused')
     first?.resolve(new Map([['r-1', 'cancelled']]))
     await new Promise((resolve) => setImmediate(resolve))
     expect(holds.of('r-1')).toBe('paused')
+  })
+
+  test('is not taken for known by who opens it while another does', async () => {
+    const accounts = slowAccounts()
+    const holds = new Holds(accounts)
+    let known = 0
+    for (const _ of [1, 2]) void holds.open().then(() => (known += 1))
+    await new Promise((resolve) => setImmediate(resolve))
+    expect([known, accounts.questions.length]).toEqual([0, 1])
+    await accounts.answer({ 'r-1': 'paused' })
+    expect(known).toBe(2)
   })
 
   test('is asked for again by the next who opens it, when the first was refused', async () => {
@@ -130,12 +142,13 @@ describe('what holds runs back', () => {
   })
 })
 
-test.each<[Hold | undefined, boolean, boolean]>([
-  [undefined, false, false],
+test.each<[Hold | 'nothing', boolean, boolean]>([
+  ['nothing', false, false],
   ['paused', false, false],
   ['halted-soon', true, false],
   ['halted-now', true, true],
   ['cancelled', true, true],
-])('%s: is it stopped for good, does it abort what runs', (hold, stopped, aborted) => {
+])('%s: is it stopped for good, does it abort what runs', (word, stopped, aborted) => {
+  const hold = word === 'nothing' ? undefined : word
   expect([isStopped(hold), aborts(hold)]).toEqual([stopped, aborted])
 })

@@ -9,7 +9,7 @@ import {
   openFloor,
   type Start,
 } from './controlling.ts'
-import { countTo, sourceOf, tap } from './feed.ts'
+import { beginDispatcher, countTo, sourceOf, tap } from './feed.ts'
 import { failed, taskOf } from './world.ts'
 
 const floors: Floor[] = []
@@ -138,15 +138,17 @@ describe('a run that is paused', () => {
   test('does not lose the attempts of a task that was between two of them', async () => {
     const floor = await open({
       work: ({ seq, attempt }) => ({
-        ms: 20,
+        ms: 10,
         ...(seq === 2 && attempt < 4 ? { execution: failed } : {}),
       }),
+      backoffMs: 10_000,
     })
     const run = await submit(floor, jobs(5, { key: 'k' }))
-    for (let round = 0; round < 4; round += 1) {
-      await floor.clock.pass(15)
+    for (let round = 0; round < 2; round += 1) {
+      await floor.clock.pass(5000)
       await floor.world.accounting.control(run, 'pause', 'a')
-      await floor.clock.pass(100)
+      await floor.clock.pass(60_000)
+      expect(await floor.progress(run)).toMatchObject({ spooled: 3 })
       await floor.world.accounting.control(run, 'resume', 'b')
     }
     const over = await floor.over(run)
@@ -155,6 +157,72 @@ describe('a run that is paused', () => {
     expect(attempts).toEqual(['0#1', '1#1', '2#1', '2#2', '2#3', '2#4', '3#1', '4#1'])
     const line = (await floor.lines(run))[2]
     expect(line).toMatchObject({ seq: 2, outcome: 'ok', attempt: 4 })
+  })
+
+  test('keeps its order though it goes on when only some of it was put back', async () => {
+    const floor = await open({ work: () => ({ ms: 10 }) })
+    const { accounting } = floor.world
+    const { park } = accounting
+    let parks = 0
+    accounting.park = async (envelope) => {
+      const isParked = await park(envelope)
+      parks += 1
+      // Those behind it in its mailbox have not been delivered yet.
+      if (parks === 1) await accounting.control(envelope.run, 'resume', 'b')
+      return isParked
+    }
+    const submitting = floor.dispatcher.submit({ source: sourceOf(jobs(40, { key: 'k' })) })
+    await floor.clock.pass(15)
+    const run = (await submitting).run.id
+    await accounting.control(run, 'pause', 'a')
+    expect((await floor.over(run)).counts).toMatchObject({ ok: 40 })
+    expect(floor.starts.map(({ seq }) => seq)).toEqual(countTo(40))
+    expect(parks).toBeGreaterThan(1)
+    await nothingIsLeft(floor)
+  })
+
+  test.each(['paused', 'resumed'])('goes on, %s, under another dispatcher', async (how) => {
+    const floor = await open({ work: () => ({ ms: 10 }), dispatcher: { inFlightMax: 20 } })
+    const { world, clock } = floor
+    const run = await submit(floor, [...jobs(50, { key: 'k' })])
+    await world.accounting.control(run, 'pause', 'a')
+    await clock.pass(100)
+    const stopping = floor.dispatcher.stop()
+    await clock.pass(100)
+    await stopping
+    if (how === 'resumed') await world.accounting.control(run, 'resume', 'b')
+    floor.dispatcher = beginDispatcher(
+      world,
+      { driver: 'n-2', isGone: (driver) => driver === 'n-1', inFlightMax: 20 },
+      clock.timers,
+    )
+    await floor.dispatcher.ready()
+    await clock.pass(100)
+    if (how === 'paused') {
+      expect((await floor.progress(run)).run.state).toBe('paused')
+      expect(floor.inFlight()).toBe(0)
+      await world.accounting.control(run, 'resume', 'b')
+    }
+    expect((await floor.over(run)).counts).toMatchObject({ ok: 50 })
+    expect(floor.starts.map(({ seq }) => seq)).toEqual(countTo(50))
+    await nothingIsLeft(floor)
+  })
+
+  test('counts what was put back, though nobody heard of it', async () => {
+    const floor = await open({ work: () => ({ ms: 10 }) })
+    const { world, clock } = floor
+    const run = await submit(floor, jobs(50, { key: 'k' }), { window: { tasks: 20 } })
+    floor.isDeaf = true
+    await world.accounting.control(run, 'pause', 'a')
+    await clock.pass(100)
+    expect(floor.inFlight()).toBeGreaterThan(0)
+    floor.isDeaf = false
+    floor.hearsAgain()
+    await clock.pass(100)
+    expect(floor.inFlight()).toBe(0)
+    await world.accounting.control(run, 'resume', 'b')
+    expect((await floor.over(run)).counts).toMatchObject({ ok: 50 })
+    await nothingIsLeft(floor)
   })
 
   test('leaves the others alone', async () => {
@@ -201,22 +269,19 @@ describe('a run that is paused', () => {
 })
 
 describe('a run with a limit to its failures', () => {
-  const work = ({ seq }: Start) =>
-    seq < 3 ? { ms: 10, execution: failed } : { ms: seq < 6 ? 500 : 20 }
-
   test.each([
-    ['soon', { failed: 3, ok: 5, cancelled: 0 }],
-    ['now', { failed: 3, ok: 0, cancelled: 5 }],
+    ['soon', { failed: 3, ok: 8, cancelled: 0 }],
+    ['now', { failed: 3, ok: 0, cancelled: 8 }],
   ] as const)('is halted %s: what never ran is unreached', async (mode, expected) => {
     const floor = await open({
-      work: (start) => (start.seq < 3 ? work(start) : { ms: 500 }),
+      work: ({ seq }) => (seq < 3 ? { ms: 10, execution: failed } : { ms: 2000 }),
       kind: { concurrency: 8, attempts: 1 },
     })
     const halt = { mode, fail: { tasks: 3 } }
     const run = await submit(floor, jobs(30), { halt })
     const over = await floor.over(run)
     expect(over).toMatchObject({ state: 'halted', total: 30 })
-    expect(over.counts).toMatchObject({ ...expected, unreached: 22, pending: 0 })
+    expect(over.counts).toMatchObject({ ...expected, unreached: 19, pending: 0 })
     const unreached = (await floor.lines(run)).filter(({ outcome }) => outcome === 'unreached')
     expect(unreached.every(({ error }) => error?.code === 'HALTED')).toBe(true)
     await nothingIsLeft(floor)
@@ -242,18 +307,18 @@ describe('a run with a limit to its failures', () => {
 describe('a run with a window', () => {
   test.each([
     [{ tasks: 5 }, 5],
-    [{ percent: 10 }, 10],
+    [{ percent: 5 }, 10],
     [{ tasks: 1 }, 1],
   ])('%p has never more tasks in flight', async (window, most) => {
     const floor = await open({ work: () => ({ ms: 20 }), kind: { concurrency: 64 } })
-    const run = await submit(floor, jobs(100), { window })
+    const run = await submit(floor, jobs(200), { window })
     for (let round = 0; round < 3; round += 1) {
-      await floor.clock.pass(30)
+      await floor.clock.pass(25)
       await floor.world.accounting.control(run, 'pause', 'a')
       await floor.clock.pass(30)
       await floor.world.accounting.control(run, 'resume', 'b')
     }
-    expect((await floor.over(run)).counts).toMatchObject({ ok: 100 })
+    expect((await floor.over(run)).counts).toMatchObject({ ok: 200 })
     expect(floor.runningMost).toBeLessThanOrEqual(most)
     // It is used, or nothing was shown.
     expect(floor.runningMost).toBeGreaterThan(most / 2)
@@ -428,7 +493,7 @@ async function play(random: Random): Promise<void> {
 
 test('whatever is done to a run: each task ends once, in order, and never while it is held back', async () => {
   const seed = testSeed()
-  for (let round = 0; round < 40; round += 1) {
+  for (let round = 0; round < 12; round += 1) {
     try {
       await play(seededRandom(seed + round))
     } catch (error) {

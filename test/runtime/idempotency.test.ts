@@ -389,10 +389,10 @@ describe('the command line', () => {
   test('resumes under its key what it left, and says so', async () => {
     const dataDir = temporaryDirectory()
     const [tasks, out] = [join(dataDir, 'tasks.ndjson'), join(dataDir, 'out')]
-    const sleep = '{"kind":"sleep","input":{"ms":3000}}\n'
+    const sleep = '{"kind":"sleep","input":{"ms":4000}}\n'
     writeFileSync(tasks, appendLine(out, 'a') + sleep)
     const words = ['--json', 'run', tasks, '--idempotency-key', 'k']
-    const left = await muster([...words, '--timeout', '800ms'], { dataDir })
+    const left = await muster([...words, '--timeout', '3s'], { dataDir })
     expect([left.code, left.err]).toEqual([124, expect.stringContaining('same command resumes it')])
     const again = await muster(words, { dataDir })
     expect(again.code).toBe(0)

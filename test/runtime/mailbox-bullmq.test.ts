@@ -23,8 +23,9 @@ let mailboxes: BullMailboxes
 const opened: Mailboxes[] = []
 const children: Bun.Subprocess[] = []
 
-const open = (): BullMailboxes => {
+const open = (onHolder?: (holder: string) => void): BullMailboxes => {
   const made = bullMailboxes({
+    ...(onHolder === undefined ? {} : { onHolder }),
     connect: (name, kind) => redisClient(server.url, { name, kind }, { log: quiet }) as Redis,
     lockMs,
     stalledIntervalMs,
@@ -111,6 +112,18 @@ test('what a killed process held is given back at once, if nobody else is there'
   expect(seen[0]?.redeliveries).toBe(1)
   finish()
   await isEmpty('work.a')
+})
+
+test('the name under which messages are held is told before the first is taken', async () => {
+  const told: string[] = []
+  await mailboxes.send([message('m-1', { mailbox: 'work.told' })])
+  const receiving = open((holder) => told.push(holder))
+  const toldThen: string[][] = []
+  await receiving.receive('work.told', together, async () => {
+    toldThen.push([...told])
+  })
+  await isEmpty('work.told')
+  expect(toldThen).toEqual([receiving.holders()])
 })
 
 test('the message of a killed process is delivered again, soon, with its notes', async () => {
