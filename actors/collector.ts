@@ -12,20 +12,10 @@ import type { Tell } from './dead-letters.ts'
 import { type ResultsEnvelope, resultsMailbox } from './envelope.ts'
 import { isUnderstood, parkSchema } from './letters.ts'
 import type { Meter } from './meter.ts'
-import type {
-  Accounting,
-  AuditLog,
-  Clock,
-  Delivery,
-  Log,
-  Mailboxes,
-  Receiver,
-  Results,
-  Settled,
-  Settlement,
-} from './ports.ts'
+import type { AuditLog, Clock, Delivery, Log, Mailboxes, Receiver, Results } from './ports.ts'
 import type { FencingToken } from './ports-fleet.ts'
 import type { Letters } from './ports-letters.ts'
+import type { Accounting, Settled, Settlement } from './ports-runs.ts'
 import { linesOf, pick, type ResultBatch } from './results.ts'
 import type { ChildSpec } from './supervisor.ts'
 

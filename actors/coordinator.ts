@@ -4,8 +4,9 @@
  * coordinates next finds what is left to do.
  */
 import { describeError, FencedError, UnavailableError } from './errors.ts'
-import type { Accounting, Clock, Log, Mailboxes } from './ports.ts'
+import type { Clock, Log, Mailboxes } from './ports.ts'
 import type { FencingToken, Leases, MemberRecord, Members } from './ports-fleet.ts'
+import type { Accounting } from './ports-runs.ts'
 
 export interface CoordinatorOptions {
   members: Members

@@ -5,8 +5,9 @@
  */
 import { fnv1a } from '../machines/fnv.ts'
 import type { Outcome } from '../machines/outcome.ts'
-import type { Attempt, Message, Priority, SeqRange } from './ports.ts'
+import type { Attempt, Message, Priority } from './ports.ts'
 import type { FencingToken } from './ports-fleet.ts'
+import type { SeqRange } from './ports-runs.ts'
 import type { ResultBatch } from './results.ts'
 import type { AcceptedTask, Task } from './task.ts'
 

@@ -3,7 +3,8 @@
  * worker asks before it starts a task. Told by push; asked for once, and again after a gap.
  */
 import { ConflictError, describeError } from './errors.ts'
-import type { Accounting, Hold, Log, RunAction, RunNotice } from './ports.ts'
+import type { Log } from './ports.ts'
+import type { Accounting, Hold, RunAction, RunNotice } from './ports-runs.ts'
 
 /** Whoever may be told of a change; returns nothing and does not throw. */
 type Listener = (hold: Hold | undefined) => void

@@ -5,7 +5,8 @@
  */
 import { ConflictError, describeError, NotFoundError } from './errors.ts'
 import { isStopped } from './holds.ts'
-import type { Accounting, Clock, Log, OpenRun, RunProgress } from './ports.ts'
+import type { Clock, Log } from './ports.ts'
+import type { Accounting, OpenRun, RunProgress } from './ports-runs.ts'
 import type { Source, SourcePiece } from './source.ts'
 
 /** How long a key stands for its run: 24 hours. */

@@ -1,7 +1,7 @@
 /** A live run: what its actor, its dispatcher and whoever submitted it share. */
 import { isStopped } from './holds.ts'
-import type { Hold, RunProgress, Share } from './ports.ts'
 import type { FencingToken } from './ports-fleet.ts'
+import type { Hold, RunProgress, Share } from './ports-runs.ts'
 import type { Source } from './source.ts'
 
 export interface LiveRun {

@@ -17,9 +17,9 @@ import {
   untilStopped,
 } from './live-run.ts'
 import type { Paces } from './paces.ts'
-import type { Hold, Run, RunNotice, RunProgress } from './ports.ts'
 import type { FencingToken } from './ports-fleet.ts'
 import type { Headroom } from './ports-limits.ts'
+import type { Hold, Run, RunNotice, RunProgress } from './ports-runs.ts'
 import { MailboxRoom, SpoolRoom } from './room.ts'
 import { interrupted, type RunOptions, runLogic } from './run.ts'
 import type { Source } from './source.ts'

@@ -1,5 +1,5 @@
 /** Whoever counts what happens, for those who look after a node. */
-import type { Settled, Settlement } from './ports.ts'
+import type { Settled, Settlement } from './ports-runs.ts'
 import type { Ending } from './settlement.ts'
 
 /**

@@ -3,7 +3,8 @@
  * collector into the store. What they have in common is said once.
  */
 import { outcomeOf } from '../machines/outcome.ts'
-import type { Attempt, Priority, SeqRange } from './ports.ts'
+import type { Attempt, Priority } from './ports.ts'
+import type { SeqRange } from './ports-runs.ts'
 import type { Task } from './task.ts'
 
 export interface ResultBatch {

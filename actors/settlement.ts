@@ -17,7 +17,8 @@ import {
   workMessage,
 } from './envelope.ts'
 import type { Kind } from './kind.ts'
-import type { Attempt, Clock, Execution, Message, SeqRange } from './ports.ts'
+import type { Attempt, Clock, Execution, Message } from './ports.ts'
+import type { SeqRange } from './ports-runs.ts'
 import type { More } from './results.ts'
 import type { Task } from './task.ts'
 

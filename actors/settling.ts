@@ -6,8 +6,9 @@ import { appendSeq, type Envelope, eachSeq } from './envelope.ts'
 import { type Holds, isStopped } from './holds.ts'
 import { letterOfEnding, parkLetters } from './letters.ts'
 import type { Meter } from './meter.ts'
-import type { Clock, Delivery, Log, Mailboxes, SeqRange } from './ports.ts'
+import type { Clock, Delivery, Log, Mailboxes } from './ports.ts'
 import type { Letters } from './ports-letters.ts'
+import type { SeqRange } from './ports-runs.ts'
 import { type Ending, retriedIn, type SettlementOptions, settlementOf } from './settlement.ts'
 
 /** A task that has ended waits at most this long for company. */

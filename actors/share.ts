@@ -1,6 +1,6 @@
 /** How many of the tasks of a run: `--window`, and the limit of `--halt`, as they are written. */
 import { UsageError } from './errors.ts'
-import type { HaltPolicy, Share } from './ports.ts'
+import type { HaltPolicy, Share } from './ports-runs.ts'
 
 /**
  * `10` or `10%`.

@@ -1,6 +1,6 @@
 /** The source of a run: lines as they come in, each a task or a reason why not. */
 import type { PackItem } from './envelope.ts'
-import type { Accounting } from './ports.ts'
+import type { Accounting } from './ports-runs.ts'
 import type { AcceptedTask, Rejection, Task } from './task.ts'
 
 export type SourceLine = { line: number; bytes: number } & (
@@ -19,8 +19,8 @@ export interface SourcePiece {
 }
 
 /**
- * Hashes of the lines from the first one on: of each its bytes and \n, blank lines left out. Lines
- * are counted as read, whether they had to be or not: a source that is short ends before `afterLine`.
+ * Hashes of the lines from the first one on: of each its bytes and \n, blank lines left out. Those
+ * up to `afterLine` count as well, and a source that is too short ends before it.
  */
 export interface PieceHashes {
   /** Lines before this piece, and up to its end. */

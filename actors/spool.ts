@@ -3,7 +3,8 @@ import { countSeqs, delayOf, type Envelope, workMessage } from './envelope.ts'
 import { describeError } from './errors.ts'
 import { isStopped } from './holds.ts'
 import type { LiveRun } from './live-run.ts'
-import type { DropSpool, Message, SpoolHead } from './ports.ts'
+import type { Message } from './ports.ts'
+import type { DropSpool, SpoolHead } from './ports-runs.ts'
 import type { RunOptions } from './run.ts'
 import { unrunMessage } from './unrun.ts'
 
@@ -23,11 +24,7 @@ export async function moveSpool(
   for (;;) {
     const count = isStopped(live.hold) ? endBatch : spoolBatch
     const { envelopes, mark } = await options.accounting.peekSpool(live.id, count)
-    if (envelopes.length === 0) {
-      if (isStopped(live.hold) && (await options.accounting.freeHeld(live.id, endBatch)) > 0)
-        continue
-      break
-    }
+    if (envelopes.length === 0) break
     const ended = await endUnrun(options, live, { envelopes, mark }, signal)
     for (const envelope of envelopes.slice(ended)) {
       const tasks = countSeqs(envelope.seqs)

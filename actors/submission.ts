@@ -1,6 +1,7 @@
 /** What is handed to a dispatcher to become a run. */
-import type { HaltPolicy, OpenRun, Run, Share } from './ports.ts'
+
 import type { FencingToken } from './ports-fleet.ts'
+import type { HaltPolicy, OpenRun, Run, Share } from './ports-runs.ts'
 import type { Source } from './source.ts'
 
 /** What is said of a run when it is submitted, beside its tasks. */

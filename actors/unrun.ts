@@ -10,7 +10,8 @@ import {
   resultsMailbox,
 } from './envelope.ts'
 import { isStopped } from './holds.ts'
-import type { Attempt, Hold, Message } from './ports.ts'
+import type { Attempt, Message } from './ports.ts'
+import type { Hold } from './ports-runs.ts'
 import type { More } from './results.ts'
 import { sayTask } from './settlement.ts'
 

@@ -110,9 +110,7 @@ const heldShares = limited.map(({ perSecond }) => (tasks - burst) / (tasks / per
 for (const share of heldShares.filter((held) => Math.abs(held - 1) > rateTolerance)) {
   faults.push(`limited to ${rate}/s: held ${(share * rate).toFixed(0)}/s beyond the burst`)
 }
-rows.push(
-  rowOf(`${tasks.toLocaleString('en')}, limited to ${rate}/s, burst ${burst}`, limited),
-)
+rows.push(rowOf(`${tasks.toLocaleString('en')}, limited to ${rate}/s, burst ${burst}`, limited))
 
 const keyed = await runKeyed(isQuick ? 1000 : 10_000, 50)
 faults.push(...keyed.faults)

@@ -1,7 +1,8 @@
 /** What a node can be asked for through the library, and what it answers. */
 import type { NodeLine } from '../actors/membership.ts'
-import type { Attempt, HaltPolicy, Run, RunAction, Share } from '../actors/ports.ts'
+import type { Attempt } from '../actors/ports.ts'
 import type { LeaseRecord } from '../actors/ports-fleet.ts'
+import type { HaltPolicy, Run, RunAction, Share } from '../actors/ports-runs.ts'
 import type { ResultLine } from '../actors/result.ts'
 import type { Rejection } from '../actors/task.ts'
 import type { TreeNode } from '../actors/tree.ts'

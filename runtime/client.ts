@@ -4,8 +4,8 @@
  */
 import { UnavailableError } from '../actors/errors.ts'
 import type { NodeLine } from '../actors/membership.ts'
-import type { Run, RunAction } from '../actors/ports.ts'
 import type { LeaseRecord } from '../actors/ports-fleet.ts'
+import type { Run, RunAction } from '../actors/ports-runs.ts'
 import type { ResultLine } from '../actors/result.ts'
 import { haltText, shareText } from '../actors/share.ts'
 import type { TaskLine } from '../actors/task.ts'

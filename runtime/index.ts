@@ -11,7 +11,7 @@ import { createNode as assembleNode, type MusterNode } from './node.ts'
 
 export { FencedError, MusterError, TerminalError } from '../actors/errors.ts'
 export { defineTask, type TaskContext, type TaskDefinition } from '../actors/kind.ts'
-export type { Run } from '../actors/ports.ts'
+export type { Run } from '../actors/ports-runs.ts'
 export type { Fence } from '../actors/ports-fleet.ts'
 export type { ResultLine } from '../actors/result.ts'
 export { defineSingleton } from '../actors/singleton.ts'

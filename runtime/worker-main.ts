@@ -57,7 +57,11 @@ function beat(): void {
   if (node === undefined) return
   tell({ type: 'beat', ...node.heartbeat() })
   tell({ type: 'counted', ...node.counted() })
-  const letters = node.undelivered()
+  tellUndelivered(node)
+}
+
+function tellUndelivered(of: MusterNode): void {
+  const letters = of.undelivered()
   if (letters.length > 0) tell({ type: 'undelivered', letters })
 }
 
@@ -66,6 +70,7 @@ async function leave(exitCode: number): Promise<void> {
   const sent = Promise.withResolvers<void>()
   if (node === undefined || !process.connected) sent.resolve()
   else {
+    tellUndelivered(node)
     const last: FromWorker = { type: 'counted', ...node.counted() }
     process.send?.(last, undefined, undefined, () => sent.resolve())
   }

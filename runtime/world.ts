@@ -1,17 +1,11 @@
 /** The ports of a node, on Redis or in memory, and how they come up and go down. */
 import type { Redis } from 'ioredis'
 import { UnavailableError, UsageError } from '../actors/errors.ts'
-import type {
-  Accounting,
-  Admission,
-  Dependency,
-  DependencyListener,
-  Log,
-  Mailboxes,
-} from '../actors/ports.ts'
+import type { Admission, Dependency, DependencyListener, Log, Mailboxes } from '../actors/ports.ts'
 import type { Leases, Members } from '../actors/ports-fleet.ts'
 import type { Letters } from '../actors/ports-letters.ts'
 import type { Headroom, Limits } from '../actors/ports-limits.ts'
+import type { Accounting } from '../actors/ports-runs.ts'
 import type { Config } from '../config/schema.ts'
 import { hidePassword } from '../config/secret.ts'
 import { systemClock } from './clock.ts'

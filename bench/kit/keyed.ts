@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { deliveryFaults } from './delivery.ts'
 import { BenchNode } from './node.ts'
+import { submitAndWait } from './stage.ts'
 
 interface Output {
   key: string
@@ -23,8 +24,7 @@ export async function runKeyed(
       const key = `key-${index % keys}`
       return { kind: 'bench.ordered', key, input: { key, number: Math.floor(index / keys) } }
     })
-    const handle = await node.muster.submit(lines)
-    const run = await handle.done()
+    const run = await submitAndWait(node, lines)
     const faults = await deliveryFaults(node, run, tasks)
     const last = new Map<string, Output>()
     for await (const { output } of node.muster.results(run.id)) {

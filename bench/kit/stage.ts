@@ -1,9 +1,11 @@
 /** One run on a fresh node: how fast, what it took of whom, and whether it was right. */
-import type { Run } from '../../runtime/index.ts'
+import type { Muster, Run } from '../../runtime/index.ts'
 import { deliveryFaults } from './delivery.ts'
 import { fileOf, noopLine } from './lines.ts'
 import { BenchNode, type NodeOptions } from './node.ts'
 import { type Busy, busyThreads } from './usage.ts'
+
+type TaskSource = Parameters<Muster['submit']>[0]
 
 /** The same before every stage, so that the memory of small and large ones can be compared. */
 const warmUpTasks = 10_000
@@ -46,7 +48,8 @@ export async function runStage(stage: Stage): Promise<{ figures: StageFigures; f
   const file = await fileOf(noopLine, tasks)
   const node = await BenchNode.start(stage.node)
   try {
-    await submitAndWait(node, await fileOf(noopLine, Math.min(warmUpTasks, burst ?? warmUpTasks)))
+    const warmUp = await fileOf(noopLine, warmUpTasks)
+    await submitAndWait(node, Bun.file(warmUp).stream())
     if (burst !== undefined) await fullBucket(node, burst)
     const { figures, run } = await measure(node, file, tasks)
     return { figures, faults: await deliveryFaults(node, run, tasks) }
@@ -55,9 +58,23 @@ export async function runStage(stage: Stage): Promise<{ figures: StageFigures; f
   }
 }
 
-export async function submitAndWait(node: BenchNode, file: string): Promise<Run> {
-  const handle = await node.muster.submit(Bun.file(file).stream())
-  return handle.done()
+/** @throws Error when it is not complete in time: a run that hangs must not hang the benchmark */
+export async function submitAndWait(
+  node: BenchNode,
+  source: TaskSource,
+  limitMs = 120_000,
+): Promise<Run> {
+  const late = Promise.withResolvers<never>()
+  const timer = setTimeout(
+    () => late.reject(new Error(`a run is not complete after ${limitMs} ms`)),
+    limitMs,
+  )
+  const whole = node.muster.submit(source).then((handle) => handle.done())
+  try {
+    return await Promise.race([whole, late.promise])
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 async function measure(
@@ -69,7 +86,8 @@ async function measure(
   const envelopesBefore = await node.metric('threadpool_tasks_started_total')
   const before = node.usage()
   const begun = performance.now()
-  const run = await submitAndWait(node, file)
+  // At a thousandth of a second a task somebody is asleep.
+  const run = await submitAndWait(node, Bun.file(file).stream(), 60_000 + tasks)
   const wallMs = performance.now() - begun
   const after = node.usage()
   const info = await node.redisInfo()

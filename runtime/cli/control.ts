@@ -1,5 +1,5 @@
 /** `muster pause`, `resume` and `cancel`: what an operator may do to a run. */
-import type { RunAction } from '../../actors/ports.ts'
+import type { RunAction } from '../../actors/ports-runs.ts'
 import { Departure } from './departure.ts'
 import { exitCodes } from './exit.ts'
 import { follow } from './follow.ts'

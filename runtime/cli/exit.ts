@@ -7,7 +7,7 @@ import {
   UnavailableError,
   UsageError,
 } from '../../actors/errors.ts'
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import { ConfigError } from '../../config/errors.ts'
 import { TokenError } from '../client-http.ts'
 

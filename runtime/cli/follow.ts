@@ -1,5 +1,5 @@
 /** Follow a run to its end, with its progress on stderr. */
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import type { Rejection } from '../../actors/task.ts'
 import type { Intake, Muster } from '../client-api.ts'
 import type { Progress } from './progress.ts'

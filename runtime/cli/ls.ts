@@ -1,5 +1,5 @@
 /** `muster ls`: runs, newest first. */
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import { outcomes } from '../../machines/outcome.ts'
 import { elapsed } from './elapsed.ts'
 import { exitCodes } from './exit.ts'

@@ -1,5 +1,5 @@
 /** Progress of a run on stderr: one line drawn again on a terminal, a line every 10 s elsewhere. */
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import { outcomes } from '../../machines/outcome.ts'
 import { elapsed } from './elapsed.ts'
 import type { Terminal } from './terminal.ts'

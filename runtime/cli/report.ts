@@ -4,7 +4,7 @@
  * cut to a screenful; what differs beyond that is only counted.
  */
 import { createHash } from 'node:crypto'
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import type { ResultLine } from '../../actors/result.ts'
 import { type Outcome, outcomes } from '../../machines/outcome.ts'
 import { elapsed } from './elapsed.ts'

@@ -2,7 +2,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 
 import { DataDirectoryError, describeError, UsageError } from '../../actors/errors.ts'
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import { isOutcome, type Outcome, outcomes } from '../../machines/outcome.ts'
 import type { Muster, ResultsQuery } from '../client-api.ts'
 import { exitCodeOfRun, exitCodes } from './exit.ts'

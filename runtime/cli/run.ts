@@ -1,7 +1,7 @@
 /** `muster run`: submit, wait, report. `submit --wait` is the same. */
 import type { FileHandle } from 'node:fs/promises'
 import { UsageError } from '../../actors/errors.ts'
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import type { Muster, RunHandle } from '../client-api.ts'
 import { Departure } from './departure.ts'
 import { exitCodeOfRun, exitCodes } from './exit.ts'

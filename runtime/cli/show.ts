@@ -1,6 +1,6 @@
 /** `muster show RUN` and `muster show RUN/SEQ`. */
 import { UsageError } from '../../actors/errors.ts'
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import { outcomes } from '../../machines/outcome.ts'
 import type { TaskReport } from '../client-api.ts'
 import { elapsed } from './elapsed.ts'

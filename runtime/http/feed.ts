@@ -1,5 +1,6 @@
 /** Progress of runs by push: one subscription to the accounting, any number of watchers. */
-import type { Accounting, Clock, Run } from '../../actors/ports.ts'
+import type { Clock } from '../../actors/ports.ts'
+import type { Accounting, Run } from '../../actors/ports-runs.ts'
 
 /** A watcher hears of progress at most this often, ms; the end is told at once. */
 const progressMs = 250

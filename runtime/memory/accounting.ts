@@ -3,13 +3,13 @@ import { eachSeq, envelopeId } from '../../actors/envelope.ts'
 import { ConflictError, drivenElsewhere, NotFoundError } from '../../actors/errors.ts'
 import { illegal, isStopped } from '../../actors/holds.ts'
 import { fenced } from '../../actors/lease.ts'
-import type { Accounting, Admission, RunNotice, Settlement } from '../../actors/ports.ts'
+import type { Admission } from '../../actors/ports.ts'
 import type { FencingToken } from '../../actors/ports-fleet.ts'
+import type { Accounting, RunNotice, Settlement } from '../../actors/ports-runs.ts'
 import { outcomeCode, outcomeOf } from '../../machines/outcome.ts'
 import {
   dropHead,
   finalState,
-  freeHeld,
   halts,
   headOf,
   holdBack,
@@ -297,9 +297,6 @@ export function memoryAccounting(
       if (!isNext(ledger, envelope)) return false
       ledger.behind.get(envelope.mailbox)?.delete(envelope.seqs[0]?.[0] ?? 0)
       return true
-    },
-    async freeHeld(run, count) {
-      return freeHeld(found(run), count)
     },
     async pending(run, seqs) {
       const ledger = ledgers.get(run)

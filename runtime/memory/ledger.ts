@@ -15,7 +15,7 @@ import type {
   RunProgress,
   RunState,
   SpoolHead,
-} from '../../actors/ports.ts'
+} from '../../actors/ports-runs.ts'
 import type { Rejection } from '../../actors/task.ts'
 import { noCounts, outcomeOf, outcomes } from '../../machines/outcome.ts'
 
@@ -94,7 +94,7 @@ export function holdBack(ledger: Ledger, { envelope, needs }: HeldEnvelope): voi
   if (bad >= 0) {
     const outcome = outcomeOf(codes[bad] ?? 0) ?? 'failed'
     ledger.spool.push(endedByParent(envelope, needs[bad] ?? 0, outcome))
-  } else if (left.length === 0 || isStopped(ledger.hold)) {
+  } else if (left.length === 0) {
     ledger.spool.push(envelope)
   } else {
     ledger.held.set(first, { envelope, left: left.length })
@@ -130,17 +130,6 @@ export function letGo(ledger: Ledger, seq: number, code: number): boolean {
     ledger.children.delete(parent)
   }
   return ledger.spool.length > before
-}
-
-/** Into the spool with what waits for other tasks; returns how many envelopes that were. */
-export function freeHeld(ledger: Ledger, count: number): number {
-  if (!isStopped(ledger.hold)) return 0
-  const freed = [...ledger.held].slice(0, count)
-  for (const [first, { envelope }] of freed) {
-    ledger.held.delete(first)
-    ledger.spool.push(envelope)
-  }
-  return freed.length
 }
 
 export function headOf(ledger: Ledger, count: number): SpoolHead {

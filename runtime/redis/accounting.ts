@@ -5,6 +5,7 @@ import { countSeqs, type Envelope, envelopeId, mailboxKind } from '../../actors/
 import { ConflictError, drivenElsewhere, NotFoundError } from '../../actors/errors.ts'
 import { illegal } from '../../actors/holds.ts'
 import { fenced } from '../../actors/lease.ts'
+import type { FencingToken } from '../../actors/ports-fleet.ts'
 import type {
   Accounting,
   Chunk,
@@ -13,8 +14,7 @@ import type {
   RunProgress,
   Settled,
   Settlement,
-} from '../../actors/ports.ts'
-import type { FencingToken } from '../../actors/ports-fleet.ts'
+} from '../../actors/ports-runs.ts'
 import type { Rejection } from '../../actors/task.ts'
 import { base, keys } from './keys.ts'
 import { afterwards, mapBytes, nibble } from './outcome-map.ts'
@@ -38,7 +38,6 @@ const scripts = {
   control: new Script('control'),
   park: new Script('park'),
   next: new Script('next'),
-  free: new Script('free'),
   peek: new Script('peek'),
 }
 
@@ -267,12 +266,6 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
 
     async isNext(envelope) {
       return (await scripts.next.call(redis, [behind(envelope)], [firstOf(envelope)])) === 1
-    },
-
-    async freeHeld(run, count) {
-      const record = [keys.run(run), keys.spool(run), `${keys.run(run)}:held`]
-      const reply = await scripts.free.call(redis, [...record, `${keys.run(run)}:needs`], [count])
-      return Number(reply)
     },
 
     async pending(run, seqs) {

@@ -1,6 +1,6 @@
 /** The outcome map of a run as bytes: four bits a task, seq 0 in the high half of byte 0. */
 import { eachSeq } from '../../actors/envelope.ts'
-import type { Settlement } from '../../actors/ports.ts'
+import type { Settlement } from '../../actors/ports-runs.ts'
 import { type Outcome, outcomeCode, outcomeOf } from '../../machines/outcome.ts'
 
 /** A settlement as counts by code and as the bytes its ranges cover in the outcome map. */

@@ -1,5 +1,6 @@
 /** What Redis keeps of a run, and says of it, as the accounting port has it. */
 import { type Envelope, endedByParent } from '../../actors/envelope.ts'
+import type { FencingToken } from '../../actors/ports-fleet.ts'
 import type {
   HaltPolicy,
   Hold,
@@ -9,8 +10,7 @@ import type {
   RunProgress,
   RunState,
   Share,
-} from '../../actors/ports.ts'
-import type { FencingToken } from '../../actors/ports-fleet.ts'
+} from '../../actors/ports-runs.ts'
 import type { Rejection } from '../../actors/task.ts'
 import { noCounts, outcomeOf, outcomes } from '../../machines/outcome.ts'
 

@@ -4,7 +4,8 @@ import { collector } from '../../actors/collector.ts'
 import type { Dispatcher, DispatcherOptions } from '../../actors/dispatcher.ts'
 import { workMailbox } from '../../actors/envelope.ts'
 import type { Kind } from '../../actors/kind.ts'
-import type { Accounting, Execution, Run, RunProgress } from '../../actors/ports.ts'
+import type { Execution } from '../../actors/ports.ts'
+import type { Accounting, Run, RunProgress } from '../../actors/ports-runs.ts'
 import type { ResultLine } from '../../actors/result.ts'
 import { currentChild } from '../../actors/supervisor.ts'
 import { type TestClock, testClock } from '../kit/clock.ts'
@@ -59,7 +60,7 @@ const mailboxes = [
 
 /** A dispatcher, a collector and workers of the kind `job`, on one memory world. */
 export async function openFloor(options: FloorOptions = {}): Promise<Floor> {
-  const { work = () => ({ ms: 0 }) } = options
+  const work: NonNullable<FloorOptions['work']> = options.work ?? (() => ({ ms: 0 }))
   const clock = testClock()
   const world = memoryWorld(clock)
   const floor = {

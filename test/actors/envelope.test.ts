@@ -23,7 +23,7 @@ import {
   workMailbox,
   workMessage,
 } from '../../actors/envelope.ts'
-import type { SeqRange } from '../../actors/ports.ts'
+import type { SeqRange } from '../../actors/ports-runs.ts'
 import { itemsOf, packLimits, taskOf } from './world.ts'
 
 const kinds = ['exec', 'http']

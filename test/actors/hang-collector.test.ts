@@ -1,7 +1,7 @@
 /** Collectors with a batch that makes no progress: aborted, restarted and counted. */
 import { afterEach, describe, expect, test } from 'bun:test'
 import { type CollectorOptions, collector } from '../../actors/collector.ts'
-import type { Settled } from '../../actors/ports.ts'
+import type { Settled } from '../../actors/ports-runs.ts'
 import { type TestClock, testClock } from '../kit/clock.ts'
 import { childIn, inTime, never, supervised } from './hanging.ts'
 import { beginWorker, isEmpty, jobs } from './working.ts'

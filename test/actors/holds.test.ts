@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test'
 import { aborts, Holds, isStopped } from '../../actors/holds.ts'
-import type { Hold, RunNotice } from '../../actors/ports.ts'
+import type { Hold, RunNotice } from '../../actors/ports-runs.ts'
 import { memoryWorld } from './world.ts'
 
 /** Accounts whose answers come when the test says, with what held then. */

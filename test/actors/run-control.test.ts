@@ -2,13 +2,7 @@
 import { afterEach, describe, expect, test } from 'bun:test'
 import type { AcceptedTask } from '../../actors/task.ts'
 import { type Random, seededRandom, testSeed } from '../kit/random.ts'
-import {
-  type Floor,
-  type FloorOptions,
-  nothingIsLeft,
-  openFloor,
-  type Start,
-} from './controlling.ts'
+import { type Floor, type FloorOptions, nothingIsLeft, openFloor } from './controlling.ts'
 import { beginDispatcher, countTo, sourceOf, tap } from './feed.ts'
 import { failed, taskOf } from './world.ts'
 

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from 'bun:test'
-import type { Chunk } from '../../actors/ports.ts'
+import type { Chunk } from '../../actors/ports-runs.ts'
 import { type TestClock, testClock } from '../kit/clock.ts'
 import { eventually } from '../kit/eventually.ts'
 import { beginDispatcher, countTo, drain, sourceOf, tap } from './feed.ts'

@@ -9,7 +9,6 @@ import type { Kind } from '../../actors/kind.ts'
 import type { Limiter } from '../../actors/limits.ts'
 import { Paces } from '../../actors/paces.ts'
 import type {
-  Accounting,
   Admission,
   Clock,
   Execution,
@@ -23,6 +22,7 @@ import type {
 import type { Leases } from '../../actors/ports-fleet.ts'
 import type { Letters } from '../../actors/ports-letters.ts'
 import type { Headroom, Limits } from '../../actors/ports-limits.ts'
+import type { Accounting } from '../../actors/ports-runs.ts'
 import { Quarantine } from '../../actors/quarantine.ts'
 import { type ChildSpec, isReady } from '../../actors/supervisor.ts'
 import type { AcceptedTask, Task } from '../../actors/task.ts'

@@ -1,6 +1,6 @@
 /** Where a row of the chaos runs: nodes on one data directory, tasks, and the oracle at the end. */
 import { join } from 'node:path'
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import type { TreeNode } from '../../actors/tree.ts'
 import { CrashPlans } from '../kit/crash-plans.ts'
 import { removeTemporaryDirectories, temporaryDirectory } from '../kit/directory.ts'

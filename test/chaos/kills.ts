@@ -1,7 +1,7 @@
 /** Processes that are killed: at each named point, at random moments, and again and again. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import type { CrashRole } from '../kit/crash-plans.ts'
 import { eventually } from '../kit/eventually.ts'
 import { isAlive } from '../kit/processes.ts'

@@ -3,7 +3,7 @@
  * `AWAY_MS=60000 bun test test/cluster/redis-away.test.ts`.
  */
 import { afterEach, describe, expect, test } from 'bun:test'
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import type { TreeNode } from '../../actors/tree.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'

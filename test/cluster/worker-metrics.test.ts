@@ -1,6 +1,6 @@
 /** What worker processes count is in their node's `/metrics`, and never becomes less. */
 import { afterEach, expect, test } from 'bun:test'
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
 import { endProcessesIn, type MusterProcess, muster, startMusterNode } from '../kit/muster.ts'

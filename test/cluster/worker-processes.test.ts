@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'bun:test'
 import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import type { ResultLine } from '../../actors/result.ts'
 import type { TreeNode } from '../../actors/tree.ts'
 import { temporaryDirectory } from '../kit/directory.ts'

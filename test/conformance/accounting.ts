@@ -1,14 +1,8 @@
 /** What every implementation of the accounting port must do: runs, their intake and notices. */
 import { beforeEach, expect, test } from 'bun:test'
 import type { Envelope } from '../../actors/envelope.ts'
-import type {
-  Accounting,
-  Admission,
-  Chunk,
-  OpenRun,
-  RunNotice,
-  Settlement,
-} from '../../actors/ports.ts'
+import type { Admission } from '../../actors/ports.ts'
+import type { Accounting, Chunk, OpenRun, RunNotice, Settlement } from '../../actors/ports-runs.ts'
 import type { Rejection } from '../../actors/task.ts'
 import type { Outcome } from '../../machines/outcome.ts'
 import { eventually } from '../kit/eventually.ts'

@@ -1,14 +1,8 @@
 /** What every implementation of the accounting port must do: hold runs back, halt, let wait. */
 import { beforeEach, describe, expect, test } from 'bun:test'
 import { type Envelope, eachSeq } from '../../actors/envelope.ts'
-import type {
-  Accounting,
-  Admission,
-  HaltPolicy,
-  Hold,
-  RunAction,
-  RunNotice,
-} from '../../actors/ports.ts'
+import type { Admission } from '../../actors/ports.ts'
+import type { Accounting, HaltPolicy, Hold, RunAction, RunNotice } from '../../actors/ports-runs.ts'
 import { noCounts, type Outcome, outcomes } from '../../machines/outcome.ts'
 import { eventually } from '../kit/eventually.ts'
 import { chunkOf, envelopeOf, mailbox, type OpenBooks, runOf, settlementOf } from './accounting.ts'
@@ -398,24 +392,6 @@ export function controlConformance(open: OpenBooks): void {
       const before = (await accounting.peekSpool('r-1', tasks * 2)).envelopes.length
       await end(1 + tasks, 1, 'ok')
       expect((await accounting.peekSpool('r-1', tasks * 2)).envelopes.length).toBe(before + 1)
-    })
-
-    test('is freed when its run is stopped, and not before', async () => {
-      await accounting.open(runOf('r-1'))
-      const held = [1, 2, 3, 4, 5].map((first) => hold(first, [0]))
-      await accounting.commit('r-1', chunkOf(0, 6, { held }))
-      expect(await accounting.freeHeld('r-1', 10)).toBe(0)
-      await accounting.control('r-1', 'pause', 'a')
-      expect(await accounting.freeHeld('r-1', 10)).toBe(0)
-      await accounting.control('r-1', 'cancel', 'b')
-      let freed = 0
-      for (let more = 1; more > 0; freed += more) more = await accounting.freeHeld('r-1', 2)
-      expect(freed).toBe(5)
-      // Read by a source that had not heard of it.
-      await accounting.commit('r-1', chunkOf(6, 1, { held: [hold(6, [5])] }))
-      expect(seqsOf(await spool()).toSorted()).toEqual([1, 2, 3, 4, 5, 6])
-      await end(0, 1, 'cancelled')
-      expect((await spool()).length).toBe(6)
     })
 
     test('leaves nothing behind when its run is over', async () => {

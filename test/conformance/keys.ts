@@ -1,6 +1,6 @@
 /** What every implementation of the accounting port must do: keys of runs and of tasks. */
 import { beforeEach, expect, test } from 'bun:test'
-import type { Accounting } from '../../actors/ports.ts'
+import type { Accounting } from '../../actors/ports-runs.ts'
 import { eventually } from '../kit/eventually.ts'
 import { chunkOf, envelopeOf, type OpenBooks, runOf, settlementOf } from './accounting.ts'
 

@@ -10,7 +10,8 @@ import {
   tuple,
 } from 'fast-check'
 import { countSeqs, eachSeq } from '../../actors/envelope.ts'
-import type { Accounting, Admission, RunNotice, SeqRange, Settlement } from '../../actors/ports.ts'
+import type { Admission } from '../../actors/ports.ts'
+import type { Accounting, RunNotice, SeqRange, Settlement } from '../../actors/ports-runs.ts'
 import { noCounts, type Outcome, outcomes } from '../../machines/outcome.ts'
 import { eventually } from '../kit/eventually.ts'
 import { chunkOf, mailbox, type OpenBooks, runOf, settlementOf } from './accounting.ts'

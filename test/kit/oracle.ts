@@ -3,7 +3,7 @@
  * (a file that they append to), how the runs say that it ended, what the store has, what was logged.
  */
 import { existsSync, readFileSync } from 'node:fs'
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import { outcomes } from '../../machines/outcome.ts'
 import { readLedger } from './ledger.ts'
 

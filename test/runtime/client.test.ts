@@ -7,7 +7,7 @@ import {
   UnavailableError,
   UsageError,
 } from '../../actors/errors.ts'
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import { noCounts } from '../../machines/outcome.ts'
 import { connect, TokenError } from '../../runtime/client.ts'
 import { eventually } from '../kit/eventually.ts'

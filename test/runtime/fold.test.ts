@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test'
 import * as fc from 'fast-check'
 import picocolors from 'picocolors'
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import type { ResultLine } from '../../actors/result.ts'
 import { noCounts, type Outcome, outcomes } from '../../machines/outcome.ts'
 import { Fold, recap, renderGroups } from '../../runtime/cli/report.ts'

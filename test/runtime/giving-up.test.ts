@@ -1,5 +1,6 @@
 /** A node whose tree cannot go on: what of it is well goes in order. */
 import { afterEach, describe, expect, test } from 'bun:test'
+import { once } from 'node:events'
 import { Redis } from 'ioredis'
 import { z } from 'zod'
 import { MusterError } from '../../actors/errors.ts'
@@ -47,7 +48,7 @@ function held() {
     async run(_, { signal }) {
       told.push('begun')
       signal.addEventListener('abort', () => told.push('aborted'))
-      await Promise.race([gate.promise, new Promise((end) => (signal.onabort = end))])
+      await Promise.race([gate.promise, once(signal, 'abort')])
       if (!signal.aborted) told.push('finished')
     },
   })
@@ -80,8 +81,8 @@ describe('a node that cannot go on', () => {
     })
     const leases = redisLeases({ url: redis.url, operationTimeoutMs: 5000, log })
     cleanups.push(() => leases.close())
-    const held = async () => (await leases.list()).map(({ name }) => name)
-    await eventually(async () => expect(await held()).toContain('fragile'))
+    const leasesHeld = async () => (await leases.list()).map(({ name }) => name)
+    await eventually(async () => expect(await leasesHeld()).toContain('fragile'))
     singleton.break()
     await eventually(
       async () => {
@@ -95,7 +96,7 @@ describe('a node that cannot go on', () => {
       code: 'NOT_ACCEPTING_DRAINING',
     })
     // Others may lead while it still works.
-    await eventually(async () => expect(await held()).not.toContain('coordinator'))
+    await eventually(async () => expect(await leasesHeld()).not.toContain('coordinator'))
     expect(told).toEqual(['begun'])
     // A SIGTERM in the middle of it.
     const stopping = node.stop()
@@ -103,7 +104,7 @@ describe('a node that cannot go on', () => {
     expect(await node.stopped).toBe(70)
     await stopping
     expect(told).toEqual(['begun', 'finished'])
-    expect(await held()).toEqual([])
+    expect(await leasesHeld()).toEqual([])
   })
 
   test('asked twice to hurry hands back what it runs, and still ends 70', async () => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { connect } from 'node:net'
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import type { ResultLine } from '../../actors/result.ts'
 import { readEvents, type ServerEvent } from '../../runtime/client-stream.ts'
 import { eventually } from '../kit/eventually.ts'

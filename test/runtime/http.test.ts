@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { Redis } from 'ioredis'
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import type { ResultLine } from '../../actors/result.ts'
 import { type RedisServer, startRedis } from '../kit/redis.ts'
 import {

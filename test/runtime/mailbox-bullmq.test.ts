@@ -116,7 +116,7 @@ test('what a killed process held is given back at once, if nobody else is there'
 
 test('the name under which messages are held is told before the first is taken', async () => {
   const told: string[] = []
-  await mailboxes.send([message('m-1', { mailbox: 'work.told' })])
+  await mailboxes.send([message('work.told', 'one')])
   const receiving = open((holder) => told.push(holder))
   const toldThen: string[][] = []
   await receiving.receive('work.told', together, async () => {

@@ -1,6 +1,6 @@
 /** Nodes in the tests' own process, each on a port of its own. */
 import { expect } from 'bun:test'
-import type { Run } from '../../actors/ports.ts'
+import type { Run } from '../../actors/ports-runs.ts'
 import { type CreateNodeOptions, createNode } from '../../runtime/index.ts'
 import type { MusterNode } from '../../runtime/node.ts'
 import { temporaryDirectory } from '../kit/directory.ts'

@@ -3,9 +3,9 @@
 -- ARGV[1] line the run must stand at, [2] lines, [3] accepted, [4] rejected now,
 --   [5] tasks spooled or held now, [6] name of this call: asked again under the same name, because
 --   the reply got lost, it has been done, [7] how many rejected lines to keep follow, [8] how many
---   envelopes for the spool come after them, [9] hash of the lines, or '', [10] who must be feeding it,
---   or '', [11…] rejected lines (JSON), envelopes (JSON), then, of each envelope that waits for
---   other tasks: its first seq, those of the tasks with commas between, the envelope (JSON)
+--   envelopes for the spool come after them, [9] hash of the lines, or '', [10] who must be
+--   feeding it, or '', [11…] rejected lines (JSON), envelopes (JSON), then, of each envelope that
+--   waits for other tasks: its first seq, those of the tasks with commas between, the envelope (JSON)
 -- Returns 1, or 0 when somebody else feeds it, or the run does not stand at that line: somebody
 --   else went on with it; -1 when there is no such run.
 local lines = redis.call('HGET', KEYS[1], 'lines')
@@ -28,8 +28,6 @@ for _ = 1, tonumber(ARGV[8]) do
   redis.call('RPUSH', KEYS[2], ARGV[at])
   at = at + 1
 end
-local hold = redis.call('HGET', KEYS[1], 'hold')
-local isStopped = hold and hold ~= 'paused'
 while at <= #ARGV do
   local first, envelope, waiting, bad = ARGV[at], ARGV[at + 2], {}, nil
   for parent in ARGV[at + 1]:gmatch('%d+') do
@@ -42,7 +40,7 @@ while at <= #ARGV do
   end
   if bad then
     redis.call('RPUSH', KEYS[2], '!' .. bad .. ' ' .. envelope)
-  elseif #waiting == 0 or isStopped then
+  elseif #waiting == 0 then
     redis.call('RPUSH', KEYS[2], envelope)
   else
     redis.call('HSET', KEYS[1] .. ':held', first, envelope)

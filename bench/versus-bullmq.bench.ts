@@ -1,0 +1,73 @@
+/**
+ * What do envelopes buy? The same no-op tasks through Muster (accounted for, stored and logged) and
+ * through plain BullMQ (one job a task, added a thousand at a time, nothing kept), each on a fresh
+ * Redis with the same settings (unix socket, AOF everysec, noeviction), in turns.
+ *
+ *   bun bench/versus-bullmq.bench.ts [--quick] [--json]
+ */
+import { join } from 'node:path'
+import { startRedis } from '../test/kit/redis.ts'
+import { inTurns, median, slowest } from './kit/figures.ts'
+import { readOptions } from './kit/options.ts'
+import type { PlainFigures } from './kit/plain-bullmq.ts'
+import { publish, say } from './kit/report.ts'
+import { runStage } from './kit/stage.ts'
+
+const options = readOptions()
+const tasks = options.isQuick ? 10_000 : 100_000
+const rounds = options.isQuick ? 2 : 5
+/** As many as Muster's own default; more make it no faster. */
+const concurrency = 64
+const limitMs = 300_000
+const faults: string[] = []
+
+async function muster(): Promise<number> {
+  const { figures, faults: found } = await runStage({ tasks })
+  faults.push(...found)
+  say(`muster: ${Math.round(figures.perSecondOutside)} tasks/s`)
+  return figures.perSecondOutside
+}
+
+async function bullmq(): Promise<number> {
+  const server = await startRedis()
+  try {
+    const script = join(import.meta.dir, 'kit/plain-bullmq.ts')
+    const child = Bun.spawn(
+      [process.execPath, '--no-install', script, server.path, `${tasks}`, `${concurrency}`],
+      { stdio: ['ignore', 'pipe', 'inherit'], timeout: limitMs },
+    )
+    const text = await new Response(child.stdout).text()
+    if ((await child.exited) !== 0) throw new Error(`plain BullMQ ended with ${child.exitCode}`)
+    const { ms, missing, twice } = JSON.parse(text) as PlainFigures
+    if (missing + twice > 0) faults.push(`plain BullMQ: ${missing} tasks missing, ${twice} twice`)
+    say(`bullmq: ${Math.round((tasks / ms) * 1000)} tasks/s`)
+    return (tasks / ms) * 1000
+  } finally {
+    await server.stop()
+  }
+}
+
+const rates = await inTurns(rounds, { muster, bullmq })
+const ratios = rates.muster.map((rate, round) => rate / (rates.bullmq[round] ?? Number.NaN))
+const row = (what: string, all: readonly number[]) => ({
+  what,
+  rounds: all.length,
+  perSecond: median(all),
+  slowest: slowest(all),
+})
+await publish(
+  {
+    bench: 'versus-bullmq',
+    columns: [
+      { key: 'what', title: `${tasks.toLocaleString('en')} noop tasks` },
+      { key: 'rounds', title: 'rounds' },
+      { key: 'perSecond', title: 'tasks/s' },
+      { key: 'slowest', title: 'p99 (slowest)' },
+    ],
+    rows: [row('Muster', rates.muster), row('plain BullMQ, one job a task', rates.bullmq)],
+    ratios: { 'Muster ÷ plain BullMQ': median(ratios) },
+    notes: ['from the first byte sent, or the first job added, until the last one is complete'],
+    faults,
+  },
+  options,
+)
