@@ -3,7 +3,7 @@ import type { Hand } from './at-hand.ts'
 import type { Envelope } from './envelope.ts'
 import { aborts } from './holds.ts'
 import type { Limiter } from './limits.ts'
-import type { Attempt, Delivery, Execution } from './ports.ts'
+import type { Attempt, Delivery, ExecuteContext, Execution } from './ports.ts'
 import type { Fence } from './ports-fleet.ts'
 import type { Hold } from './ports-runs.ts'
 import type { Stay } from './quarantine.ts'
@@ -85,21 +85,19 @@ export function runTask(
   }
   const began = clock.monotonic()
   const end = (execution: Execution): Ending => ({
-    ...job,
+    seq: job.seq,
+    task: job.task,
+    history: job.history,
     outcome: execution.outcome !== 'ok' && aborts(hold()) ? 'cancelled' : execution.outcome,
     startedAt,
     durationMs: Math.round((clock.monotonic() - began) * 1000) / 1000,
     execution,
     attempt,
   })
-  const execution = kind.executor.run(job.task, {
-    run: envelope.run,
-    seq: job.seq,
-    kind: envelope.kind,
-    attempt,
-    signal,
-    ...(fence === undefined ? {} : { fence }),
-  })
+  const { run, kind: name } = envelope
+  const context: ExecuteContext = { run, seq: job.seq, kind: name, attempt, signal }
+  if (fence !== undefined) context.fence = fence
+  const execution = kind.executor.run(job.task, context)
   return execution instanceof Promise ? execution.then(end) : end(execution)
 }
 

@@ -163,7 +163,15 @@ export function pack(
 ): Envelope[] {
   const packed: Envelope[] = []
   const open = new Map<string, Open>()
+  /** Where the task before went, when there was nothing special about it. */
+  let last: Open | undefined
   for (const item of items) {
+    if (last !== undefined && isLike(last, item) && limits.sourceOf === undefined) {
+      if (hasRoomFor(last, item, limits)) {
+        addTo(last, item)
+        continue
+      }
+    }
     const mailbox = workMailbox(item.kind, item.task.key, limits.keyPartitions)
     const delayMs = item.task.delayMs ?? 0
     const source = limits.sourceOf?.(item.task)
@@ -174,12 +182,7 @@ export function pack(
     // after that one must not join what goes before it.
     const place = item.task.key === undefined ? group : mailbox
     let current = open.get(place)
-    if (
-      current === undefined ||
-      current.group !== group ||
-      current.envelope.tasks.length >= current.tasksMax ||
-      current.bytes + item.bytes > limits.bytesMax
-    ) {
+    if (current === undefined || current.group !== group || !hasRoomFor(current, item, limits)) {
       current = {
         envelope: {
           v: envelopeVersion,
@@ -199,11 +202,33 @@ export function pack(
       open.set(place, current)
       packed.push(current.envelope)
     }
-    appendSeq(current.envelope.seqs, item.seq)
-    current.envelope.tasks.push(item.task)
-    current.bytes += item.bytes
+    addTo(current, item)
+    last = isPlain(item.task) ? current : undefined
   }
   return packed
+}
+
+/** Nothing about it but its kind and its priority says which envelope it belongs to. */
+function isPlain({ key, delayMs, delivery }: Task): boolean {
+  return key === undefined && delayMs === undefined && delivery === undefined
+}
+
+function isLike({ envelope }: Open, { kind, priority, task }: PackItem): boolean {
+  return envelope.kind === kind && envelope.priority === priority && isPlain(task)
+}
+
+function hasRoomFor(
+  { envelope, bytes, tasksMax }: Open,
+  item: PackItem,
+  { bytesMax }: PackLimits,
+): boolean {
+  return envelope.tasks.length < tasksMax && bytes + item.bytes <= bytesMax
+}
+
+function addTo(open: Open, { seq, task, bytes }: PackItem): void {
+  appendSeq(open.envelope.seqs, seq)
+  open.envelope.tasks.push(task)
+  open.bytes += bytes
 }
 
 /** The delay an envelope still has to wait. */

@@ -68,9 +68,13 @@ export async function numberTasks(
       continue
     }
     if (accepted === undefined) continue
-    const { id, dependsOn } = accepted.task
-    const needs = [...new Set((dependsOn ?? []).flatMap((name) => known.get(name) ?? []))]
-    items.push({ ...accepted, seq, bytes, ...(needs.length === 0 ? {} : { needs }) })
+    const { kind, priority, task } = accepted
+    const { id, dependsOn = [] } = task
+    const item: PackItem = { kind, priority, task, seq, bytes }
+    if (dependsOn.length > 0) {
+      item.needs = [...new Set(dependsOn.flatMap((name) => known.get(name) ?? []))]
+    }
+    items.push(item)
     if (id !== undefined) {
       known.set(id, seq)
       claims.push([id, seq])
@@ -112,6 +116,7 @@ function wrongWith(
   line: number,
   { id, dependsOn }: Task,
 ): Rejection | undefined {
+  if (id === undefined && dependsOn === undefined) return undefined
   if (id !== undefined && known.has(id)) {
     const message = `expected an id that is new in this run, got ${JSON.stringify(id)} again`
     return { line, path: 'id', message }

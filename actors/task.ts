@@ -16,6 +16,15 @@ const failureClass = z.string().regex(/^(exit:\d{1,3}|code:\S{1,100}|timeout|unr
     `expected exit:N, code:NAME, timeout or unreached, got ${JSON.stringify(issue.input)}`,
 })
 
+/** Least and most of what is a whole number in a task line. */
+export const taskNumbers = {
+  timeoutMs: [1, 86_400_000],
+  attempts: [1, 100],
+  delayMs: [0, 31_536_000_000],
+} as const
+
+const whole = ([min, max]: readonly [number, number]) => z.int().min(min).max(max)
+
 /** Every field of a task line but `input`, which belongs to its kind. */
 export const taskLine = z.strictObject({
   kind: name,
@@ -24,9 +33,9 @@ export const taskLine = z.strictObject({
   target: name.optional(),
   key: name.optional(),
   priority: z.enum(priorities).optional(),
-  timeoutMs: countingNumber.max(86_400_000).optional(),
-  attempts: countingNumber.max(100).optional(),
-  delayMs: z.int().min(0).max(31_536_000_000).optional(),
+  timeoutMs: whole(taskNumbers.timeoutMs).optional(),
+  attempts: whole(taskNumbers.attempts).optional(),
+  delayMs: whole(taskNumbers.delayMs).optional(),
   deadlineMs: countingNumber.optional(),
   delivery: z.enum(['at-least-once', 'at-most-once']).optional(),
   dependsOn: z.array(name).max(1000).optional(),

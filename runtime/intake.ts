@@ -3,7 +3,8 @@
  * and why. Holds one piece of the stream and at most one unfinished line in memory.
  */
 import { describeError } from '../actors/errors.ts'
-import type { Kinds } from '../actors/kind.ts'
+import type { Kind, Kinds } from '../actors/kind.ts'
+import { quickTask } from '../actors/quick-task.ts'
 import type { Source, SourceLine, SourcePiece } from '../actors/source.ts'
 import { type AcceptedTask, type Rejection, type Task, taskLine } from '../actors/task.ts'
 import { nearest } from '../config/nearest.ts'
@@ -108,13 +109,41 @@ class LineSplitter {
 
   push(bytes: Uint8Array): RawLine[] {
     const found: RawLine[] = []
-    let start = 0
-    for (let end = bytes.indexOf(10); end !== -1; end = bytes.indexOf(10, start)) {
+    let start = this.#hash === undefined ? this.#pushText(bytes, found) : 0
+    for (let end = bytes.indexOf(10, start); end !== -1; end = bytes.indexOf(10, start)) {
       this.#line(bytes.subarray(start, end), found)
       start = end + 1
     }
     if (start < bytes.length) this.#keep(bytes.subarray(start))
     return found
+  }
+
+  /**
+   * Whole lines at once, where all is text and no line is begun already.
+   * @returns how many bytes that were
+   */
+  #pushText(bytes: Uint8Array, found: RawLine[]): number {
+    const length = bytes.lastIndexOf(10) + 1
+    if (length === 0 || this.#restBytes > 0 || length > lineBytesMax) return 0
+    let text: string
+    try {
+      text = this.#decoder.decode(bytes.subarray(0, length))
+    } catch {
+      // Which line it is, and that the others are taken, is found out line by line.
+      return 0
+    }
+    const isAscii = text.length === length
+    let start = 0
+    for (let end = text.indexOf('\n'); end !== -1; end = text.indexOf('\n', start)) {
+      const line = text.slice(start, end)
+      start = end + 1
+      this.lines += 1
+      if (isBlank(line)) continue
+      const lineBytes = isAscii ? line.length : Buffer.byteLength(line)
+      this.filled += 1
+      found.push({ number: this.lines, place: this.filled, bytes: lineBytes, text: line })
+    }
+    return length
   }
 
   /** The last line needs no newline. */
@@ -158,7 +187,7 @@ class LineSplitter {
     const whole = rest.length === 0 ? tail : Buffer.concat([rest, tail])
     try {
       const text = this.#decoder.decode(whole)
-      if (text.trim() !== '') this.#found(found, { bytes, text }, this.#hash?.line(whole))
+      if (!isBlank(text)) this.#found(found, { bytes, text }, this.#hash?.line(whole))
     } catch {
       // The decoder says no more than that it is not.
       const problem = 'expected UTF-8, got other bytes'
@@ -175,6 +204,11 @@ class LineSplitter {
     const place = { number: this.lines, place: this.filled }
     found.push(hashed === undefined ? { ...place, ...line } : { ...place, ...line, hashed })
   }
+}
+
+/** Nearly no line is: to look at its first character is enough. */
+function isBlank(text: string): boolean {
+  return text.charCodeAt(0) !== 123 && text.trim() === ''
 }
 
 /** Lines of the stream in pieces; a piece waits a little for company. */
@@ -303,28 +337,51 @@ function readTask(value: unknown, kinds: Kinds): Read {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     return { path: '', message: `expected a JSON object, got ${describeValue(value)}` }
   }
-  const line = taskLine.safeParse(value)
-  if (!line.success) return problemOf(line.error, value, Object.keys(taskLine.shape))
-  const { kind: name, priority, ...rest } = line.data
-  const kind = kinds.get(name)
+  const quick = Object.getPrototypeOf(value) === Object.prototype ? quickTask(value) : undefined
+  const task = quick ?? readWithSchema(value)
+  if ('message' in task) return task
+  const kind = kinds.get(task.kind)
   if (kind === undefined) {
     const known = [...kinds.keys()]
-    const near = nearest(name, known)
+    const near = nearest(task.kind, known)
     const hint = near === undefined ? `one of ${known.join(', ')}` : `did you mean "${near}"?`
-    return { path: 'kind', message: `expected a known kind, got ${describeValue(name)}; ${hint}` }
+    const got = describeValue(task.kind)
+    return { path: 'kind', message: `expected a known kind, got ${got}; ${hint}` }
   }
-  const trouble = unsupportedIn(rest) ?? contradictionIn(rest) ?? droppedFrom(value)
-  if (trouble !== undefined) return trouble
-  const given = rest.input === undefined ? {} : rest.input
+  return fitInput(kind, task.task) ?? task
+}
+
+/** What is not said in a hurry, and all that is wrong. */
+function readWithSchema(value: object): Read {
+  const line = taskLine.safeParse(value)
+  if (!line.success) return problemOf(line.error, value, Object.keys(taskLine.shape))
+  const { kind, priority = 'normal', ...task } = line.data
+  const trouble = unsupportedIn(task) ?? contradictionIn(task) ?? droppedFrom(value)
+  return trouble ?? { kind, priority, task }
+}
+
+/** Kinds that take no input, as far as was asked: most tasks of such a kind bring none. */
+const emptyFits = new WeakMap<Kind, boolean>()
+
+/** Why the input does not fit the kind, if it does not. */
+function fitInput(kind: Kind, task: Task): Omit<Rejection, 'line'> | undefined {
+  if (task.input !== undefined) return checkInput(kind, task.input)
+  if (emptyFits.get(kind) === true) return undefined
+  const wrong = checkInput(kind, {})
+  emptyFits.set(kind, wrong === undefined)
+  return wrong
+}
+
+function checkInput(kind: Kind, given: unknown): Omit<Rejection, 'line'> | undefined {
   let input: ReturnType<typeof kind.input.safeParse>
   try {
     input = kind.input.safeParse(given)
   } catch (error) {
-    const message = `the check of kind "${name}" failed: ${describeError(error).message}`
+    const message = `the check of kind "${kind.kind}" failed: ${describeError(error).message}`
     return { path: 'input', message }
   }
-  if (!input.success) return problemOf(input.error, given, fieldsOf(kind.input), 'input')
-  return { kind: name, priority: priority ?? 'normal', task: rest }
+  if (input.success) return undefined
+  return problemOf(input.error, given, fieldsOf(kind.input), 'input')
 }
 
 /** Fields that are words of the language, and that nothing here acts on yet. */

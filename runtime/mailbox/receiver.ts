@@ -3,10 +3,12 @@
  * goes back to the head of its priority, and what is taken away is aborted.
  */
 import { once } from 'node:events'
-import { type Job, type Queue, WaitingError, Worker } from 'bullmq'
+import { type Job, type Queue, WaitingError } from 'bullmq'
 import type { Redis } from 'ioredis'
 import type { Delivery, Handle, Log, ReceiveOptions, Receiver } from '../../actors/ports.ts'
 import { keys, mailboxPrefix } from '../redis/keys.ts'
+import { Script } from '../redis/script.ts'
+import { LockedWorker } from './locks.ts'
 import { ReceiverTrouble } from './trouble.ts'
 
 export interface ReceiverOptions {
@@ -24,6 +26,9 @@ export interface ReceiverOptions {
 const notesKeepMs = 24 * 3_600_000
 /** Among the notes: how often the message was taken but not handed to anybody. */
 const undeliveredField = ':undelivered'
+
+const noteScript = new Script('note')
+const lockLost = () => new Error('the lock on the message was lost')
 
 /** BullMQ's close() has no limit of its own. */
 export const closeMs = 2000
@@ -85,8 +90,15 @@ export async function bullReceiver(
     const ended = Promise.withResolvers<void>()
     const hand = { abort, ended: ended.promise }
     atHand.set(id, hand)
+    worker.took(job)
+    const locked: Locked = {
+      token: token ?? '',
+      key: `${queue.toKey(id)}:lock`,
+      abort,
+      isHeld: () => worker.isHeld(id),
+    }
     try {
-      const delivery = await deliveryOf(job, abort.signal, redis, () => noted.add(id))
+      const delivery = await deliveryOf(job, locked, redis, () => noted.add(id))
       await Promise.race([handle(delivery), aborted(abort.signal)])
     } catch (error) {
       noted.delete(id)
@@ -98,12 +110,15 @@ export async function bullReceiver(
       await giveBack(job, token, true)
     } finally {
       // Where its lock was lost, the same message may be at hand again already.
-      if (atHand.get(id) === hand) atHand.delete(id)
+      if (atHand.get(id) === hand) {
+        atHand.delete(id)
+        worker.left(id)
+      }
       ended.resolve()
     }
   }
 
-  const worker = new Worker(mailbox, process, {
+  const worker = new LockedWorker(mailbox, process, {
     // BullMQ takes a second, blocking connection for itself and closes it.
     connection: redis,
     prefix: mailboxPrefix,
@@ -130,7 +145,7 @@ export async function bullReceiver(
     log.warn({ mailbox, id }, 'a message was recovered from a dead worker')
   })
   worker.on('lockRenewalFailed', (ids: string[]) => {
-    for (const id of ids) atHand.get(id)?.abort.abort(new Error('the lock on the message was lost'))
+    for (const id of ids) atHand.get(id)?.abort.abort(lockLost())
   })
   await worker.waitUntilReady()
   options.onHolder?.(worker.id)
@@ -195,9 +210,18 @@ async function countUndelivered(redis: Redis, job: Job): Promise<void> {
   await redis.multi().hincrby(notes, undeliveredField, 1).pexpire(notes, notesKeepMs).exec()
 }
 
+/** A message at hand, and what says that it still is. */
+interface Locked {
+  key: string
+  token: string
+  /** What takes it away. */
+  abort: AbortController
+  isHeld(): boolean
+}
+
 async function deliveryOf(
   job: Job,
-  signal: AbortSignal,
+  { key, token, abort, isHeld }: Locked,
   redis: Redis,
   onNoted: () => void,
 ): Promise<Delivery> {
@@ -210,14 +234,23 @@ async function deliveryOf(
     id,
     body: job.data,
     redeliveries: Math.max(0, before - Number(undelivered)),
-    signal,
+    get signal() {
+      // Asked before each task: who stood still must find out before anything else is begun.
+      if (!isHeld()) abort.abort(lockLost())
+      return abort.signal
+    },
     async notes() {
       const { [undeliveredField]: _, ...found } = await redis.hgetall(notes)
       return found
     },
     async note(fields) {
       onNoted()
-      await redis.multi().hset(notes, fields).pexpire(notes, notesKeepMs).exec()
+      const words = Object.entries(fields).flat()
+      const done = await noteScript.call(redis, [key, notes], [token, notesKeepMs, ...words])
+      if (done === 1) return
+      // Others have it, and do not know of what was to be noted.
+      abort.abort(lockLost())
+      throw lockLost()
     },
   }
 }

@@ -4,7 +4,7 @@
  * command of a kind. What Redis has answered then, nobody has acted upon.
  *
  * Points: `<command>:before` and `<command>:after` for each script of runtime/redis/scripts, for
- * `add`, `fetch`, `ack`, `renew`, `giveBack` and `stall` of the mailboxes and for `note`;
+ * `add`, `fetch`, `ack`, `renew`, `giveBack` and `stall` of the mailboxes (`note` among them)
  * `put:before|inside|after` of the result store; `audit:before|torn|after` of the audit log; and
  * whatever a handler calls by itself, as `effect:before` (chaos/tasks.ts).
  */
@@ -90,7 +90,6 @@ function pointOf({ name, args }: Command): string | undefined {
   if (typeof first !== 'string') return undefined
   if (name === 'evalsha') return pointBySha.get(first)
   if (name === 'eval') return pointBySha.get(shaOf(first))
-  if (name === 'hset' && first.includes(':notes:')) return 'note'
   return undefined
 }
 

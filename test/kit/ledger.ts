@@ -2,6 +2,7 @@
 import { Database } from 'bun:sqlite'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { outcomeOf } from '../../machines/outcome.ts'
 
 export interface Ledger {
   /** Rows of the result store: seq and outcome, by seq. */
@@ -26,16 +27,13 @@ export function countRows(dataDir: string): number {
 function readRows(dataDir: string, run: string): Ledger['rows'] {
   const found = withStore(dataDir, (store) =>
     store
-      .query<{ seq: number; line: string }, [string]>(
-        'select seq, line from result join run on run.no = run_no where id = ? order by seq',
+      .query<{ seq: number; outcome: number }, [string]>(
+        'select seq, outcome from result join run on run.no = run_no where id = ? order by seq',
       )
       .all(run),
   )
   if (typeof found === 'number') return []
-  return found.map(({ seq, line }) => ({
-    seq,
-    outcome: (JSON.parse(line) as { outcome: string }).outcome,
-  }))
+  return found.map(({ seq, outcome }) => ({ seq, outcome: outcomeOf(outcome) ?? 'none' }))
 }
 
 function withStore<Value>(dataDir: string, read: (store: Database) => Value): Value | 0 {
