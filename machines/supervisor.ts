@@ -12,14 +12,12 @@
 import { and, cancel } from 'xstate'
 import type { ChildPlan, Fault, SupervisorPolicy } from './supervision.ts'
 import { waitingChild } from './supervisor-children.ts'
+import { doomAll, failStart, giveUp } from './supervisor-ends.ts'
 import {
   advanceRound,
   bookFailure,
-  doomAll,
   doomOne,
   enlistChild,
-  failStart,
-  giveUp,
   markEnded,
   markGone,
   markReady,

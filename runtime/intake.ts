@@ -98,6 +98,7 @@ class LineSplitter {
   lines = 0
   filled = 0
   readonly #decoder = new TextDecoder('utf-8', { fatal: true })
+  readonly #wholeDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
   /** An unfinished line, with room to grow. */
   #rest = new Uint8Array()
   #restBytes = 0
@@ -127,12 +128,14 @@ class LineSplitter {
     if (length === 0 || this.#restBytes > 0 || length > lineBytesMax) return 0
     let text: string
     try {
-      text = this.#decoder.decode(bytes.subarray(0, length))
+      text = this.#wholeDecoder.decode(bytes.subarray(0, length))
     } catch {
       // Which line it is, and that the others are taken, is found out line by line.
       return 0
     }
     const isAscii = text.length === length
+    // Before each line a byte order mark is passed over.
+    if (!isAscii && text.includes('\ufeff')) return 0
     let start = 0
     for (let end = text.indexOf('\n'); end !== -1; end = text.indexOf('\n', start)) {
       const line = text.slice(start, end)

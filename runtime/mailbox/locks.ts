@@ -10,9 +10,9 @@ export class LockedWorker extends Worker {
   readonly #heldUntil = new Map<string, number>()
 
   /** A message is at hand from now on; it was locked when it was asked for, at the earliest. */
-  took({ id = '', processedOn = Date.now() }: Job): void {
+  took({ id = '', processedOn = Date.now() }: Job, lockMs: number): void {
     const ago = Math.max(0, Date.now() - processedOn)
-    this.#heldUntil.set(id, performance.now() - ago + this.opts.lockDuration)
+    this.#heldUntil.set(id, performance.now() - ago + lockMs)
   }
 
   left(id: string): void {

@@ -90,7 +90,7 @@ export async function bullReceiver(
     const ended = Promise.withResolvers<void>()
     const hand = { abort, ended: ended.promise }
     atHand.set(id, hand)
-    worker.took(job)
+    worker.took(job, options.lockMs)
     const locked: Locked = {
       token: token ?? '',
       key: `${queue.toKey(id)}:lock`,

@@ -164,7 +164,7 @@ describe('a run on a node', () => {
     const response = await fetch(`${node.url}/v1/runs/${run}/retry`, { method: 'POST' })
     expect([response.status, await response.json()]).toEqual([
       409,
-      expect.objectContaining({ type: expect.stringContaining('ILLEGAL_TRANSITION') }),
+      expect.objectContaining({ code: 'ILLEGAL_TRANSITION' }),
     ])
     expect(await say(['cancel', run])).toMatchObject({ code: 0 })
     expect(await say(['retry', 'r-00000000'])).toMatchObject({ code: 66 })
