@@ -23,6 +23,8 @@ export interface CollectorOptions {
   /** Id of this node. */
   node: string
   batchMax: number
+  /** Says where what it stores is to be found, before it takes anything. */
+  announce?(): Promise<void>
   /** Under which grant it counts; nothing is counted any more once somebody else does. */
   fence?: FencingToken
   /** How long it may take to work off what is at hand. */
@@ -85,6 +87,7 @@ export function collector(options: CollectorOptions): ChildSpec {
             const error = hungError(resultsMailbox, overdue)
             options.tell(owner, { type: 'message.overdue', error } satisfies CollectorEvent)
           }
+          await options.announce?.()
           const isAway = () => options.isAway?.() === true
           const inHand = new AtHand({ clock: options.clock, isAway, onOverdue })
           atHand = inHand

@@ -104,7 +104,7 @@ export class Holds {
     if (this.#holds.get(run) === hold) return
     if (hold === undefined) this.#holds.delete(run)
     else this.#holds.set(run, hold)
-    for (const listener of [...(this.#listeners.get(run) ?? [])]) listener(hold)
+    for (const listener of this.#listeners.get(run) ?? []) listener(hold)
   }
 
   async #askAgain(): Promise<void> {
@@ -129,7 +129,7 @@ export class Holds {
     if (question !== this.#asked) return this.#asking
     const before = this.#holds
     for (const run of this.#heard) holds.delete(run)
-    for (const run of [...before.keys()]) {
+    for (const run of before.keys()) {
       if (!holds.has(run) && !this.#heard.has(run)) this.#set(run, undefined)
     }
     for (const [run, hold] of holds) this.#set(run, hold)

@@ -4,11 +4,11 @@
  */
 import type { AnyActorRef } from 'xstate'
 import type { SupervisorPolicy } from '../machines/supervision.ts'
-import { describeError, NotAcceptingError, UnavailableError } from './errors.ts'
+import { describeError, UnavailableError } from './errors.ts'
+import { Gate, type GateOptions } from './gate.ts'
 import { isStopped } from './holds.ts'
 import { type KeyedHost, submitUnderKey } from './keyed-submission.ts'
 import {
-  fitsWindow,
   inFlightOf,
   type LiveRun,
   newLiveRun,
@@ -30,20 +30,15 @@ import { Turns } from './turns.ts'
 
 export interface LiveRunsOptions
   extends Omit<
-    RunOptions,
-    'admit' | 'count' | 'release' | 'roomIn' | 'takeSpoolRoom' | 'giveSpoolRoom' | 'letGo'
-  > {
+      RunOptions,
+      'admit' | 'count' | 'release' | 'roomIn' | 'takeSpoolRoom' | 'giveSpoolRoom' | 'letGo'
+    >,
+    Pick<GateOptions, 'spoolMax' | 'runsMax' | 'whenFull'> {
   /** Whether the driver of an unfinished run is gone, so that its run is to be taken over. */
   isGone(driver: string): boolean
   rate: number
   burst: number
   inFlightMax: number
-  /** Most tasks all runs together may have in their spools. */
-  spoolMax: number
-  /** Live runs at a time. */
-  runsMax: number
-  /** What a new run meets when there is no room. */
-  whenFull: 'refuse' | 'wait'
   /**
    * This process was started to go on with what it finds: a run that was unfinished then is resumed
    * by its content even when it has finished since.
@@ -70,6 +65,7 @@ export class LiveRuns {
   readonly #supervisor: AnyActorRef
   readonly #ended = new AbortController()
   readonly #spool: SpoolRoom
+  readonly #gate: Gate
   readonly #room: MailboxRoom
   #unwatch: (() => Promise<void>) | undefined
   /** Content of the runs that were unfinished when this life began. */
@@ -89,14 +85,23 @@ export class LiveRuns {
       ended: this.#ended.signal,
       take: (run, feeder, source) => this.#take(run, feeder, source),
     }
+    const gate = new Gate({
+      ...options,
+      turns: this.turns,
+      spool: this.#spool,
+      ended: this.#ended.signal,
+      isLive: (live) => this.#isLive(live),
+      settle: (tasks) => this.#settle(tasks),
+    })
+    this.#gate = gate
     this.#runOptions = {
       ...options,
-      admit: (live, tasks, patienceMs) => this.#admit(live, tasks, patienceMs),
-      count: (live, tasks) => this.#count(live, tasks),
-      release: (live, tasks) => this.#count(live, -tasks),
+      admit: (live, tasks, patienceMs) => gate.admit(live, tasks, patienceMs),
+      count: (live, tasks) => gate.count(live, tasks),
+      release: (live, tasks) => gate.count(live, -tasks),
       roomIn: (mailbox) => this.#room.more(mailbox),
-      takeSpoolRoom: (live, tasks, signal) => this.#takeSpoolRoom(live, tasks, signal),
-      giveSpoolRoom: (live, tasks) => this.#giveSpoolRoom(live, tasks),
+      takeSpoolRoom: (live, tasks, signal) => gate.takeSpoolRoom(live, tasks, signal),
+      giveSpoolRoom: (live, tasks) => gate.giveSpoolRoom(live, tasks),
       letGo: (live) => {
         if (this.#isLive(live)) this.#end(live.id)
       },
@@ -168,7 +173,8 @@ export class LiveRuns {
     if (submission.key !== undefined) return this.#submitUnderKey(submission, submission.key)
     const leftover = await this.#finishedLeftover(submission)
     if (leftover !== undefined) return { run: leftover, resumed: true }
-    if (!this.#isLiveContent(submission.content)) this.#refuseWhenFull(submission)
+    if (!this.#isLiveContent(submission.content))
+      this.#gate.refuseWhenFull(this.#runs.size, submission.tasks)
     await this.#options.paces.load()
     const { accounting, clock, driver, newRunId } = this.#options
     const run = { id: newRunId(), createdAt: clock.now(), driver }
@@ -183,7 +189,7 @@ export class LiveRuns {
   async #submitUnderKey(submission: Submission, key: string): Promise<Submitted> {
     const { accounting, clock, driver, newRunId, paces } = this.#options
     try {
-      this.#refuseWhenFull(submission)
+      this.#gate.refuseWhenFull(this.#runs.size, submission.tasks)
     } catch (error) {
       // What there is already needs no room.
       if ((await accounting.runOfKey(key)) === undefined) throw error
@@ -264,23 +270,6 @@ export class LiveRuns {
   #isLiveContent(content: string | undefined): boolean {
     if (content === undefined) return false
     return [...this.#runs.values()].some((live) => live.content === content)
-  }
-
-  #refuseWhenFull({ tasks }: Submission): void {
-    const { runsMax, spoolMax, whenFull } = this.#options
-    if (this.#runs.size >= runsMax) {
-      const message = `${runsMax} runs are live here, and that is the limit; try again later`
-      throw new NotAcceptingError('full', message, 5000)
-    }
-    const shortage = this.#options.headroom.shortage()
-    if (whenFull === 'refuse' && shortage !== undefined) {
-      throw new NotAcceptingError('full', `${shortage}; try again later`, 5000)
-    }
-    if (whenFull === 'refuse' && !this.#spool.hasRoomFor(Math.max(tasks ?? 1, 1))) {
-      const waiting = `${this.#spool.used} of at most ${spoolMax}`
-      const message = `too many accepted tasks wait for their turn (${waiting}); try again later`
-      throw new NotAcceptingError('full', message, 2000)
-    }
   }
 
   #begin(progress: RunProgress, source: Source | undefined): LiveRun {
@@ -374,7 +363,7 @@ export class LiveRuns {
     const tasks = parked - live.parked
     if (tasks <= 0) return
     live.parked = parked
-    this.#count(live, -tasks)
+    this.#gate.count(live, -tasks)
     live.spooled += tasks
     this.#spool.count(tasks)
   }
@@ -402,75 +391,8 @@ export class LiveRuns {
     if (!this.#isShort()) this.#spool.wakeAll()
   }
 
-  /** What is new waits, and is not even spooled, while memory is short. */
-  async #admit(live: LiveRun, tasks: number, patienceMs?: number): Promise<boolean> {
-    if (patienceMs !== undefined) await this.#options.headroom.look()
-    if (patienceMs !== undefined && this.#isShort()) return false
-    const { clock } = this.#options
-    const until = clock.monotonic() + (patienceMs ?? Number.POSITIVE_INFINITY)
-    for (;;) {
-      if (live.hold !== undefined || !this.#isLive(live)) return false
-      const leftMs = Math.max(0, until - clock.monotonic())
-      if (fitsWindow(live, tasks)) {
-        const patience = patienceMs === undefined ? {} : { patienceMs: leftMs }
-        const wanted = { ...patience, unwanted: live.stopped.signal }
-        if (await this.turns.offer(tasks, wanted, () => this.#takeTurn(live, tasks))) return true
-        // Others of this very run may have filled its window meanwhile.
-        if (fitsWindow(live, tasks)) return false
-      } else {
-        if (leftMs <= 0 || this.#ended.signal.aborted) return false
-        await this.#newsOf(live, leftMs)
-      }
-    }
-  }
-
-  async #newsOf(live: LiveRun, waitMs: number): Promise<void> {
-    const over = new AbortController()
-    const signal = AbortSignal.any([over.signal, live.ended.signal, this.#ended.signal])
-    await Promise.race([
-      live.news.promise,
-      this.#options.clock.wait(Math.min(waitMs, 1000), signal),
-    ])
-    over.abort()
-  }
-
-  /** A run's turn has come: its tasks count as dispatched, if they may still go out. */
-  #takeTurn(live: LiveRun, tasks: number): boolean {
-    const isLive = this.#isLive(live) && live.hold === undefined && fitsWindow(live, tasks)
-    const before = inFlightOf(live)
-    if (isLive) live.dispatched += tasks
-    // With the turn they count as in flight already; some may be done long since.
-    this.#settle(before + tasks - inFlightOf(live))
-    return isLive
-  }
-
-  /** So many more tasks of a run, or fewer, are in flight, without a turn. */
-  #count(live: LiveRun, tasks: number): void {
-    // A run that ended has given back all its turns.
-    if (!this.#isLive(live)) return
-    const before = inFlightOf(live)
-    live.dispatched += tasks
-    this.#settle(before - inFlightOf(live))
-  }
-
   /** Not ended, and not begun anew since. */
   #isLive(live: LiveRun): boolean {
     return this.#runs.get(live.id) === live
-  }
-
-  async #takeSpoolRoom(live: LiveRun, tasks: number, signal: AbortSignal): Promise<void> {
-    await this.#options.headroom.look()
-    while (!this.#spool.hasRoomFor(tasks)) await this.#spool.fewer(signal)
-    // In the same breath, or two that waited would take the same room.
-    if (!this.#isLive(live)) return
-    live.spooled += tasks
-    this.#spool.count(tasks)
-  }
-
-  #giveSpoolRoom(live: LiveRun, tasks: number): void {
-    // A run that ended has given back all its room.
-    if (!this.#isLive(live)) return
-    live.spooled -= tasks
-    this.#spool.count(-tasks)
   }
 }

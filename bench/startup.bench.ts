@@ -60,14 +60,14 @@ for (let round = 1; round <= rounds; round += 1) {
 const startRow = (what: string, all: readonly number[]): Row => ({
   what,
   rounds: all.length,
-  p50: `${Math.round(median(all))} ms`,
-  p99: `${Math.round(percentile(all, 0.99))} ms`,
+  readyP50: median(all),
+  readyP99: percentile(all, 0.99),
 })
-const restRow = (what: string, rss = Number.NaN, share = Number.NaN): Row => ({
+const restRow = (what: string, rssMiB?: number, share = Number.NaN): Row => ({
   what,
   rounds: 1,
-  p50: `${rss.toFixed(0)} MiB, ${(100 * share).toFixed(2)} % of a core`,
-  p99: '',
+  rssMiB,
+  cpuPercent: 100 * share,
 })
 await publish(
   {
@@ -75,14 +75,16 @@ await publish(
     columns: [
       { key: 'what', title: '`muster start`' },
       { key: 'rounds', title: 'rounds' },
-      { key: 'p50', title: 'p50' },
-      { key: 'p99', title: 'p99' },
+      { key: 'readyP50', title: 'ready, p50', unit: 'ms' },
+      { key: 'readyP99', title: 'p99', unit: 'ms' },
+      { key: 'rssMiB', title: 'RSS', unit: 'MiB' },
+      { key: 'cpuPercent', title: 'of a core', digits: 2, unit: '%' },
     ],
     rows: [
-      startRow('ready, fresh data directory', fresh),
-      startRow('ready, used data directory', again),
-      restRow(`node at rest, ${idleMs / 1000} s`, resting?.nodeRss, resting?.nodeShare),
-      restRow(`its Redis at rest, ${idleMs / 1000} s`, resting?.redisRss, resting?.redisShare),
+      startRow('fresh data directory', fresh),
+      startRow('used data directory', again),
+      restRow(`at rest for ${idleMs / 1000} s`, resting?.nodeRss, resting?.nodeShare),
+      restRow('its Redis, in the same time', resting?.redisRss, resting?.redisShare),
     ],
     faults: [],
     details: { freshMs: fresh, againMs: again, resting },

@@ -1,8 +1,8 @@
 /**
- * What does supervision cost? Start, crash-to-restart and stop of 100 children; what a message costs
- * as actors send it (`tell`), to a supervised actor and to one on its own, and XState's own `send`;
- * and the longest time for which the stop of a full tree (10 supervisors of 100), in order and by
- * force, keeps the event loop.
+ * What does supervision cost? Start, crash-to-restart and stop of 100 children; what a message
+ * costs as actors send it (`tell`), to a supervised actor and to one on its own, and XState's own
+ * `send`; and the longest time for which the stop of a full tree (10 supervisors of 100), in order
+ * and by force, keeps the event loop.
  *
  *   bun bench/supervisor.bench.ts [--json]
  */

@@ -14,7 +14,7 @@ import { publish, say } from './kit/report.ts'
 import { runStage } from './kit/stage.ts'
 
 const options = readOptions()
-const tasks = options.isQuick ? 10_000 : 100_000
+const tasks = options.isQuick ? 20_000 : 100_000
 const rounds = options.isQuick ? 2 : 5
 /** As many as Muster's own default; more make it no faster. */
 const concurrency = 64

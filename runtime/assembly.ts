@@ -2,6 +2,7 @@
  * What a node consists of, in the order in which it comes up. Nothing here is opened before its
  * actor comes to life: what stands on Redis is made when Redis is there.
  */
+import { resolve } from 'node:path'
 import type { Hono } from 'hono'
 import type { AnyActorRef } from 'xstate'
 import { collector } from '../actors/collector.ts'
@@ -27,12 +28,12 @@ import type { Config } from '../config/schema.ts'
 import { defaultPolicy, type SupervisorPolicy } from '../machines/supervision.ts'
 import { systemClock } from './clock.ts'
 import { driverName, isDriverGone } from './driver.ts'
+import { edge } from './edge.ts'
 import { Fleet } from './fleet.ts'
-import { httpApp } from './http/app.ts'
-import { RunFeed } from './http/feed.ts'
-import { type HttpServer, httpServer } from './http/server.ts'
-import { removeNodeFile, writeNodeFile } from './node-file.ts'
+import type { HttpServer } from './http/server.ts'
 import { packLimits } from './pack-limits.ts'
+import { place } from './place.ts'
+import { ResultsHome } from './results-home.ts'
 import { newRunId } from './run-id.ts'
 import { leavingFirst } from './stop-tree.ts'
 import { fileStores, memoryStores, type Stores } from './stores.ts'
@@ -110,6 +111,7 @@ export class Assembly {
   readonly deadLetters: DeadLetters
   readonly #options: AssemblyOptions
   readonly #fleet: Fleet
+  readonly #home: ResultsHome
   /** The supervisor of all, once there is one. */
   #root: AnyActorRef | undefined
   #stores: Stores | undefined
@@ -125,6 +127,13 @@ export class Assembly {
       () => this.#shared(),
       () => this.#dispatcher,
     )
+    const { config, dataDir, world } = options
+    this.#home = new ResultsHome({
+      own: { node: this.#fleet.memberId, place: place(), dataDir: resolve(dataDir) },
+      leases: () => world.ports.leases,
+      members: () => world.ports.members,
+      staleMs: config.member.staleMs,
+    })
     const { log, telemetry: meter } = options
     this.deadLetters = new DeadLetters({ clock: systemClock, log, meter })
   }
@@ -238,19 +247,31 @@ export class Assembly {
     })
   }
 
-  #collector({ lease, epoch }: Fence): ChildSpec {
+  #collector(holder: Fence): ChildSpec {
+    const { lease, epoch } = holder
     const { id: node, config } = this.#options
     const { batchMax, hangMs } = config.collector
     const { results, audit } = this.#storesOnce()
     const graceMs = () => collectMs
     const fence = { lease, epoch }
     const stores = { results, audit }
-    return collector({ ...this.#shared(), ...stores, node, batchMax, hangMs, graceMs, fence })
+    const announce = () => this.#home.announce(holder)
+    return collector({
+      ...this.#shared(),
+      ...stores,
+      announce,
+      node,
+      batchMax,
+      hangMs,
+      graceMs,
+      fence,
+    })
   }
 
   #workers(): ChildSpec {
     const { id, process, kinds, config, drain, hurry, graceMs } = this.#options
     const { retryBaseMs, retryCapMs, hangGraceMs } = config.worker
+    const { paces, holds, limiter, quarantine } = this.#workshopOnce()
     return workersSupervisor({
       ...this.#shared(),
       kinds,
@@ -262,7 +283,10 @@ export class Assembly {
       drain,
       hurry,
       graceMs,
-      ...this.#workshopOnce(),
+      paces,
+      holds,
+      limiter,
+      quarantine,
     })
   }
 
@@ -311,59 +335,39 @@ export class Assembly {
   }
 
   #edge(): ChildSpec {
-    const { id, config, dataDir, listen, world, kinds, token, log, say, heartbeat } = this.#options
-    const { accounting } = world.ports
-    const feed = new RunFeed(accounting, systemClock)
+    const { config, world, kinds, log, heartbeat, roles } = this.#options
     let unlisten: (() => Promise<void>) | undefined
-    return service({
+    return edge({
+      node: this.#options,
       tell: this.deadLetters.tell,
-      open: async () => {
-        await feed.open()
-        const app = httpApp({
-          accounting,
-          results: this.#storesOnce().results,
-          dispatcher: this.#dispatcher,
-          feed,
-          kinds,
-          lingerMs: config.worker.lingerMs,
-          clock: systemClock,
-          log,
-          tree: () => heartbeat().tree,
-          deadLetters: {
-            local: () => this.deadLetters.list(),
-            redriving: () => ({ ...world.ports, dispatcher: this.#dispatcher, log }),
-          },
-          unready: () => this.#unready(),
-          nodes: this.#fleet.nodeRoutes(),
-          leases: () => world.ports.leases,
-          metrics: { text: () => this.#metricsText() },
-        })
+      routes: (feed) => ({
+        accounting: world.ports.accounting,
+        results: this.#storesOnce().results,
+        elsewhere: (request) => this.#home.answer(request),
+        dispatcher: this.#dispatcher,
+        feed,
+        kinds,
+        lingerMs: config.worker.lingerMs,
+        clock: systemClock,
+        log,
+        tree: () => heartbeat().tree,
+        deadLetters: {
+          local: () => this.deadLetters.list(),
+          redriving: () => ({ ...world.ports, dispatcher: this.#dispatcher, log }),
+        },
+        unready: () => this.#unready(),
+        nodes: this.#fleet.nodeRoutes(),
+        leases: () => world.ports.leases,
+        metrics: { text: () => this.#metricsText() },
+      }),
+      opened: async (app) => {
         this.#app = app
-        if (this.#options.roles.length > 0) unlisten = await this.#fleet.listen()
-        if (!listen) return
-        const { host, port } = config.http
-        this.#server = httpServer({
-          host,
-          port,
-          ...(token === undefined ? {} : { token }),
-          handle: (request) => this.#options.telemetry.request(() => app.fetch(request)),
-        })
-        const { url } = this.#server
-        try {
-          const startedAt = systemClock.now()
-          writeNodeFile(dataDir, { id, pid: globalThis.process.pid, url, startedAt })
-        } catch (error) {
-          await this.#server.stop()
-          throw error
-        }
-        say(`node ${id} listens on ${url}, data in ${dataDir}, Redis at ${world.address}`)
+        if (roles.length > 0) unlisten = await this.#fleet.listen()
       },
-      close: async () => {
-        if (listen) removeNodeFile(dataDir, id)
-        await unlisten?.()
-        await feed.close()
-        await this.#server?.stop()
+      listening: (server) => {
+        this.#server = server
       },
+      closed: async () => unlisten?.(),
     })
   }
 

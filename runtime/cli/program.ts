@@ -3,6 +3,7 @@ import { Argument, Command, InvalidArgumentError, Option } from 'commander'
 import { letterReasons } from '../../actors/ports-letters.ts'
 import { parseDuration } from '../../config/duration.ts'
 import { checkKey } from '../idempotency-key.ts'
+import type { BenchFlags } from './bench.ts'
 import type { ControlFlags } from './control.ts'
 import type { LetterListFlags, RedriveFlags } from './deadletters.ts'
 import type { DrainFlags } from './drain.ts'
@@ -98,6 +99,15 @@ function addNodeVerbs(program: Command, perform: Perform): void {
     .command('init')
     .description('write a commented muster.toml')
     .action(() => perform(async (invocation) => (await import('./init.ts')).init(invocation)))
+  program
+    .command('bench')
+    .description('the benchmarks, all or by name; only in a checkout')
+    .argument('[NAME...]')
+    .option('--quick', 'few and small rounds: to see that it works')
+    .option('--stage <SIZE>', 'largest stage of pipeline: 10k, 100k, 1m or 10m')
+    .action((names: string[], flags: BenchFlags) =>
+      perform(async (invocation) => (await import('./bench.ts')).bench(invocation, names, flags)),
+    )
   program
     .command('completion')
     .description('print a completion script')

@@ -15,6 +15,7 @@ export interface HandlerLimits {
 }
 
 export function handlerExecutor(definition: TaskDefinition, limits: HandlerLimits): Executor {
+  const inputOf = inputReader(definition)
   return {
     async start() {},
     async stop() {},
@@ -22,7 +23,7 @@ export function handlerExecutor(definition: TaskDefinition, limits: HandlerLimit
       const handlerContext = new HandlerContext(context, limits.log)
       let input: unknown
       try {
-        input = definition.input.parse(task.input === undefined ? {} : task.input)
+        input = inputOf(task)
       } catch (error) {
         const message = `the input does not fit its kind here: ${errorOf(error).message}`
         return { outcome: 'failed', error: { code: 'INPUT', message }, stage: 'terminal' }
@@ -36,6 +37,23 @@ export function handlerExecutor(definition: TaskDefinition, limits: HandlerLimit
       }
     },
   }
+}
+
+/** Where no input means an empty one, and stays that, there is nothing to be checked each time. */
+function inputReader({ input }: TaskDefinition): (task: Task) => unknown {
+  let staysEmpty: boolean | undefined
+  return (task) => {
+    if (task.input !== undefined) return input.parse(task.input)
+    if (staysEmpty === true) return {}
+    const read = input.parse({})
+    staysEmpty ??= isEmptyObject(read)
+    return read
+  }
+}
+
+function isEmptyObject(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return Object.getPrototypeOf(value) === Object.prototype && Reflect.ownKeys(value).length === 0
 }
 
 /** The signal is made only for handlers that look at it, or that are still busy. */

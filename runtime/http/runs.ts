@@ -13,6 +13,8 @@ import { takeSubmission } from './submissions.ts'
 export interface RunRoutesOptions {
   accounting: Accounting
   results: Results
+  /** The answer of the node that has the results; undefined when that is this one. */
+  elsewhere(request: Request): Promise<Response | undefined>
   dispatcher: Dispatcher | undefined
   feed: RunFeed
   kinds: Kinds
@@ -37,6 +39,12 @@ export function runRoutes(options: RunRoutesOptions): Hono {
       throw new NotFoundError(`there is no run ${id}; \`muster ls\` lists those there are`)
     }
     return progress.run
+  }
+
+  for (const path of ['tasks/:seq', 'results', 'retry']) {
+    app.use(`/v1/runs/:id/${path}`, async ({ req }, next) => {
+      return (await options.elsewhere(req.raw)) ?? next()
+    })
   }
 
   app.post('/v1/runs', ({ req }) => takeSubmission(options, req.raw, req.query('dryRun') === '1'))

@@ -81,19 +81,21 @@ export function sqliteResults(
     database.query('insert into run (id) values (?) on conflict do nothing'),
     database.query('select no from run where id = ?'),
   )
-  const originFields = ['kind', 'attempt', 'node', 'worker', 'priority']
+  const fields = ['kind', 'attempt', 'node', 'worker', 'priority']
+  const places = fields.map(() => '?').join(', ')
   const origins = new Numbered(
+    database.query(`insert into origin (${fields}) values (${places}) on conflict do nothing`),
     database.query(
-      `insert into origin (${originFields.join(', ')}) values (?, ?, ?, ?, ?) on conflict do nothing`,
+      `select no from origin where ${fields.map((field) => `${field} = ?`).join(' and ')}`,
     ),
-    database.query(`select no from origin where ${originFields.join(' = ? and ')} = ?`),
   )
-  const insertOf = (rows: number) =>
-    database.query(
-      `insert into result values ${Array(rows)
-        .fill(`(${Array(columns).fill('?').join(', ')})`)
-        .join(', ')} ` + 'on conflict (run_no, seq) do nothing',
+  const insertOf = (rows: number) => {
+    const places = `(${Array(columns).fill('?').join(', ')})`
+    const values = Array(rows).fill(places).join(', ')
+    return database.query(
+      `insert into result values ${values} on conflict (run_no, seq) do nothing`,
     )
+  }
   const insertOne = insertOf(1)
   const insertMany = insertOf(rowsTogether)
 
@@ -165,7 +167,7 @@ export function sqliteResults(
 
     async tasks(run, query) {
       const rows = select(run, query)
-      return linesOfRows(run, rows).map((line, index) => ({ ...line, ...taskOf(rows[index]) }))
+      return linesOfRows(run, rows).map((found, index) => Object.assign(found, taskOf(rows[index])))
     },
 
     async get(run, seq) {
@@ -224,8 +226,7 @@ const textOf = (value: unknown) => (value === undefined ? null : JSON.stringify(
 function moreText(more: More | null | undefined): string | null {
   if (more === null || more === undefined) return null
   const { attempts: _, task: __, ...said } = more
-  for (const _ in said) return JSON.stringify(said)
-  return null
+  return Object.keys(said).length === 0 ? null : JSON.stringify(said)
 }
 
 /** Rows with a number of their own, found by what they say. */

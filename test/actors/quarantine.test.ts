@@ -52,7 +52,7 @@ class Stage {
 }
 
 describe('tasks that ran when their process died', () => {
-  test('each run alone from then on, and only the one that kills it then is condemned', async () => {
+  test('run alone from then on, and only the one that kills it then is condemned', async () => {
     const world = makeWorld()
     const bodies = await world.settled()
     const stage = new Stage()

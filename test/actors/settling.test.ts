@@ -147,13 +147,13 @@ describe('delivered again after some of it was settled', () => {
     await eventually(async () => {
       await clock.pass(1000)
       const seqs = bodies.flatMap((body) => [...eachSeq(body.seqs)])
-      expect(seqs.toSorted()).toEqual([0, 0, 1])
+      expect(seqs.toSorted((a, b) => a - b)).toEqual([0, 0, 1])
     })
-    expect(starts.toSorted()).toEqual([0, 0, 1, 1])
+    expect(starts.toSorted((a, b) => a - b)).toEqual([0, 0, 1, 1])
     const [first, second] = bodies
     const settle = (body: ResultsEnvelope | undefined) => {
       const { run, mailbox, seqs = [], outcomes = '' } = body ?? { run: 'r-1', mailbox: '' }
-      const ends = [...outcomes].map(() => 'ok' as const)
+      const ends = Array.from(outcomes, () => 'ok' as const)
       return world.accounting.settle([{ run, id: outcomes, mailbox, seqs, outcomes: ends }])
     }
     expect((await settle(first))[0]?.fresh).toBe(1)

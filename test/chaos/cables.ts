@@ -139,7 +139,7 @@ function zombie(random: Random): Promise<Trial> {
     await lasting(500)
     // What it was in the middle of when it froze goes on; nobody can take that back. It begins no
     // more of what is not its own: its eight places are all that may be in use.
-    const verdict = await arena.verdict({ mayRepeat: true, isOrderJudged: false })
+    const verdict = await arena.verdict({ mayRepeat: true })
     const effects = readEffects(arena.effects)
     const ended = new Map(effects.filter(({ at: of }) => of < wokeAt).map((e) => [e.seq, e.pid]))
     const late = effects.filter(

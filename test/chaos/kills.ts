@@ -89,7 +89,7 @@ async function workerKilled(random: Random, point?: string): Promise<Trial> {
 async function nodeKilled(random: Random, { others, victim }: Killing, point?: string) {
   const arena = new Arena({ env: narrow })
   try {
-    for (const other of others) await arena.start(other)
+    for (const other of others) await arena.start({ ...other, env: { CRASH_ROLE: 'bystander' } })
     let node = await arena.start(victim)
     const asked = others.find(({ words }) => words?.[1]?.includes('dispatcher'))?.id ?? victim.id
     if (point !== undefined) arena.plans.arm('node', point, random.integer(1, 2))

@@ -81,11 +81,12 @@ export const wild = defineTask({
   },
 })
 
-/** Until the limit of its process is reached. */
+/** All that its process may have, which is not much. */
 async function eat(): Promise<void> {
-  const eaten: Buffer[] = []
+  Bun.spawnSync(['prlimit', '--pid', String(process.pid), `--data=${500 * 1_048_576}`])
+  const eaten: unknown[] = []
   for (;;) {
-    eaten.push(Buffer.alloc(16 * 1_048_576, eaten.length))
+    eaten.push(Array.from({ length: 100_000 }, (_, n) => ({ n, text: `x${n}` })))
     await pause(1)
   }
 }

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Run } from '../../actors/ports-runs.ts'
 import type { ResultLine } from '../../actors/result.ts'
+import counted from '../kit/counted.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
 import { endProcessesIn, type MusterProcess, muster, startMusterNode } from '../kit/muster.ts'
@@ -93,7 +94,7 @@ describe('a run on a node', () => {
   })
 
   test('is paused, survives its node, and goes on where it was', async () => {
-    const tasks = many(300, (seq) => ({ kind: 'counted', key: `k-${seq % 3}`, id: `t-${seq}` }))
+    const tasks = many(300, (seq) => ({ kind: counted.kind, key: `k-${seq % 3}`, id: `t-${seq}` }))
     const run = await submit(tasks)
     await eventually(async () => expect((await show(run)).counts.ok).toBeGreaterThan(3))
     const paused = await say(['pause', run, '--reason', 'lunch', '--json'])
@@ -126,7 +127,7 @@ describe('a run on a node', () => {
     ['10%', 4],
   ])('with --window %s never has more of its tasks at work', async (window, most) => {
     writeFileSync(counts, '')
-    const tasks = many(40, () => ({ kind: 'counted' }))
+    const tasks = many(40, () => ({ kind: counted.kind }))
     const { code } = await say(['run', '-', '--window', window], tasks)
     expect(code).toBe(0)
     const seen = readFileSync(counts, 'utf8').trimEnd().split('\n').map(Number)
@@ -182,12 +183,15 @@ describe('a run on a node', () => {
     expect(starts).toEqual(starts.toSorted((a, b) => a - b))
   }, 40_000)
 
-  test.each(['soon,fail=2', '101%', '0'])('is not begun with a limit such as %s', async (limit) => {
-    const flag = limit.includes('fail') ? ['--halt', 'later,fail=2'] : ['--window', limit]
-    expect(await say(['run', '-', ...flag], '{"kind":"noop"}\n')).toMatchObject({
-      code: 64,
-      out: '',
-    })
+  test.each([
+    ['--halt', 'later,fail=2'],
+    ['--halt', 'now,fail=0'],
+    ['--window', '101%'],
+    ['--window', '0'],
+  ])('is not begun with %s %s', async (flag, limit) => {
+    const told = await say(['run', '-', flag, limit], '{"kind":"noop"}\n')
+    expect(told).toMatchObject({ code: 64, out: '' })
+    expect(told.err).toContain(limit)
   })
 })
 

@@ -273,7 +273,7 @@ describe('a node with two worker processes', () => {
     expect(begun().length).toBe(24)
   })
 
-  test('that cannot start one any more gives up, and says why; the other one finishes', async () => {
+  test('that cannot start one any more says why and gives up; the other finishes', async () => {
     const dataDir = temporaryDirectory()
     const { path, begun } = writeTasks(dataDir)
     const { node } = await startNode({ dataDir, words: ['--tasks', path] })

@@ -233,8 +233,8 @@ export function resultsConformance(open: OpenResults): void {
     const count = 2777
     const zeros = Array<number>(count).fill(0)
     const columns = { startedAt: zeros, durationMs: zeros, queueMs: zeros }
-    const outcomes = '1'.repeat(count)
-    await results.put([{ ...rowOf('r-1', 0, 'ok'), seqs: [[5, count]], outcomes, ...columns }])
+    const rows = { seqs: [[5, count] as const], outcomes: '1'.repeat(count), ...columns }
+    await results.put([{ ...rowOf('r-1', 0, 'ok'), ...rows }])
     const seqs = await seqsOf('r-1', { limit: 10_000 })
     expect(seqs).toEqual(Array.from({ length: count }, (_, index) => index + 5))
   })

@@ -57,10 +57,18 @@ function readAudit(dataDir: string, run: string): Set<number> {
   const seqs = new Set<number>()
   for (const name of existsSync(folder) ? readdirSync(folder) : []) {
     for (const line of readFileSync(join(folder, name), 'utf8').split('\n')) {
-      if (line === '') continue
-      const entry = JSON.parse(line) as { run: string; seq: number }
-      if (entry.run === run) seqs.add(entry.seq)
+      const entry = readLine(line)
+      if (entry?.run === run) seqs.add(entry.seq)
     }
   }
   return seqs
+}
+
+/** Undefined where a writer was killed in the middle of the line: it is written again, whole. */
+function readLine(line: string): { run: string; seq: number } | undefined {
+  try {
+    return JSON.parse(line) as { run: string; seq: number }
+  } catch {
+    return undefined
+  }
 }

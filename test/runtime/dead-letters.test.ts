@@ -15,6 +15,7 @@ test('GET /v1/deadletters shows what reached nobody, the newest first', async ()
     dispatcher: undefined,
     feed: new RunFeed(world.accounting, world.clock),
     kinds: new Map(),
+    elsewhere: async () => undefined,
     lingerMs: 0,
     tree: () => {
       throw new Error('nobody asked for it')

@@ -20,7 +20,7 @@ const tree = node('n-1', {
     node('redis', { state: 'connected' }),
     node('processes', {
       children: [
-        node('process-1', {
+        node('cpu-1', {
           state: 'running.heard',
           pid: 200,
           incarnation: 2,
@@ -59,14 +59,14 @@ afterAll(() => server.stop(true))
 const muster = musterIn(temporaryDirectory())
 const url = `http://127.0.0.1:${server.port}`
 
-test('it shows incarnations, pids where they change, restarts, and how old what it says is', async () => {
+test('it shows incarnations, pids where they change, restarts, how old its words are', async () => {
   const { code, out } = await muster(['tree', '--url', url])
   expect(code).toBe(0)
   expect(out.split('\n')).toEqual([
     'n-1  running  pid 100',
     '├ redis  connected',
     '├ processes  running',
-    '│ ├ process-1 #2  running.heard  pid 200  restarted once  heard 12.3 s ago  150 ended: SIGKILL',
+    '│ ├ cpu-1 #2  running.heard  pid 200  restarted once  heard 12.3 s ago  150 ended: SIGKILL',
     '│ │ └ workers  running',
     '│ │   ├ work.sleep  receiving.busy  oldest message 3.2 s',
     '│ │   └ work.noop  running  restarted 2 times  oldest message 0 ms',
