@@ -183,7 +183,8 @@ export function halts(ledger: Ledger): boolean {
   if (bad < most) return false
   const limit = 'tasks' in halt.fail ? halt.fail.tasks : `${halt.fail.percent}%`
   ledger.hold = `halted-${halt.mode}`
-  ledger.stopReason = `${bad} ${bad === 1 ? 'task' : 'tasks'} failed, timed out or died (halt: fail=${limit})`
+  const tasks = `${bad} ${bad === 1 ? 'task' : 'tasks'}`
+  ledger.stopReason = `${tasks} failed, timed out or died (halt: fail=${limit})`
   takeBack(ledger)
   return true
 }

@@ -82,9 +82,11 @@ export function sqliteResults(
     database.query('select no from run where id = ?'),
   )
   const fields = ['kind', 'attempt', 'node', 'worker', 'priority']
-  const places = fields.map(() => '?').join(', ')
+  const originPlaces = fields.map(() => '?').join(', ')
   const origins = new Numbered(
-    database.query(`insert into origin (${fields}) values (${places}) on conflict do nothing`),
+    database.query(
+      `insert into origin (${fields.join(', ')}) values (${originPlaces}) on conflict do nothing`,
+    ),
     database.query(
       `select no from origin where ${fields.map((field) => `${field} = ?`).join(' and ')}`,
     ),

@@ -1,4 +1,4 @@
-/** Runs that are paused, resumed, cancelled, halted and windowed, and tasks that wait for others. */
+/** Runs that are paused, cancelled, halted and windowed, and tasks that wait for others. */
 import { afterEach, describe, expect, test } from 'bun:test'
 import type { AcceptedTask } from '../../actors/task.ts'
 import { type Floor, type FloorOptions, nothingIsLeft, openFloor } from './controlling.ts'
@@ -59,7 +59,7 @@ describe('a run that is cancelled', () => {
     expect((await submitting).run.id).toBe(run)
   })
 
-  test('ends what waits for its time, for its next attempt, for others and for its turn', async () => {
+  test('ends what waits for its time, its next attempt, others or its turn', async () => {
     const floor = await open({
       work: () => ({ ms: 10, execution: failed }),
       dispatcher: { inFlightMax: 12 },

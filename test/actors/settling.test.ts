@@ -112,7 +112,7 @@ describe('delivered again after some of it was settled', () => {
     expect(again).toEqual([3])
   })
 
-  test('runs all of it that was sent and not noted: the accounts know the first of two', async () => {
+  test('runs again what was sent and not noted: the accounts know the first of two', async () => {
     const clock = testClock()
     const world = memoryWorld(clock)
     worlds.push(world)

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Run } from '../../actors/ports-runs.ts'
 import type { ResultLine } from '../../actors/result.ts'
-import counted from '../kit/counted.ts'
+import { counted } from '../kit/counted.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
 import { endProcessesIn, type MusterProcess, muster, startMusterNode } from '../kit/muster.ts'
@@ -136,7 +136,7 @@ describe('a run on a node', () => {
     expect(Math.max(...seen)).toBeGreaterThan(most / 2)
   })
 
-  test('is tried again: those that are not ok, or those that are, in a run of their own', async () => {
+  test('is tried again: what is not ok, or what is, in a run of its own', async () => {
     const exec = (argv: string[]) => ({ kind: 'exec', input: { argv } })
     const tasks = [
       { ...exec(['true']), id: 'a' },

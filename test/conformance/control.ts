@@ -91,7 +91,7 @@ export function controlConformance(open: OpenBooks): void {
       expect((await accounting.holds()).size).toBe(0)
     })
 
-    test('a run ends as cancelled when all of its tasks have ended, however they have', async () => {
+    test('a run ends as cancelled when all of its tasks have ended, however', async () => {
       await begin(3)
       await end(0, 1, 'ok')
       await accounting.control('r-1', 'cancel', 'enough')
@@ -189,7 +189,7 @@ export function controlConformance(open: OpenBooks): void {
       expect(await holdOf()).toBe('halted-soon')
     })
 
-    test('completes when its last task was one too many: nothing is left to be halted', async () => {
+    test('completes when its last task was one too many: nothing is left to halt', async () => {
       await begin(1, { mode: 'now', fail: { tasks: 1 } })
       await accounting.close('r-1')
       await end(0, 1, 'failed')
@@ -245,7 +245,7 @@ export function controlConformance(open: OpenBooks): void {
       expect(await accounting.get('r-1')).toMatchObject({ spooled: 2, parked: 2 })
     })
 
-    test('comes before what never had its turn, in the order in which it was put back', async () => {
+    test('comes before what never had its turn, and in its old order', async () => {
       await accounting.open(runOf('r-1'))
       const rest = [envelopeOf('r-1', 6, 1), envelopeOf('r-1', 7, 1)]
       await accounting.commit('r-1', chunkOf(0, 8, { spool: rest }))
@@ -278,7 +278,7 @@ export function controlConformance(open: OpenBooks): void {
       expect(await firsts()).toEqual([1, 2, 7])
     })
 
-    test('does not come in the place of what waits in the spool and is just being moved', async () => {
+    test('does not take the place of what is just being moved from the spool', async () => {
       await accounting.open(runOf('r-1'))
       const rest = [envelopeOf('r-1', 6, 1), envelopeOf('r-1', 7, 1)]
       await accounting.commit('r-1', chunkOf(0, 8, { spool: rest }))
@@ -293,7 +293,7 @@ export function controlConformance(open: OpenBooks): void {
       expect(await firsts()).toEqual([7])
     })
 
-    test('where order counts, keeps those after it from being run until it has come again', async () => {
+    test('where order counts, is waited for by those after it', async () => {
       await begin(3)
       const [a, b, c] = [inOrder(0), inOrder(1), inOrder(2)]
       expect(await accounting.isNext(b)).toBe(true)

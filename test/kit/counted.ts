@@ -5,7 +5,7 @@ import { defineTask } from '../../runtime/index.ts'
 
 let running = 0
 
-export default defineTask({
+export const counted = defineTask({
   kind: 'counted',
   input: z.object({}),
   async run() {

@@ -5,7 +5,7 @@
 --   the reply got lost, it has been done, [7] how many rejected lines to keep follow, [8] how many
 --   envelopes for the spool come after them, [9] hash of the lines, or '', [10] who must be
 --   feeding it, or '', [11…] rejected lines (JSON), envelopes (JSON), then, of each envelope that
---   waits for other tasks: its first seq, those of the tasks with commas between, the envelope (JSON)
+--   waits for other tasks: its first seq, those of the tasks with commas between, the envelope
 -- Returns 1, or 0 when somebody else feeds it, or the run does not stand at that line: somebody
 --   else went on with it; -1 when there is no such run.
 local lines = redis.call('HGET', KEYS[1], 'lines')

@@ -34,7 +34,8 @@ if run[7] and (hold == '-' or hold == 'paused') and not (closed and done >= acce
   if bad >= most then
     hold, isNewHold = 'halted-' .. run[7], true
     local limit = halt[1] and halt[1] or halt[2] .. '%'
-    local reason = bad .. (bad == 1 and ' task' or ' tasks') .. ' failed, timed out or died (halt: fail=' .. limit .. ')'
+    local tasks = bad .. (bad == 1 and ' task' or ' tasks')
+    local reason = tasks .. ' failed, timed out or died (halt: fail=' .. limit .. ')'
     redis.call('HSET', KEYS[1], 'hold', hold, 'stopReason', reason)
     redis.call('HSET', base .. ':holds', id, hold)
     local first = KEYS[1] .. ':spool:first'
