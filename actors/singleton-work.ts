@@ -14,7 +14,7 @@ export interface SingletonContext {
   /** What it writes through this is refused when somebody else leads. */
   fence: Fence
   /**
-   * Submit tasks in its name, as one run: those that have not run when somebody else leads are
+   * Submit tasks in its name, as one run: envelopes not begun when somebody else leads are
    * refused, and end as `unreached`. Resolves with the id of the run when all are durable.
    * @throws UsageError when one cannot be taken; then none is
    */

@@ -6,7 +6,12 @@
  *   bun bench/codec.bench.ts [--quick] [--json]
  */
 import { Redis } from 'ioredis'
-import { envelopeVersion, resultsMailbox, workMessage } from '../actors/envelope.ts'
+import {
+  envelopeVersion,
+  type ResultsEnvelope,
+  resultsMailbox,
+  workMessage,
+} from '../actors/envelope.ts'
 import { createNode } from '../runtime/index.ts'
 import { bullMailboxes } from '../runtime/mailbox/bullmq.ts'
 import { redisClient } from '../runtime/redis/client.ts'
@@ -67,7 +72,11 @@ function results(): Messages {
   return Array.from({ length: envelopes }, () => {
     const first = next
     next += envelopeTasks
-    const body = { v: envelopeVersion, mailbox: 'work.noop', ...batchOf(run, first, envelopeTasks) }
+    const body: ResultsEnvelope = {
+      v: envelopeVersion,
+      mailbox: 'work.noop',
+      ...batchOf(run, first, envelopeTasks),
+    }
     const id = `${run}.${first}+${envelopeTasks}.1.r`
     return { mailbox: resultsMailbox, id, priority: 'normal' as const, delayMs: 0, body }
   })

@@ -87,17 +87,19 @@ const titles = {
   parallel: `GNU parallel -j ${width}`,
 }
 const hasParallel = isGnuParallel()
-const rates: Partial<Record<keyof typeof titles, number[]>> = {}
+let rates: Record<string, number[]> = {}
 try {
   await submitAndWait(node, Bun.file(await fileOf(line, warmUpCommands)).stream())
-  const both = {
+  const sides: Record<string, () => Promise<number>> = {
     muster,
     spawn: () => sideBySide(spawnBare),
     spawnAndRead: () => sideBySide(spawnAndRead),
     xargs: () => byProgram(['xargs', '-P', `${width}`, '-n', '1', program]),
   }
-  const parallel = () => byProgram(['parallel', '-j', `${width}`, program])
-  Object.assign(rates, await inTurns(rounds, hasParallel ? { ...both, parallel } : both))
+  if (hasParallel) {
+    sides['parallel'] = () => byProgram(['parallel', '-j', `${width}`, program])
+  }
+  rates = await inTurns(rounds, sides)
 } finally {
   await node.stop()
 }
@@ -110,7 +112,7 @@ const rows = ways.flatMap((way): Row[] => {
   return [{ what: titles[way], rounds: all.length, rate: median(all), slowest: slowest(all) }]
 })
 const ratioTo = (way: keyof typeof titles) =>
-  median((rates.muster ?? []).map((rate, round) => rate / (rates[way]?.[round] ?? Number.NaN)))
+  median((rates['muster'] ?? []).map((rate, round) => rate / (rates[way]?.[round] ?? Number.NaN)))
 await publish(
   {
     bench: 'exec',

@@ -75,7 +75,7 @@ async function firstLook(): Promise<Ratios> {
   return guardedOf(reports)
 }
 
-let measured = await firstLook()
+const measured = await firstLook()
 if (values.write === true) {
   writeFileSync(baselineFile, `${JSON.stringify(measured, null, 2)}\n`)
   console.log(`wrote ${baselineFile}`)
@@ -85,9 +85,7 @@ if (values.write === true) {
   if (low.length > 0 && values.reports === undefined) {
     // A neighbour on the machine may have taken a core for a while.
     console.log('measuring once more')
-    for (const bench of low) {
-      measured = { ...measured, ...guardedOf([await measure(bench)]) }
-    }
+    for (const bench of low) Object.assign(measured, guardedOf([await measure(bench)]))
     low = compare(baseline, measured)
   }
   if (low.length > 0) process.exitCode = 1

@@ -13,7 +13,8 @@ export async function fileOf(line: string, tasks: number): Promise<string> {
   const path = join(temporaryDirectory(), 'tasks.ndjson')
   const writer = Bun.file(path).writer()
   for (let left = tasks; left > 0; left -= pieceLines) {
-    writer.write(`${line}\n`.repeat(Math.min(left, pieceLines)))
+    void writer.write(`${line}\n`.repeat(Math.min(left, pieceLines)))
+    // Which waits for what was written before.
     await writer.flush()
   }
   await writer.end()

@@ -41,7 +41,7 @@ export async function publish(findings: Findings, options: Options): Promise<voi
   if (report.faults.length > 0) process.exitCode = 1
 }
 
-export function forPeople(report: Report): string {
+function forPeople(report: Report): string {
   const { bench, columns, rows, ratios = {}, notes = [], faults } = report
   const lines = [`## ${bench}`, '', markdownTable(columns, rows), '']
   for (const [name, ratio] of Object.entries(ratios)) lines.push(`${name}: ${ratio.toFixed(2)}`)

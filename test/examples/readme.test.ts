@@ -1,14 +1,35 @@
 /** What the README shows is what is here, and it runs. */
 import { expect, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
+import { connect, createNode } from '../../runtime/index.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
+import { eventually } from '../kit/eventually.ts'
+import ledger from './ledger.ts'
 
 const root = new URL('../../', import.meta.url).pathname
 const readme = readFileSync(`${root}README.md`, 'utf8')
-const program = readFileSync(new URL('./smallest.ts', import.meta.url), 'utf8')
 
-test('the README shows the smallest program as it is in test/examples', () => {
+test.each(['smallest', 'ledger'])('the README shows %s as it is in test/examples', (name) => {
+  const program = readFileSync(new URL(`./${name}.ts`, import.meta.url), 'utf8')
   expect(readme).toContain(`\`\`\`ts\n${program}\`\`\``)
+})
+
+test('the singleton leads on one node, and its tasks run', async () => {
+  const node = await createNode({
+    singletons: [ledger],
+    dataDir: temporaryDirectory(),
+    ephemeral: true,
+    http: { port: 0 },
+    log: { level: 'error' },
+  })
+  await node.start()
+  const muster = await connect({ url: node.url ?? '' })
+  await eventually(async () => {
+    const { items } = await muster.list()
+    expect(items).toMatchObject([{ state: 'completed', counts: { ok: 1 } }])
+  })
+  expect((await muster.leases()).map(({ name }) => name)).toContain('ledger')
+  await node.stop()
 })
 
 test('the smallest program runs and prints its results', async () => {
