@@ -16,7 +16,7 @@ import type { AuditLog, Clock, Delivery, Log, Mailboxes, Receiver, Results } fro
 import type { FencingToken } from './ports-fleet.ts'
 import type { Letters } from './ports-letters.ts'
 import type { Accounting, Settled, Settlement } from './ports-runs.ts'
-import { linesOf, pick, type ResultBatch } from './results.ts'
+import { pick, type ResultBatch } from './results.ts'
 import type { ChildSpec } from './supervisor.ts'
 
 export interface CollectorOptions {
@@ -87,14 +87,13 @@ export function collector(options: CollectorOptions): ChildSpec {
             const error = hungError(resultsMailbox, overdue)
             options.tell(owner, { type: 'message.overdue', error } satisfies CollectorEvent)
           }
-          await options.announce?.()
           const isAway = () => options.isAway?.() === true
           const inHand = new AtHand({ clock: options.clock, isAway, onOverdue })
           atHand = inHand
-          opening = options.mailboxes.receive(
-            resultsMailbox,
-            { concurrency: options.batchMax, ordered: false },
-            handle(owner, inHand),
+          const announced = options.announce?.() ?? Promise.resolve()
+          const receiving = { concurrency: options.batchMax, ordered: false }
+          opening = announced.then(() =>
+            options.mailboxes.receive(resultsMailbox, receiving, handle(owner, inHand)),
           )
           await opening
           // Given up meanwhile: nobody else may be left to close it.
@@ -151,7 +150,7 @@ async function collect(
     if (counted.length > 0) {
       await options.results.put(counted)
       step()
-      await options.audit.append(counted.map(linesOf).join(''))
+      await options.audit.appendResults(counted)
       step()
     }
     await options.accounting.stored(settlements, options.fence)

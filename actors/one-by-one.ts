@@ -8,10 +8,11 @@ import { heldBack, type Job, runTask, tokenFor, type Work } from './attempt.ts'
 import { describeError } from './errors.ts'
 import { crashNotes, runnerNote } from './letters.ts'
 import type { Limiter } from './limits.ts'
+import { mayBeginOnce, type OnceOptions } from './once.ts'
 import type { Delivery, Log } from './ports.ts'
 import { attemptOf, type Ending, isRetried, type SettlementOptions } from './settlement.ts'
 
-export interface OneByOneOptions extends SettlementOptions {
+export interface OneByOneOptions extends SettlementOptions, OnceOptions {
   /** Deaths while one marked task was running that make it poison, once it has died alone. */
   poisonKills: number
   /** Aborted when the node begins to drain: what it takes away from then on is not blamed. */
@@ -64,6 +65,7 @@ export async function runOneByOne(
       const held = heldBack(options, work, job)
       const ending = held ?? (await runNoted(options, work, job, careful, isAlone))
       if (ending === 'park') parked.push(job)
+      else if (ending === 'of another') continue
       else if ('waits' in ending) parked.push(ending.waits)
       else settling.add(ending)
     } finally {
@@ -126,7 +128,8 @@ function endedBefore(
 
 /**
  * Runs a task, in order as often as it is retried, and notes what a later delivery must know.
- * @returns how it ended; or that it waits for its next attempt until its run goes on
+ * @returns how it ended; or that it waits for its next attempt until its run goes on; or that
+ * another envelope has it
  */
 async function runNoted(
   options: OneByOneOptions,
@@ -134,17 +137,18 @@ async function runNoted(
   job: Job,
   careful: boolean,
   isAlone: boolean,
-): Promise<Ending | { waits: Job }> {
+): Promise<Ending | { waits: Job } | 'of another'> {
   const { delivery, hand } = work
   const once = job.task.delivery === 'at-most-once'
   const runner = runnerNote(options)
+  // In order there are earlier ones only of what was put back between two of them.
+  let attempt = work.envelope.attempt + (options.ordered ? job.history.length : 0)
+  if (once && !(await mayBeginOnce(options, work, job.seq, attempt))) return 'of another'
   if (once) await delivery.note({ [`started:${job.seq}`]: runner })
   else if (careful) {
     const runningAlone = isAlone ? '1' : ''
     await delivery.note({ running: String(job.seq), runningAlone, runner })
   }
-  // In order there are earlier ones only of what was put back between two of them.
-  let attempt = work.envelope.attempt + (options.ordered ? job.history.length : 0)
   let ending = await runWatched(options, work, job, attempt)
   while (options.ordered && isRetried(options, ending) && !delivery.signal.aborted) {
     const history = [...ending.history, attemptOf(options, ending)]

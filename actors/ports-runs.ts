@@ -248,6 +248,11 @@ export interface Accounting {
    * before it have been put back and not come again: then it is to be put back as well.
    */
   isNext(envelope: Envelope): Promise<boolean>
+  /**
+   * Note who begins an attempt at a task that must not run twice: the first to ask.
+   * @returns who that is; undefined when nobody is to begin it any more, for it has an outcome
+   */
+  begin(run: string, seq: number, attempt: number, who: string): Promise<string | undefined>
   /** Which of these tasks have no outcome yet. */
   pending(run: string, seqs: readonly SeqRange[]): Promise<boolean[]>
   get(run: string): Promise<RunProgress | undefined>

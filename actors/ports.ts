@@ -166,6 +166,8 @@ export interface Attempt {
 /** Append-only lines, in the order given; resolves when a killed process cannot lose them. */
 export interface AuditLog {
   append(lines: string): Promise<void>
+  /** The lines of these results. */
+  appendResults(batches: readonly ResultBatch[]): Promise<void>
 }
 
 /* ---- executors: how one task is run ---- */

@@ -15,7 +15,7 @@ import { publish, type Row, say } from './kit/report.ts'
 import { submitAndWait } from './kit/stage.ts'
 
 const options = readOptions()
-const commands = options.isQuick ? 500 : 5000
+const commands = options.isQuick ? 400 : 5000
 const warmUpCommands = options.isQuick ? 100 : 500
 const rounds = options.isQuick ? 2 : 7
 const width = availableParallelism()

@@ -36,6 +36,7 @@ import { place } from './place.ts'
 import { ResultsHome } from './results-home.ts'
 import { newRunId } from './run-id.ts'
 import { leavingFirst } from './stop-tree.ts'
+import { withWriterThread } from './store/writer-thread.ts'
 import { fileStores, memoryStores, type Stores } from './stores.ts'
 import { readingsOf } from './telemetry/readings.ts'
 import type { Telemetry } from './telemetry/telemetry.ts'
@@ -241,7 +242,8 @@ export class Assembly {
     return service({
       tell: this.deadLetters.tell,
       open: async () => {
-        this.#stores = ephemeral ? memoryStores() : fileStores(config, dataDir, log)
+        const files = { config, dataDir, log }
+        this.#stores = ephemeral ? memoryStores() : withWriterThread(fileStores(files), files)
       },
       close: async () => this.#stores?.close(),
     })

@@ -9,29 +9,34 @@ import { sqliteResults } from './store/sqlite.ts'
 export interface Stores {
   results: Results
   audit: AuditLog
-  close(): void
+  close(): Promise<void>
 }
 
 export function memoryStores(): Stores {
-  return { results: memoryResults(), audit: { append: () => Promise.resolve() }, close() {} }
+  const nothing = () => Promise.resolve()
+  const audit = { append: nothing, appendResults: nothing }
+  return { results: memoryResults(), audit, close: nothing }
+}
+
+export interface FileStoresOptions {
+  config: Pick<Config, 'redis' | 'log'>
+  dataDir: string
+  log: Pick<Log, 'warn'>
 }
 
 /** @throws DataDirectoryError when a file cannot be made or written */
-export function fileStores(config: Config, dataDir: string, log: Log): Stores {
+export function fileStores({ config, dataDir, log }: FileStoresOptions): Stores {
   const { durability } = config.redis
   const { fileBytesMax, filesMax, flushMs } = config.log
-  const results = sqliteResults(join(dataDir, 'results.sqlite'), {
-    durability,
-    syncMs: flushMs,
-    log,
-  })
+  const file = join(dataDir, 'results.sqlite')
+  const results = sqliteResults(file, { durability, syncMs: flushMs, log })
   try {
     const directory = join(dataDir, 'audit')
     const audit = auditFiles({ directory, durability, fileBytesMax, filesMax, flushMs, log })
     return {
       results,
       audit,
-      close() {
+      async close() {
         audit.close()
         results.close()
       },

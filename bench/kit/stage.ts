@@ -22,6 +22,8 @@ export interface StageFigures {
   envelopeTasks: number
   nodeUs: number
   redisUs: number
+  /** Of the busiest thread there is: what bounds the rate when there are cores enough. */
+  threadUs: number
   /** How busy the busiest thread of each was, 0…1 of a core. */
   nodeBusy: number
   redisBusy: number
@@ -98,6 +100,7 @@ async function measure(
     node: busyThreads(before.node, after.node, wallMs),
     redis: busyThreads(before.redis, after.redis, wallMs),
   }
+  const busiest = [...threads.node, ...threads.redis].map(({ share }) => share)
   const figures: StageFigures = {
     tasks,
     perSecond: (tasks / ownMs) * 1000,
@@ -107,6 +110,7 @@ async function measure(
     envelopeTasks: tasks / envelopes,
     nodeUs: ((after.node.cpuMs - before.node.cpuMs) / tasks) * 1000,
     redisUs: ((after.redis.cpuMs - before.redis.cpuMs) / tasks) * 1000,
+    threadUs: (Math.max(...busiest) * wallMs * 1000) / tasks,
     nodeBusy: threads.node[0]?.share ?? 0,
     redisBusy: threads.redis[0]?.share ?? 0,
     redisBytes: (grown('total_net_input_bytes') + grown('total_net_output_bytes')) / tasks,

@@ -18,6 +18,7 @@ import {
 import { join } from 'node:path'
 import { DataDirectoryError, describeError } from '../../actors/errors.ts'
 import type { AuditLog, Log } from '../../actors/ports.ts'
+import { linesOf } from '../../actors/results.ts'
 
 export interface AuditFilesOptions {
   directory: string
@@ -26,7 +27,7 @@ export interface AuditFilesOptions {
   /** `always`: lines are on the disk before they count. `everysec`: within `flushMs`. */
   durability: 'everysec' | 'always'
   flushMs: number
-  log: Log
+  log: Pick<Log, 'warn'>
 }
 
 const newline = 10
@@ -96,6 +97,9 @@ export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): vo
   }
 
   return {
+    appendResults(batches) {
+      return this.append(batches.map(linesOf).join(''))
+    },
     async append(lines) {
       const before = fstatSync(descriptor).size
       if (before >= fileBytesMax) {

@@ -298,6 +298,14 @@ export function memoryAccounting(
       ledger.behind.get(envelope.mailbox)?.delete(envelope.seqs[0]?.[0] ?? 0)
       return true
     },
+    async begin(run, seq, attempt, who) {
+      const ledger = ledgers.get(run)
+      if (ledger === undefined) return who
+      if (ledger.finishedAt !== undefined || (ledger.map[seq] ?? 0) !== 0) return undefined
+      const first = ledger.begun.get(`${seq}.${attempt}`) ?? who
+      ledger.begun.set(`${seq}.${attempt}`, first)
+      return first
+    },
     async pending(run, seqs) {
       const ledger = ledgers.get(run)
       return [...eachSeq(seqs)].map((seq) => (ledger?.map[seq] ?? 0) === 0)

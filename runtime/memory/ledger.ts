@@ -50,6 +50,8 @@ export interface Ledger {
   unshifted: number
   /** By ordered mailbox: first seqs of those that were put back and have not come again. */
   behind: Map<string, Set<number>>
+  /** By seq and attempt of tasks that must not run twice: who has begun it. */
+  begun: Map<string, string>
   /** By first seq: what waits for tasks that have no outcome yet, and for how many. */
   held: Map<number, { envelope: Envelope; left: number }>
   /** By seq: the first seqs of those that wait for it. */
@@ -80,6 +82,7 @@ export function newLedger(opened: OpenRun): Ledger {
     first: [],
     unshifted: 0,
     behind: new Map(),
+    begun: new Map(),
     held: new Map(),
     children: new Map(),
   }

@@ -39,6 +39,7 @@ const scripts = {
   park: new Script('park'),
   next: new Script('next'),
   peek: new Script('peek'),
+  begin: new Script('begin'),
 }
 
 export interface RedisAccountingOptions {
@@ -266,6 +267,12 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
 
     async isNext(envelope) {
       return (await scripts.next.call(redis, [behind(envelope)], [firstOf(envelope)])) === 1
+    },
+
+    async begin(run, seq, attempt, who) {
+      const record = [keys.run(run), keys.map(run), `${keys.run(run)}:begun`]
+      const first = await scripts.begin.call(redis, record, [seq, attempt, who])
+      return typeof first === 'string' ? first : undefined
     },
 
     async pending(run, seqs) {

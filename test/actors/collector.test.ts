@@ -240,10 +240,11 @@ describe('a collector', () => {
     const world = await makeWorld(1)
     let refusals = 2
     const audit = {
-      async append(lines: string) {
+      ...world.audit,
+      async appendResults(batches: readonly ResultBatch[]) {
         refusals -= 1
         if (refusals >= 0) throw new Error('the disk is full')
-        await world.audit.append(lines)
+        await world.audit.appendResults(batches)
       },
     }
     beginCollector(world, { audit })

@@ -88,7 +88,10 @@ describe('a collector with a batch that makes no progress', () => {
         stored: (settlements) => slowly(() => accounting.stored(settlements)),
       },
       results: { ...results, put: (rows) => slowly(() => results.put(rows)) },
-      audit: { append: (lines) => slowly(() => audit.append(lines)) },
+      audit: {
+        ...audit,
+        appendResults: (batches) => slowly(() => audit.appendResults(batches)),
+      },
     })
     await clock.pass(80_000)
     expect((await finished(world, 'r-1')).counts).toMatchObject({ ok: 2, pending: 0 })

@@ -10,6 +10,7 @@ import type { Limiter } from '../../actors/limits.ts'
 import { Paces } from '../../actors/paces.ts'
 import type {
   Admission,
+  AuditLog,
   Clock,
   Execution,
   Executor,
@@ -24,6 +25,7 @@ import type { Letters } from '../../actors/ports-letters.ts'
 import type { Headroom, Limits } from '../../actors/ports-limits.ts'
 import type { Accounting } from '../../actors/ports-runs.ts'
 import { Quarantine } from '../../actors/quarantine.ts'
+import { linesOf } from '../../actors/results.ts'
 import { type ChildSpec, isReady } from '../../actors/supervisor.ts'
 import type { AcceptedTask, Task } from '../../actors/task.ts'
 import { systemClock } from '../../runtime/clock.ts'
@@ -63,7 +65,7 @@ export interface World {
   headroom: Headroom
   limits: Limits
   results: Results
-  audit: { lines: string[]; append(lines: string): Promise<void> }
+  audit: AuditLog & { lines: string[] }
   clock: Clock
   paces: Paces
   quarantine: Quarantine
@@ -123,6 +125,9 @@ export function memoryWorld(clock: Clock = systemClock): World {
       lines,
       async append(text) {
         lines.push(...text.trimEnd().split('\n'))
+      },
+      appendResults(batches) {
+        return this.append(batches.map(linesOf).join(''))
       },
     },
     clock,

@@ -29,6 +29,10 @@ const commandPoints = [
   ...new Set([...dispatcherPoints, ...collectorPoints, ...both('effect', 'note')]),
 ]
 
+/** What a short run of a dispatcher has but one of. */
+const rare = /^(open|commit|finish)/
+const nthOf = (random: Random, point: string) => (rare.test(point) ? 1 : random.integer(1, 2))
+
 const pick = <Item>(items: readonly Item[], index: number): Item =>
   items[index % items.length] as Item
 
@@ -92,7 +96,7 @@ async function nodeKilled(random: Random, { others, victim }: Killing, point?: s
     for (const other of others) await arena.start({ ...other, env: { CRASH_ROLE: 'bystander' } })
     let node = await arena.start(victim)
     const asked = others.find(({ words }) => words?.[1]?.includes('dispatcher'))?.id ?? victim.id
-    if (point !== undefined) arena.plans.arm('node', point, random.integer(1, 2))
+    if (point !== undefined) arena.plans.arm('node', point, nthOf(random, point))
     const lines = workload(random)
     const headers = { 'idempotency-key': `k${random.integer(0, 1e9)}` }
     const submitting = arena.submit(lines, asked, headers).catch(() => undefined)
@@ -139,7 +143,7 @@ async function commandKilled(random: Random, point?: string): Promise<Trial> {
     const file = join(arena.dataDir, 'tasks.ndjson')
     writeFileSync(file, textOf(lines))
     const words = ['run', file, '--json', '--tasks', join(import.meta.dir, 'tasks.ts')]
-    if (point !== undefined) arena.plans.arm('cli', point, random.integer(1, 2))
+    if (point !== undefined) arena.plans.arm('cli', point, nthOf(random, point))
     const killed = arena.command(words)
     if (point === undefined) {
       await someTime(random, 500, 2000)

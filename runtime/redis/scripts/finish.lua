@@ -65,7 +65,7 @@ if closed and done >= accepted and redis.call('SCARD', KEYS[3]) == 0 then
     redis.call('DEL', KEYS[1] .. ':children:' .. parent)
   end
   for _, name in ipairs({ 'room', 'spool', 'spool:first', 'ids', 'parked', 'parked:ids', 'held',
-    'needs', 'parents' }) do
+    'needs', 'parents', 'begun' }) do
     redis.call('DEL', KEYS[1] .. ':' .. name)
   end
   redis.call('HDEL', base .. ':holds', id)

@@ -6,7 +6,8 @@
 --   [5] room held by the run, [6] epoch of the newest grant of the lease
 -- ARGV[1] settlement id, [2] mailbox, '' when they held no room, [3] channel, [4] run id,
 --   [5…11] tasks by outcome code 1…7, [12] epoch of whoever settles, or '' when nobody has to lead
---   for it, [13…] pairs of first byte and bytes (outcomes; 0 where the task is not of this settlement)
+--   for it, [13…] pairs of first byte and bytes (outcomes; 0 where a task is not of this
+--   settlement)
 -- Returns {fresh}, or {fresh, bytes before…} (hex) when some tasks had an outcome already, {-1}
 --   when there is no such run or its map is gone, or {-2, epoch} when there is a newer grant.
 if ARGV[12] ~= '' then
