@@ -4,7 +4,7 @@
 export interface Headroom {
   /** Why nothing new is to be let in now: it is nearly full. Undefined while there is room. */
   shortage(): string | undefined
-  /** So little is left that what was let in goes on one by one: it needs a little more to be done. */
+  /** So little is left that what was let in goes on one by one: it needs a little more to end. */
   isScarce(): boolean
   /** Have both as they are now; undefined when they are nearly that. */
   look(): Promise<void> | undefined

@@ -7,6 +7,9 @@ import type { Attempt, Priority } from './ports.ts'
 import type { SeqRange } from './ports-runs.ts'
 import type { Task } from './task.ts'
 
+/** An array wherever it travels as JSON. */
+export type Column = readonly number[] | Float64Array
+
 export interface ResultBatch {
   run: string
   kind: string
@@ -22,9 +25,9 @@ export interface ResultBatch {
   /** Epoch ms from which `startedAt` counts. */
   at: number
   /** The last attempt's times. */
-  startedAt: number[]
-  durationMs: number[]
-  queueMs: number[]
+  startedAt: Column
+  durationMs: Column
+  queueMs: Column
   /** What only some have to say. */
   more?: (More | null)[]
 }
@@ -64,7 +67,7 @@ export function pick(
   }
   if (kept.length === index) return batch
   if (kept.length === 0) return undefined
-  const column = (numbers: readonly number[]) => kept.map((at) => numbers[at] ?? 0)
+  const column = (numbers: Column) => kept.map((at) => numbers[at] ?? 0)
   const { more, ...rest } = batch
   return {
     ...rest,

@@ -7,32 +7,35 @@
  */
 import { join } from 'node:path'
 import { startRedis } from '../test/kit/redis.ts'
-import { inTurns, median, slowest } from './kit/figures.ts'
+import { comparison, inTurns, median, type Pace, slowest } from './kit/figures.ts'
 import { readOptions } from './kit/options.ts'
 import type { PlainFigures } from './kit/plain-bullmq.ts'
 import { publish, say } from './kit/report.ts'
 import { runStage } from './kit/stage.ts'
+import { processorMs } from './kit/usage.ts'
 
 const options = readOptions()
 /** Quick, BullMQ gets fewer: its pace does not depend on how many there are. */
 const musterTasks = options.isQuick ? 50_000 : 100_000
-const bullmqTasks = options.isQuick ? 10_000 : 100_000
+const bullmqTasks = options.isQuick ? 6000 : 100_000
 const rounds = options.isQuick ? 2 : 5
 /** As many as Muster's own default; more make it no faster. */
 const concurrency = 64
 const limitMs = 300_000
 const faults: string[] = []
 
-async function muster(): Promise<number> {
+async function muster(): Promise<Pace> {
   const { figures, faults: found } = await runStage({ tasks: musterTasks })
   faults.push(...found)
-  say(`muster: ${Math.round(figures.perSecondOutside)} tasks/s`)
-  return figures.perSecondOutside
+  const { perSecondOutside: perSecond, nodeUs, redisUs } = figures
+  say(`muster: ${Math.round(perSecond)} tasks/s`)
+  return { perSecond, cpuUs: nodeUs + redisUs }
 }
 
-async function bullmq(): Promise<number> {
+async function bullmq(): Promise<Pace> {
   const server = await startRedis()
   try {
+    const redisBefore = processorMs(server.pid)
     const script = join(import.meta.dir, 'kit/plain-bullmq.ts')
     const child = Bun.spawn(
       [process.execPath, '--no-install', script, server.path, `${bullmqTasks}`, `${concurrency}`],
@@ -40,23 +43,26 @@ async function bullmq(): Promise<number> {
     )
     const text = await new Response(child.stdout).text()
     if ((await child.exited) !== 0) throw new Error(`plain BullMQ ended with ${child.exitCode}`)
-    const { ms, missing, twice } = JSON.parse(text) as PlainFigures
+    const redisMs = processorMs(server.pid) - redisBefore
+    const { ms, cpuMs, missing, twice } = JSON.parse(text) as PlainFigures
     if (missing + twice > 0) faults.push(`plain BullMQ: ${missing} tasks missing, ${twice} twice`)
-    say(`bullmq: ${Math.round((bullmqTasks / ms) * 1000)} tasks/s`)
-    return (bullmqTasks / ms) * 1000
+    const perSecond = (bullmqTasks / ms) * 1000
+    say(`bullmq: ${Math.round(perSecond)} tasks/s`)
+    return { perSecond, cpuUs: ((cpuMs + redisMs) * 1000) / bullmqTasks }
   } finally {
     await server.stop()
   }
 }
 
-const rates = await inTurns(rounds, { muster, bullmq })
-const ratios = rates.muster.map((rate, round) => rate / (rates.bullmq[round] ?? Number.NaN))
-const row = (what: string, tasks: number, all: readonly number[]) => ({
+const sides = await inTurns(rounds, { muster, bullmq })
+const { throughput, processorTime } = comparison(sides.muster, sides.bullmq)
+const row = (what: string, tasks: number, all: readonly Pace[]) => ({
   what,
   tasks,
   rounds: all.length,
-  perSecond: median(all),
-  slowest: slowest(all),
+  perSecond: median(all.map(({ perSecond }) => perSecond)),
+  slowest: slowest(all.map(({ perSecond }) => perSecond)),
+  cpuUs: median(all.map(({ cpuUs }) => cpuUs)),
 })
 await publish(
   {
@@ -67,12 +73,16 @@ await publish(
       { key: 'rounds', title: 'rounds' },
       { key: 'perSecond', title: 'tasks/s' },
       { key: 'slowest', title: 'p99 (slowest)' },
+      { key: 'cpuUs', title: 'CPU a task, with Redis', digits: 1, unit: 'µs' },
     ],
     rows: [
-      row('Muster', musterTasks, rates.muster),
-      row('plain BullMQ, one job a task', bullmqTasks, rates.bullmq),
+      row('Muster', musterTasks, sides.muster),
+      row('plain BullMQ, one job a task', bullmqTasks, sides.bullmq),
     ],
-    ratios: { 'Muster ÷ plain BullMQ': median(ratios) },
+    ratios: {
+      'Muster ÷ plain BullMQ': throughput,
+      'CPU of plain BullMQ ÷ of Muster': processorTime,
+    },
     notes: ['from the first byte sent, or the first job added, until the last one is complete'],
     faults,
   },

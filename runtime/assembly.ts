@@ -183,7 +183,8 @@ export class Assembly {
       add('singletons', () => this.#fleet.singletons())
     }
     if (process === undefined) add('edge', () => this.#edge())
-    return children.map((child) => ({ ...child, leavesFirst: leavingFirst.includes(child.id) }))
+    for (const child of children) child.leavesFirst = leavingFirst.includes(child.id)
+    return children
   }
 
   readonly isAway = (): boolean => this.#options.world.trouble() !== undefined

@@ -24,14 +24,36 @@ export function slowest(rates: readonly number[]): number {
 export const mebibytes = (bytes: number): number => bytes / 1_048_576
 
 /** Runs each side in turns, ABAB, so that a change of the machine's mood meets both. */
-export async function inTurns<Side extends string>(
+export async function inTurns<Side extends string, Figures>(
   rounds: number,
-  sides: Record<Side, () => Promise<number>>,
-): Promise<Record<Side, number[]>> {
+  sides: Record<Side, () => Promise<Figures>>,
+): Promise<Record<Side, Figures[]>> {
   const names = Object.keys(sides) as Side[]
-  const all = Object.fromEntries(names.map((name) => [name, [] as number[]]))
+  const all = Object.fromEntries(names.map((name) => [name, [] as Figures[]]))
   for (let round = 0; round < rounds; round += 1) {
     for (const name of names) all[name]?.push(await sides[name]())
   }
-  return all as Record<Side, number[]>
+  return all as Record<Side, Figures[]>
+}
+
+/** What one side did in one round. */
+export interface Pace {
+  perSecond: number
+  /** Processor time of all that took part, µs a task: neighbours on the machine hardly change it. */
+  cpuUs: number
+}
+
+export interface Comparison {
+  throughput: number
+  processorTime: number
+}
+
+/** How many times better the first side is, by the median of the rounds. */
+export function comparison(first: readonly Pace[], second: readonly Pace[]): Comparison {
+  const times = (quotient: (one: Pace, other: Pace) => number) =>
+    median(first.map((one, round) => quotient(one, second[round] ?? one)))
+  return {
+    throughput: times((one, other) => one.perSecond / other.perSecond),
+    processorTime: times((one, other) => other.cpuUs / one.cpuUs),
+  }
 }

@@ -8,6 +8,8 @@ import { Redis } from 'ioredis'
 
 export interface PlainFigures {
   ms: number
+  /** Processor time of this process in that time. */
+  cpuMs: number
   missing: number
   twice: number
 }
@@ -48,13 +50,20 @@ async function run(path: string, tasks: number, concurrency: number): Promise<Pl
     done += 1
     if (done === tasks) all.resolve()
   })
+  const before = process.cpuUsage()
   const begun = performance.now()
   await Promise.all([add(0, tasks), all.promise])
   const ms = performance.now() - begun
+  const { user, system } = process.cpuUsage(before)
   await worker.close()
   await queue.close()
   for (const each of connections) each.disconnect()
-  return { ms, missing: seen.filter((times) => times === 0).length, twice }
+  return {
+    ms,
+    cpuMs: (user + system) / 1000,
+    missing: seen.filter((times) => times === 0).length,
+    twice,
+  }
 }
 
 if (import.meta.main) {

@@ -33,7 +33,14 @@ function statusBytes(status: string, name: string): number {
   return Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1] ?? 0) * 1024
 }
 
-function readStat(file: string): { name: string; cpuMs: number } | undefined {
+interface Stat {
+  name: string
+  cpuMs: number
+  /** Of its children that have ended. */
+  childrenMs: number
+}
+
+function readStat(file: string): Stat | undefined {
   let text: string
   try {
     text = readFileSync(file, 'latin1')
@@ -44,8 +51,15 @@ function readStat(file: string): { name: string; cpuMs: number } | undefined {
   // The name, in brackets, may hold blanks and brackets itself.
   const end = text.lastIndexOf(')')
   const fields = text.slice(end + 2).split(' ')
-  const ticks = Number(fields[11]) + Number(fields[12])
-  return { name: text.slice(text.indexOf('(') + 1, end), cpuMs: ticks * tickMs }
+  const ticks = (at: number) => Number(fields[at]) + Number(fields[at + 1])
+  const name = text.slice(text.indexOf('(') + 1, end)
+  return { name, cpuMs: ticks(11) * tickMs, childrenMs: ticks(13) * tickMs }
+}
+
+/** Processor time of a process and of all the children that it has seen end. */
+export function processorMs(pid: number): number {
+  const { cpuMs, childrenMs } = readStat(`/proc/${pid}/stat`) ?? { cpuMs: 0, childrenMs: 0 }
+  return cpuMs + childrenMs
 }
 
 export interface Busy {

@@ -5,6 +5,7 @@
 import { Worker } from 'node:worker_threads'
 import { UnavailableError } from '../../actors/errors.ts'
 import type { AuditLog, Results } from '../../actors/ports.ts'
+import type { ResultBatch } from '../../actors/results.ts'
 import type { FileStoresOptions, Stores } from '../stores.ts'
 import type { Opening, Word, Work } from './writing.ts'
 
@@ -32,13 +33,13 @@ export function withWriterThread(
     ...own.results,
     put(batches) {
       for (const { outcomes } of batches) rows += outcomes.length
-      return writer()?.order({ put: batches }) ?? own.results.put(batches)
+      return writer()?.order({ put: batches.map(compact) }) ?? own.results.put(batches)
     },
   }
   const audit: AuditLog = {
     append: (lines) => writer()?.order({ append: lines }) ?? own.audit.append(lines),
     appendResults: (batches) =>
-      writer()?.order({ appendResults: batches }) ?? own.audit.appendResults(batches),
+      writer()?.order({ appendResults: batches.map(compact) }) ?? own.audit.appendResults(batches),
   }
   return {
     results,
@@ -47,6 +48,17 @@ export function withWriterThread(
       await thread?.close()
       await own.close()
     },
+  }
+}
+
+/** Numbers that are copied as bytes, and not one by one. */
+function compact(batch: ResultBatch): ResultBatch {
+  const { startedAt, durationMs, queueMs } = batch
+  return {
+    ...batch,
+    startedAt: Float64Array.from(startedAt),
+    durationMs: Float64Array.from(durationMs),
+    queueMs: Float64Array.from(queueMs),
   }
 }
 

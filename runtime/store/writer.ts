@@ -1,4 +1,4 @@
-/** Runs as a thread: writes results and audit lines, so that the event loop of the node need not. */
+/** Runs as a thread: writes results and audit lines, so that the node's own loop need not. */
 import { parentPort } from 'node:worker_threads'
 import { describeError } from '../../actors/errors.ts'
 import { fileStores } from '../stores.ts'

@@ -167,7 +167,7 @@ test('a dispatcher that is full gives the run there is, and opens no other', asy
   expect(await world.accounting.runOfKey('other')).toBeUndefined()
 })
 
-test('a run that was cancelled in mid-source is the run of its key, for the lines it has', async () => {
+test('a run cancelled in mid-source is the run of its key, for the lines it has', async () => {
   const world = makeWorld()
   const it = beginDispatcher(world)
   await it.ready()

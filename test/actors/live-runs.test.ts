@@ -222,7 +222,7 @@ describe('a dispatcher whose turns have failed', () => {
   })
 })
 
-test('tasks that were sent, are done and are in the spool still take no turns for ever', async () => {
+test('tasks that are done and in the spool still take no turns for ever', async () => {
   const world = makeWorld()
   const run = 'r-00000001'
   await world.accounting.open({ id: run, createdAt: 0, driver: 'n-1' })

@@ -235,7 +235,7 @@ describe('a worker', () => {
     expect(most).toBe(3)
   })
 
-  test('an envelope of a version that it does not know is kept whole, and none of it runs', async () => {
+  test('an envelope of an unknown version is kept whole, and none of it runs', async () => {
     const world = makeWorld()
     let runs = 0
     const kind = kindOf('job', () => {

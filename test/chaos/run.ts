@@ -38,6 +38,11 @@ if (values.list) {
   process.exit(0)
 }
 
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  // By exit, so that what was started ends as well.
+  process.on(signal, () => process.exit(1))
+}
+
 const first = Number(values.seed ?? seededRandom(Date.now()).integer(1, 1_000_000))
 console.error(`first seed ${first}`)
 const tried: Tried[] = []

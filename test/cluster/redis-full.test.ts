@@ -132,7 +132,7 @@ describe('a Redis that fills up', () => {
     expect(await it.refusals()).toBe(0)
   }, 60_000)
 
-  test('and refuses everything for a while, is left alone, and all completes afterwards', async () => {
+  test('and refuses everything for a while, is left alone; all completes later', async () => {
     const total = 3000
     const it = await begin({
       MUSTER_WORKER_CONCURRENCY: '4',

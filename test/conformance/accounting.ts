@@ -197,6 +197,7 @@ export function accountingConformance(open: OpenBooks): void {
     expect(await accounting.seqsOf('r-none', ['a'])).toStrictEqual([undefined])
     expect(await accounting.adopt('r-none', 'host/2')).toBeUndefined()
     expect(await accounting.pending('r-none', [[0, 2]])).toEqual([true, true])
+    expect(await accounting.begin('r-none', 0, 1, 'a')).toBe('a')
     const settlement = settlementOf('r-none', 's', [[0, 2]], 'ok')
     const nothing = { fresh: 0, outcomes: [undefined, undefined] }
     expect(await accounting.settle([settlement])).toStrictEqual([nothing])
@@ -204,6 +205,28 @@ export function accountingConformance(open: OpenBooks): void {
     expect(await accounting.get('r-none')).toBeUndefined()
     expect(await accounting.list({ limit: 10 })).toEqual([])
     expect(await accounting.unfinished()).toEqual([])
+  })
+
+  test('an attempt at a task is begun by whoever asks first, until it has an outcome', async () => {
+    await accounting.open(runOf('r-1'))
+    await accounting.commit('r-1', chunkOf(0, 3))
+    expect(await accounting.begin('r-1', 1, 1, 'a')).toBe('a')
+    expect(await accounting.begin('r-1', 1, 1, 'b')).toBe('a')
+    expect(await accounting.begin('r-1', 1, 1, 'a')).toBe('a')
+    // The next attempt, and the next task, are for others.
+    expect(await accounting.begin('r-1', 1, 2, 'b')).toBe('b')
+    expect(await accounting.begin('r-1', 2, 1, 'b')).toBe('b')
+    await accounting.settle([settlementOf('r-1', 's', [[1, 1]], 'ok')])
+    expect(await accounting.begin('r-1', 1, 1, 'a')).toBeUndefined()
+    expect(await accounting.begin('r-1', 1, 3, 'c')).toBeUndefined()
+    expect(await accounting.begin('r-1', 0, 1, 'c')).toBe('c')
+    await accounting.settle([settlementOf('r-1', 't', [[0, 1]], 'ok')])
+    await accounting.settle([settlementOf('r-1', 'u', [[2, 1]], 'ok')])
+    const settled = ['s', 't', 'u'].map((id) => ({ run: 'r-1', id }))
+    await accounting.stored(settled)
+    await accounting.close('r-1')
+    expect((await accounting.get('r-1'))?.run.state).toBe('completed')
+    expect(await accounting.begin('r-1', 2, 2, 'c')).toBeUndefined()
   })
 
   test('ids are found by name, and a later claim replaces an earlier one', async () => {

@@ -79,7 +79,7 @@ export function keyConformance(open: OpenBooks): void {
     expect(await accounting.unfinished()).toHaveLength(1)
   })
 
-  test('one feeds a run at a time, until it says that it does not or is known to be gone', async () => {
+  test('one feeds a run at a time, until it says that it does not, or is gone', async () => {
     await openUnder('r-1', 'k')
     expect(await accounting.feed('r-1', 'b', 'host/2')).toBe(false)
     expect(await accounting.feed('r-1', 'b', 'host/2', 'x')).toBe(false)

@@ -174,7 +174,18 @@ function watchAudit(): void {
   syncBuiltinESMExports()
 }
 
-if (folder !== '' && Bun.isMainThread) {
+/** Threads preload nothing by themselves. */
+function watchThreads(): void {
+  const { Worker: Thread } = globalThis
+  globalThis.Worker = class extends Thread {
+    constructor(url: string | URL, options: Bun.WorkerOptions = {}) {
+      super(url, { ...options, preload: [import.meta.path] })
+    }
+  }
+}
+
+if (folder !== '') {
+  watchThreads()
   knowScripts()
   watchRedis()
   watchStore()

@@ -46,7 +46,7 @@ async function ended(node: StartedNode, run: string): Promise<Run> {
   return node.get(run)
 }
 
-test('a spool on the move where the source broke off is moved on by who goes on with it', async () => {
+test('a spool on the move is moved on by whoever goes on with its source', async () => {
   const redis = await startRedis()
   const dispatcher = { queueMax: 10 }
   const start = (id: string) =>

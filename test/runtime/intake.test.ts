@@ -4,8 +4,9 @@ import { z } from 'zod'
 import { defineTask } from '../../actors/kind.ts'
 import type { SourceLine, SourcePiece } from '../../actors/source.ts'
 import { loadConfig } from '../../config/load.ts'
-import { lineBytesMax, listSource, ndjsonSource } from '../../runtime/intake.ts'
+import { listSource, ndjsonSource } from '../../runtime/intake.ts'
 import { kindsOf } from '../../runtime/kinds.ts'
+import { lineBytesMax } from '../../runtime/lines.ts'
 
 const { config } = loadConfig({ fileValues: {}, fileName: 'test', env: {} })
 const silent = { debug() {}, info() {}, warn() {}, error() {} }

@@ -2,7 +2,8 @@ import { describe, expect, test } from 'bun:test'
 import { createHash } from 'node:crypto'
 import * as fc from 'fast-check'
 import type { PieceHashes, Source } from '../../actors/source.ts'
-import { lineBytesMax, listSource, ndjsonSource } from '../../runtime/intake.ts'
+import { listSource, ndjsonSource } from '../../runtime/intake.ts'
+import { lineBytesMax } from '../../runtime/lines.ts'
 import { testSeed } from '../kit/random.ts'
 
 const options = { kinds: new Map(), lingerMs: 0 }

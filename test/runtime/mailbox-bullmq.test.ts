@@ -176,6 +176,36 @@ test('a delivery hears of its lost lock, and the message is delivered again', as
   await isEmpty('work.a')
 })
 
+test('whoever has lost the lock can note nothing, and knows it before Redis says so', async () => {
+  const { seen, finish } = await receiveHeld(mailboxes, 'work.a')
+  await mailboxes.send([message('work.a', 'one')])
+  await eventually(() => expect(idsOf(seen)).toEqual(['one']))
+  await seen[0]?.note({ first: '1' })
+  // Taken from it, as if it had stood still.
+  const lock = `${mailboxPrefix}:work.a:one:lock`
+  await redis.set(lock, 'of another', 'KEEPTTL')
+  const refused = await seen[0]?.note({ second: '2' }).catch((error: unknown) => error)
+  expect(refused).toMatchObject({ message: 'the lock on the message was lost' })
+  expect(seen[0]?.signal.aborted).toBe(true)
+  expect(await seen[0]?.notes()).toEqual({ first: '1' })
+  await redis.del(lock)
+  await eventually(() => expect(seen.length).toBe(2), { timeoutMs: 4 * lockMs })
+  await seen[1]?.note({ second: '2' })
+  expect(await seen[1]?.notes()).toEqual({ first: '1', second: '2' })
+  // Nobody can renew anything: when its time is up, the message may be somebody else's.
+  const frozenAt = performance.now()
+  process.kill(server.pid, 'SIGSTOP')
+  try {
+    expect(seen[1]?.signal.aborted).toBe(false)
+    await eventually(() => expect(seen[1]?.signal.aborted).toBe(true), { timeoutMs: 3 * lockMs })
+    expect(performance.now() - frozenAt).toBeLessThan(lockMs + 300)
+  } finally {
+    process.kill(server.pid, 'SIGCONT')
+  }
+  finish()
+  await isEmpty('work.a', 6 * lockMs)
+})
+
 test('a lock is renewed for as long as a message is at hand', async () => {
   const { seen, finish } = await receiveHeld(mailboxes, 'work.a')
   const other = await receiveHeld(open(), 'work.a')

@@ -29,7 +29,7 @@ const fails = (count: number, attempts: number) =>
 
 for (const [where, start] of worlds) {
   describe(`GET /metrics ${where}`, () => {
-    test('counts each task once by its outcome, every attempt, and what is tried again', async () => {
+    test('counts each task once, every attempt, and what is tried again', async () => {
       const { node: started, redis } = await start()
       if (redis !== undefined) cleanups.push(() => redis.stop())
       cleanups.push(() => started.node.stop(0))
