@@ -141,7 +141,8 @@ export class LogLines {
       this.#drop(level)
       return false
     }
-    while (this.fullness >= 1 && this.#dropOldest());
+    let isRoomier = true
+    while (isRoomier && this.fullness >= 1) isRoomier = this.#dropOldest()
     return true
   }
 

@@ -19,6 +19,11 @@ export interface TreeNode {
   children: TreeNode[]
 }
 
+/** How old the word of the most silent worker process is, ms; 0 without worker processes. */
+export function silenceOf({ heardMs = 0, children }: TreeNode): number {
+  return Math.max(heardMs, ...children.map(silenceOf))
+}
+
 interface Place {
   path: string
   id: string

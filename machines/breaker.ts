@@ -52,6 +52,10 @@ export const breakerMachine = setup({
     events: {} as BreakerEvent,
   },
   actions: {
+    /** Whoever calls has to know it. */
+    appear: () => {
+      throw new Error('bind appear in actors/breaker.ts')
+    },
     reset: assign({ failures: 0 }),
     countFailure: assign({ failures: ({ context }) => context.failures + 1 }),
     drawWait: assign(({ context: { policy, failures, openings }, event }) => ({
@@ -61,8 +65,7 @@ export const breakerMachine = setup({
     })),
   },
   guards: {
-    isCurrent: ({ context, event }) =>
-      'openings' in event && event.openings === context.openings,
+    isCurrent: ({ context, event }) => 'openings' in event && event.openings === context.openings,
     isLast: ({ context: { policy, failures, openings }, event }) =>
       'openings' in event && event.openings === openings && failures + 1 >= policy.failuresMax,
   },
@@ -71,6 +74,7 @@ export const breakerMachine = setup({
   id: 'breaker',
   context: ({ input }) => ({ policy: input, failures: 0, openings: 0, waitMs: 0 }),
   initial: 'closed',
+  entry: 'appear',
   on: { stop: '.stopped' },
   states: {
     closed: {

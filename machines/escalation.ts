@@ -55,12 +55,12 @@ export function escalate(
     if (count < threshold) return undefined
     return { metric, state: 'open', openedAt: at, peak: count, version }
   }
-  const isCalm = window.isWhole && count < threshold / 2
   const { calmSince, ...noisy } = before
-  if (!isCalm) {
+  const isLow = count < threshold / 2
+  // It may hold more than is known.
+  if (isLow && !window.isWhole) return undefined
+  if (!isLow) {
     if (count <= before.peak && calmSince === undefined) return undefined
-    // Less than it may be is no sign that the calm is over.
-    if (!window.isWhole && count < threshold / 2) return undefined
     return { ...noisy, peak: Math.max(before.peak, count), version }
   }
   if (calmSince === undefined) return { ...before, calmSince: at, version }
@@ -120,7 +120,7 @@ export const escalationMachine = setup({
     },
     /** Counts on, for itself; what it counts is added to the windows when they can be reached. */
     alone: {
-      tags: ['ready', 'away'],
+      tags: ['ready'],
       on: {
         stop: 'stopping',
         'service.failed': { actions: 'fail' },

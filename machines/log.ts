@@ -7,7 +7,8 @@ import { assign, fromPromise, setup } from 'xstate'
 import { type BackoffPolicy, backoffMs } from './backoff.ts'
 import { type Owned, ownedBy } from './service.ts'
 
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
+/** As in the ports. */
+type Level = 'debug' | 'info' | 'warn' | 'error'
 
 /** Fuller than this, debug and info are sampled. */
 const pressureFrom = 0.8
@@ -19,7 +20,7 @@ const sampleRate = 0.1
  * by a queue that is full.
  * @param fullness of the queue, 0…1 and beyond
  */
-export function keptShare(level: LogLevel, fullness: number): number {
+export function keptShare(level: Level, fullness: number): number {
   if (fullness <= pressureFrom || isKeptAlways(level)) return 1
   return fullness < 1 ? sampleRate : 0
 }
@@ -28,7 +29,7 @@ export function isPressed(fullness: number): boolean {
   return fullness > pressureFrom
 }
 
-export function isKeptAlways(level: LogLevel): boolean {
+export function isKeptAlways(level: Level): boolean {
   return level === 'warn' || level === 'error'
 }
 

@@ -84,6 +84,10 @@ export const stormMachine = setup({
     ),
     letGo: assign({ since: undefined }),
     countStorm: assign({ storms: ({ context }) => context.storms + 1 }),
+    /** Whoever samples has to know it. */
+    appear: () => {
+      throw new Error('bind appear in actors/storm.ts')
+    },
     /** Tells whoever acts on it. */
     change: (_, _params: { isStorm: boolean }) => {
       throw new Error('bind change in actors/storm.ts')
@@ -93,6 +97,7 @@ export const stormMachine = setup({
   id: 'storm',
   context: ({ input }) => ({ policy: input, since: undefined, storms: 0 }),
   initial: 'normal',
+  entry: 'appear',
   on: { stop: '.stopped', 'results.unknown': { actions: 'letGo' } },
   states: {
     normal: {

@@ -22,9 +22,11 @@ import {
   type SupervisorOptions,
   supervisor,
 } from '../actors/supervisor.ts'
+import { silenceOf } from '../actors/tree.ts'
 import { workerProcess } from '../actors/worker-process.ts'
 import { workersSupervisor } from '../actors/workers.ts'
 import type { Config } from '../config/schema.ts'
+import type { Measured } from '../machines/health.ts'
 import { defaultPolicy, type SupervisorPolicy } from '../machines/supervision.ts'
 import { systemClock } from './clock.ts'
 import { driverName, isDriverGone } from './driver.ts'
@@ -362,6 +364,7 @@ export class Assembly {
         nodes: this.#fleet.nodeRoutes(),
         leases: () => world.ports.leases,
         metrics: { text: () => this.#metricsText() },
+        audit: { measure: () => this.#measure() },
       }),
       opened: async (app) => {
         this.#app = app
@@ -379,6 +382,12 @@ export class Assembly {
     const root = this.#root
     const ports = this.isAway() ? undefined : world.ports
     return telemetry.text(await readingsOf({ telemetry, root, roles, ports }))
+  }
+
+  async #measure(): Promise<Measured> {
+    // A block that has just ended is noted by a timer that was due before this one.
+    await systemClock.wait(0)
+    return this.#options.telemetry.vitals.measure(silenceOf(this.#options.heartbeat().tree))
   }
 
   /** Why this node takes no work now. */

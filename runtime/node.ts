@@ -284,7 +284,7 @@ class Node implements MusterNode {
     const isDown = await Promise.race([down.then(() => true), late.then(() => false)])
     if (!isDown) await this.#force()
     inTime.abort()
-    this.#telemetry.lag.stop()
+    this.#telemetry.stop()
     const isForced = !isDown || this.#isCutOff || this.#hurry.signal.aborted
     this.#exit.resolve(this.#exitCode === 0 && isForced ? 75 : this.#exitCode)
   }
@@ -355,7 +355,7 @@ class Node implements MusterNode {
     })
     this.#assembly = assembly
     const isTold = process !== undefined
-    if (listen === true || isTold) this.#telemetry.lag.start({ collects: isTold })
+    if (listen === true || isTold) this.#telemetry.start(isTold)
     const root = supervisor({
       id: 'node',
       policy: rootPolicy,

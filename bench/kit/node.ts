@@ -130,9 +130,9 @@ export class BenchNode {
 
   async stop(): Promise<void> {
     kill(this.pid, 'SIGTERM')
-    const late = Bun.sleep(stopLimitMs).then(() => 'late' as const)
-    if ((await Promise.race([this.#ended, late])) === 'late') kill(this.pid)
+    const force = setTimeout(() => kill(this.pid), stopLimitMs)
     await this.#ended
+    clearTimeout(force)
     endProcessesIn(this.dataDir)
     running.delete(this)
     if (!this.#keeps) removeTemporaryDirectories([this.dataDir])

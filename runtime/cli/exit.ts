@@ -15,6 +15,8 @@ export const exitCodes = {
   ok: 0,
   /** Some task not ok, or some line rejected. */
   notOk: 1,
+  /** A command line of `audit` that nobody can follow. */
+  auditUsage: 2,
   /** Nothing failed, but some tasks never ran. */
   unrun: 3,
   halted: 4,

@@ -122,7 +122,7 @@ function nodeLog(invocation: Invocation, left: AbortSignal | undefined) {
 }
 
 /** The bearer token of --token-file or MUSTER_TOKEN_FILE. */
-async function readToken(globals: Globals): Promise<string | undefined> {
+export async function readToken(globals: Globals): Promise<string | undefined> {
   const file = globals.tokenFile ?? process.env['MUSTER_TOKEN_FILE']
   if (file === undefined || file === '') return undefined
   try {

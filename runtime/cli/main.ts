@@ -30,18 +30,23 @@ async function main(words: readonly string[]): Promise<number> {
     if (error instanceof CommanderError) return parsed(error, program, before)
     complain(error, before.includes('--debug'))
     if (error instanceof UsageError) hint(program, before)
-    return exitCodeOfError(error)
+    return error instanceof UsageError ? usageCode(program, before) : exitCodeOfError(error)
   }
 }
 
 /** Help and version come as "errors" too; everything else is a command line nobody can follow. */
 function parsed(error: CommanderError, program: Command, words: readonly string[]): number {
   if (error.exitCode === 0) return exitCodes.ok
-  if (error.code === 'commander.help') return exitCodes.usage
+  if (error.code === 'commander.help') return usageCode(program, words)
   const message = error.message.replace(/^error: /, '').replaceAll('\n', ' ')
   process.stderr.write(`muster: ${message}\n`)
   hint(program, words)
-  return exitCodes.usage
+  return usageCode(program, words)
+}
+
+/** Of `audit`, the code that its like has for it. */
+function usageCode(program: Command, words: readonly string[]): number {
+  return verbOf(program, words) === 'audit' ? exitCodes.auditUsage : exitCodes.usage
 }
 
 function complain(error: unknown, debug: boolean): void {

@@ -2,6 +2,7 @@
 import { Hono } from 'hono'
 import { describeError } from '../../actors/errors.ts'
 import type { TreeNode } from '../../actors/tree.ts'
+import { type AuditRoutesOptions, auditRoutes } from './audit.ts'
 import { type LeaseRoutesOptions, leaseRoutes } from './leases.ts'
 import { type LetterRoutesOptions, letterRoutes } from './letters.ts'
 import { type MetricsRoutesOptions, metricsRoutes } from './metrics.ts'
@@ -17,6 +18,7 @@ export interface AppOptions extends RunRoutesOptions {
   nodes: NodeRoutesOptions
   leases: LeaseRoutesOptions
   metrics?: MetricsRoutesOptions
+  audit?: AuditRoutesOptions
 }
 
 export function httpApp(options: AppOptions): Hono {
@@ -35,6 +37,7 @@ export function httpApp(options: AppOptions): Hono {
   app.route('/', leaseRoutes(options.leases))
   app.route('/', letterRoutes(options.deadLetters))
   if (options.metrics !== undefined) app.route('/', metricsRoutes(options.metrics))
+  if (options.audit !== undefined) app.route('/', auditRoutes(options.audit))
   app.notFound(({ req: { method, path } }) => {
     const allowed = ['GET', 'POST'].filter((other) => app.router.match(other, path)[0].length > 0)
     if (allowed.length === 0) return problem(404, 'NO_ROUTE', `there is nothing at ${path}`)

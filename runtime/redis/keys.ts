@@ -11,6 +11,9 @@ export const mailboxPrefix = `muster:${shard}:mailbox`
 /** Base of all other keys of the shard; scripts append to it. */
 export const base = `muster:${shard}`
 
+/** Scripts append a metric and the number of a bucket to it: a count with a ttl. */
+export const bucketBase = `${base}:esc:bucket:`
+
 /** Scripts append the id of a dead letter to it. */
 export const letterBase = `${base}:letter:`
 
@@ -79,4 +82,10 @@ export const keys = {
   leases: `${base}:leases`,
   /** Channel: names of leases that were released or revoked. */
   freedLeases: `${base}:leases:freed`,
+  /** Sorted set: metrics of the sliding windows, by when they were last counted. */
+  escalationMetrics: `${base}:esc:metrics`,
+  /** Hash: metric → its last escalation, as JSON. */
+  escalations: `${base}:esc:escalations`,
+  /** String with a ttl: number of the last batch that somebody has counted. */
+  escalationSource: (source: string) => `${base}:esc:source:${source}`,
 }

@@ -4,13 +4,14 @@
  * whether Redis is slow, stopped or away.
  */
 import type { Redis } from 'ioredis'
-import { describeError, FencedError, UnavailableError } from '../../actors/errors.ts'
+import { describeError } from '../../actors/errors.ts'
 import { fenced, holderOf } from '../../actors/lease.ts'
 import type { Log } from '../../actors/ports.ts'
 import type { Grant, LeaseRecord, Leases } from '../../actors/ports-fleet.ts'
 import { redisClient } from './client.ts'
 import { keys } from './keys.ts'
 import { Script } from './script.ts'
+import { withinTime } from './within-time.ts'
 
 const scripts = {
   acquire: new Script('lease-acquire'),
@@ -118,41 +119,6 @@ function recordOf(name: string, reply: unknown): LeaseRecord[] {
   if (reply === null) return []
   const [holder, epoch, since, ttlMs] = reply as [string, string, string, number]
   return [{ name, holder, epoch: Number(epoch), since: Number(since), ttlMs }]
-}
-
-/** @throws UnavailableError when Redis does not answer in time, or cannot be reached */
-async function withinTime<T>(
-  redis: Redis,
-  timeoutMs: number,
-  purpose: string,
-  operation: () => Promise<T>,
-): Promise<T> {
-  const over = new AbortController()
-  const { promise: late, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
-  try {
-    // A connection that is just coming back is waited for, so long as somebody wants the answer.
-    if (redis.status !== 'ready') await Promise.race([nextReady(redis, over.signal), late])
-    return await Promise.race([operation(), late])
-  } catch (error) {
-    if (error instanceof FencedError) throw error
-    throw new UnavailableError(
-      `Redis was asked ${purpose} and did not answer as it should ` +
-        `(${describeError(error).message}); it may have been done all the same`,
-      { cause: error, code: 'REDIS_UNAVAILABLE' },
-    )
-  } finally {
-    clearTimeout(timer)
-    over.abort()
-  }
-}
-
-/** Resolves, once, with the next connection; forgets about it when the signal aborts. */
-function nextReady(redis: Redis, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    redis.once('ready', resolve)
-    signal.addEventListener('abort', () => redis.off('ready', resolve), { once: true })
-  })
 }
 
 async function watchFreed(

@@ -76,6 +76,11 @@ export const metrics = {
     labels: none,
     buckets: momentary,
   },
+  muster_escalations_total: {
+    type: 'counter',
+    help: 'Escalations that this node opened: bad outcomes of a kind that reached their threshold.',
+    labels: ['metric'],
+  },
   muster_deadletters_total: {
     type: 'counter',
     help: 'What could not be delivered: tasks by work mailbox, messages by actor, and why.',

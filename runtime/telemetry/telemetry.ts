@@ -1,5 +1,6 @@
 /** What one node counts of itself, its worker processes included, and shows at `GET /metrics`. */
 import type { LeaseObserver } from '../../actors/failovers.ts'
+import { freshOutcomes } from '../../actors/fresh-outcomes.ts'
 import { reasonOf } from '../../actors/letters.ts'
 import type { Meter } from '../../actors/meter.ts'
 import type { Mailboxes } from '../../actors/ports.ts'
@@ -10,6 +11,7 @@ import { LoopLag } from './loop-lag.ts'
 import type { MetricName } from './names.ts'
 import type { Readings } from './readings.ts'
 import { type Series, Tally } from './tally.ts'
+import { VitalsWindow } from './vitals.ts'
 
 /** What a worker process has counted since it last told its node. */
 export interface Counted {
@@ -35,10 +37,28 @@ export class Telemetry implements Meter, LeaseObserver {
   )
   /** By name: whether it is held, and its newest epoch here. */
   readonly leases = new Map<string, { isHeld: boolean; epoch?: number }>()
+  readonly vitals = new VitalsWindow({
+    tally: this.tally,
+    lag: this.lag,
+    peakRequests: (isLast) => this.#takePeak(isLast),
+    monotonic: () => systemClock.monotonic(),
+  })
   #activeRequests = 0
+  #peakRequests = 0
 
   get activeRequests(): number {
     return this.#activeRequests
+  }
+
+  /** @param isTold what is counted is for the node of this worker process, which sums up */
+  start(isTold: boolean): void {
+    this.lag.start({ collects: isTold })
+    if (!isTold) this.vitals.start()
+  }
+
+  stop(): void {
+    this.lag.stop()
+    this.vitals.stop()
   }
 
   /** The exposition text. The library is loaded when it is first asked for. */
@@ -103,6 +123,11 @@ export class Telemetry implements Meter, LeaseObserver {
     }
   }
 
+  /** Too many bad outcomes: an escalation was opened. */
+  escalated(metric: string): void {
+    this.tally.add('muster_escalations_total', [metric])
+  }
+
   aggregated(ms: number): void {
     this.tally.observe('muster_aggregation_seconds', [], ms / 1000)
   }
@@ -147,6 +172,7 @@ export class Telemetry implements Meter, LeaseObserver {
   async request(answer: () => Response | Promise<Response>): Promise<Response> {
     const began = systemClock.monotonic()
     this.#activeRequests += 1
+    this.#peakRequests = Math.max(this.#peakRequests, this.#activeRequests)
     try {
       return await answer()
     } finally {
@@ -169,6 +195,12 @@ export class Telemetry implements Meter, LeaseObserver {
     }
   }
 
+  #takePeak(isLast: boolean): number {
+    const peak = this.#peakRequests
+    if (isLast) this.#peakRequests = this.#activeRequests
+    return peak
+  }
+
   #blocked(ms: number): void {
     this.tally.observe('muster_blocking_seconds', [], ms / 1000)
     this.tally.observe('blocking_duration_seconds', [], ms / 1000)
@@ -183,33 +215,6 @@ function totalOf(series: readonly Series[], name: MetricName<'counter'>): number
 
 function hasRun(outcome: Outcome): boolean {
   return outcome === 'ok' || outcome === 'failed' || outcome === 'timeout'
-}
-
-/** How many tasks got which outcome by this settlement, and had none before. */
-function freshOutcomes(
-  { outcomes }: Settlement,
-  { fresh, outcomes: held }: Settled,
-): Map<Outcome, number> {
-  const counts = new Map<Outcome, number>()
-  let left = fresh
-  let last: Outcome = 'ok'
-  let inRow = 0
-  const book = () => counts.set(last, (counts.get(last) ?? 0) + inRow)
-  for (let index = 0; index < outcomes.length && left > 0; index += 1) {
-    const outcome: Outcome = outcomes[index] ?? last
-    // Where some had the same outcome before, it does not matter which of them are counted, as long
-    // as it is one outcome; of several, the sum is right.
-    if (held !== undefined && held[index] !== outcome) continue
-    if (outcome !== last) {
-      book()
-      last = outcome
-      inRow = 0
-    }
-    inRow += 1
-    left -= 1
-  }
-  book()
-  return counts
 }
 
 /** The name of an actor without what is new in each of its lives, runs and grants. */

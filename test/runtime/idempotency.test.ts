@@ -1,12 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { z } from 'zod'
 import type { Run } from '../../actors/ports-runs.ts'
 import { defineTask } from '../../runtime/index.ts'
-import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
-import { muster } from '../kit/muster.ts'
 import { type RedisServer, startRedis } from '../kit/redis.ts'
 import {
   type Answer,
@@ -356,54 +352,5 @@ describe.each(worlds)('a world %s', (_world, open) => {
         { line: 1, path: 'dedupeTtlMs', message: 'expected a "dedupeKey" beside it, got 5 alone' },
       ])
     })
-  })
-})
-
-describe('the command line', () => {
-  const appendLine = (file: string, word: string) =>
-    `${JSON.stringify({ kind: 'exec', input: { argv: ['sh', '-c', `echo ${word} >> ${file}`] } })}\n`
-
-  test('runs once under one key, and refuses other lines with 64', async () => {
-    const dataDir = temporaryDirectory()
-    const [tasks, out] = [join(dataDir, 'tasks.ndjson'), join(dataDir, 'out')]
-    writeFileSync(tasks, appendLine(out, 'a') + appendLine(out, 'b'))
-    const run = (...words: string[]) => muster([...words, '--idempotency-key', 'K 1'], { dataDir })
-    const first = await run('--json', 'run', tasks)
-    const again = await run('--json', 'run', tasks)
-    expect([first.code, again.code]).toEqual([0, 0])
-    expect((JSON.parse(again.out) as Run).id).toBe((JSON.parse(first.out) as Run).id)
-    expect(again.err).toContain('same key')
-    const stdin = readFileSync(tasks, 'utf8')
-    const piped = await muster(['--json', 'run', '-', '--idempotency-key', 'K 1'], {
-      dataDir,
-      stdin: `\n${stdin}`,
-    })
-    expect([piped.code, piped.out]).toEqual([0, again.out])
-    writeFileSync(tasks, appendLine(out, 'a') + appendLine(out, 'c'))
-    const other = await run('run', tasks)
-    expect(other.code).toBe(64)
-    expect(other.err).toContain((JSON.parse(first.out) as Run).id)
-    expect(readFileSync(out, 'utf8').split('\n').toSorted()).toEqual(['', 'a', 'b'])
-  }, 60_000)
-
-  test('resumes under its key what it left, and says so', async () => {
-    const dataDir = temporaryDirectory()
-    const [tasks, out] = [join(dataDir, 'tasks.ndjson'), join(dataDir, 'out')]
-    const sleep = '{"kind":"sleep","input":{"ms":4000}}\n'
-    writeFileSync(tasks, appendLine(out, 'a') + sleep)
-    const words = ['--json', 'run', tasks, '--idempotency-key', 'k']
-    const left = await muster([...words, '--timeout', '3s'], { dataDir })
-    expect([left.code, left.err]).toEqual([124, expect.stringContaining('same command resumes it')])
-    const again = await muster(words, { dataDir })
-    expect(again.code).toBe(0)
-    const { id } = JSON.parse(again.out) as Run
-    expect(left.err).toContain(id)
-    expect(readFileSync(out, 'utf8')).toBe('a\n')
-  }, 60_000)
-
-  test.each(['', ' k', 'kéy', 'k'.repeat(256)])('refuses the key "%s" with 64', async (key) => {
-    const dataDir = temporaryDirectory()
-    const refused = await muster(['run', '--idempotency-key', key, '--', 'true'], { dataDir })
-    expect([refused.code, refused.err]).toEqual([64, expect.stringContaining('--idempotency-key')])
   })
 })

@@ -26,7 +26,7 @@ const tree = node('n-1', {
           incarnation: 2,
           restarts: 1,
           heardMs: 12_300,
-          lastError: '150 ended: SIGKILL',
+          lastError: '150 died',
           children: [
             node('workers', {
               pid: 200,
@@ -66,7 +66,7 @@ test('it shows incarnations, pids where they change, restarts, how old its words
     'n-1  running  pid 100',
     '├ redis  connected',
     '├ processes  running',
-    '│ ├ cpu-1 #2  running.heard  pid 200  restarted once  heard 12.3 s ago  150 ended: SIGKILL',
+    '│ ├ cpu-1 #2  running.heard  pid 200  restarted once  heard 12.3 s ago  150 died',
     '│ │ └ workers  running',
     '│ │   ├ work.sleep  receiving.busy  oldest message 3.2 s',
     '│ │   └ work.noop  running  restarted 2 times  oldest message 0 ms',
