@@ -10,6 +10,7 @@ import type { Owned } from '../machines/service.ts'
 import { AtHand, type Hand, hungError, type Overdue } from './at-hand.ts'
 import type { Tell } from './dead-letters.ts'
 import { type ResultsEnvelope, resultsMailbox } from './envelope.ts'
+import type { EscalationCounter } from './escalation.ts'
 import { isUnderstood, parkSchema } from './letters.ts'
 import type { Meter } from './meter.ts'
 import type { AuditLog, Clock, Delivery, Log, Mailboxes, Receiver, Results } from './ports.ts'
@@ -40,6 +41,8 @@ export interface CollectorOptions {
   results: Results
   audit: AuditLog
   meter?: Meter
+  /** Told of what is stored. */
+  escalation?: Pick<EscalationCounter, 'counted'>
   tell: Tell
   log: Log
 }
@@ -155,6 +158,9 @@ async function collect(
     }
     await options.accounting.stored(settlements, options.fence)
     step()
+    for (const [index, { envelope }] of batch.entries()) {
+      options.escalation?.counted(envelope.kind, settlements[index], settled[index])
+    }
     options.meter?.aggregated(options.clock.monotonic() - began)
     for (const { hand, end } of batch) {
       hand.end()

@@ -11,17 +11,28 @@ import { describeError, NotAcceptingError, UnavailableError } from './errors.ts'
 import { LiveRuns, type LiveRunsOptions } from './live-runs.ts'
 import type { Meter } from './meter.ts'
 import type { FencingToken } from './ports-fleet.ts'
+import type { StormSignal } from './storm.ts'
 import type { Submission, Submitted } from './submission.ts'
 import { type ChildSpec, currentChild, supervisor } from './supervisor.ts'
+import type { Throttle } from './throttle.ts'
 import { watch } from './watch.ts'
 
 export interface DispatcherOptions extends Omit<LiveRunsOptions, 'runsPolicy'> {
   policy: SupervisorPolicy
   random(): number
   meter?: Meter
+  /** Whether results come in a flood: then less is let out, and new runs may be refused. */
+  storm?: StormSignal
+  /** With what share of its rate it lets tasks out. */
+  throttle?: Throttle
+  /** Why no runs are taken now, though this dispatcher is well. */
+  refusal?(): NotAcceptingError | undefined
 }
 
 const restarting = 'the dispatcher of this node failed and starts anew; submit the same again'
+
+const inStorm =
+  'results come in a flood, and no new runs are let in until they are worked off; try again later'
 
 /** The dispatcher as others of this node use it. */
 export interface Dispatcher {
@@ -55,6 +66,30 @@ export function dispatcher(options: DispatcherOptions): Dispatcher {
       })
     })
 
+  let unwatchStorm = () => {}
+  const watchStorm = (owner: AnyActorRef) => {
+    // That of a life that failed has nobody to tell.
+    unwatchStorm()
+    const { storm, clock } = options
+    if (storm === undefined) return () => {}
+    const say = () => {
+      const { isStorm } = storm
+      options.tell(owner, { type: 'storm.changed', isStorm, at: clock.monotonic() })
+    }
+    say()
+    return storm.watch(say)
+  }
+
+  let unwatchShare = () => {}
+  const watchShare = (owner: AnyActorRef) => {
+    unwatchShare()
+    const { throttle, clock } = options
+    const say = (share: number) =>
+      options.tell(owner, { type: 'share.changed', share, at: clock.monotonic() })
+    say(throttle?.share ?? 1)
+    return throttle?.listen(say) ?? (() => {})
+  }
+
   const turns = (parent: AnyActorRef): ChildSpec => ({
     input: {
       bucket: { rate: options.rate, burst: options.burst },
@@ -67,9 +102,13 @@ export function dispatcher(options: DispatcherOptions): Dispatcher {
           life = new LiveRuns({ ...options, runsPolicy }, owner, currentChild(parent, 'runs'))
           life.accepting = !isIntakeClosed
           closeWhenFailed(owner, life)
+          unwatchStorm = watchStorm(owner)
+          unwatchShare = watchShare(owner)
           await life.open()
         }),
         close: fromPromise<void, Owned>(async () => {
+          unwatchStorm()
+          unwatchShare()
           await life?.close(new NotAcceptingError('draining', 'this node is stopping', 5000))
         }),
       },
@@ -108,6 +147,11 @@ export function dispatcher(options: DispatcherOptions): Dispatcher {
       try {
         if (life === undefined || !life.accepting) {
           throw new NotAcceptingError('draining', 'this node is draining; try another one', 5000)
+        }
+        const refusal = options.refusal?.()
+        if (refusal !== undefined) throw refusal
+        if (options.storm?.isStorm === true && options.whenFull === 'refuse') {
+          throw new NotAcceptingError('storm', inStorm, 10_000)
         }
         return await life.submit(submission)
       } catch (error) {

@@ -38,11 +38,18 @@ export class UnavailableError extends MusterError {
   }
 }
 
-/** Not accepting work now: full, paused or draining. Try again after `retryAfterMs`. */
+/**
+ * Not accepting work now: full, in a flood of results, paused or draining. Try again after
+ * `retryAfterMs`.
+ */
 export class NotAcceptingError extends MusterError {
-  readonly reason: 'full' | 'paused' | 'draining'
+  readonly reason: 'full' | 'storm' | 'paused' | 'draining'
   readonly retryAfterMs: number
-  constructor(reason: 'full' | 'paused' | 'draining', message: string, retryAfterMs: number) {
+  constructor(
+    reason: 'full' | 'storm' | 'paused' | 'draining',
+    message: string,
+    retryAfterMs: number,
+  ) {
     super(`NOT_ACCEPTING_${reason.toUpperCase()}`, message)
     this.reason = reason
     this.retryAfterMs = retryAfterMs

@@ -12,6 +12,7 @@ import {
   escalate,
   escalationMachine,
 } from '../machines/escalation.ts'
+import type { Outcome } from '../machines/outcome.ts'
 import type { Owned } from '../machines/service.ts'
 import { bucketOf, bucketsAt, sumOf, type WindowShape, widthOf } from '../machines/window.ts'
 import type { Breaker } from './breaker.ts'
@@ -25,8 +26,7 @@ import { resultsMetric } from './storm.ts'
 import type { ChildSpec } from './supervisor.ts'
 
 const failPrefix = 'fail:'
-/** Failed, timed out and died: what `--halt fail=X` counts. */
-const badOutcomes = ['failed', 'timeout', 'dead'] as const
+const badOutcomes: readonly Outcome[] = ['failed', 'timeout', 'dead']
 /** What was counted goes to the windows so often, and they are looked at. */
 const lookMs = 1000
 /** Slots of a bucket by which a count is put in its place later. */
@@ -67,6 +67,9 @@ interface Slot {
   count: number
 }
 
+/** With what was put since. */
+type KnownWindows = WindowsReading & { escalations: Map<string, Escalation> }
+
 interface SealedBatch extends Omit<CountBatch, 'counts'> {
   slots: Slot[]
 }
@@ -79,7 +82,7 @@ export class EscalationCounter {
   #sealed: SealedBatch | undefined
   #batches = 0
   /** The windows when they were last known, and when that was by the monotonic clock. */
-  #known: { reading: WindowsReading; since: number } | undefined
+  #known: { reading: KnownWindows; since: number } | undefined
   /** Opened here while the others could not be told. */
   readonly #alone = new Map<string, Escalation>()
   #life = new AbortController()
@@ -96,10 +99,7 @@ export class EscalationCounter {
   counted(kind: string, settlement?: Settlement, settled?: Settled): void {
     if (settlement === undefined || settled === undefined || settled.fresh === 0) return
     this.#add(resultsMetric, 1)
-    // Nearly always all is well.
-    if (!settlement.outcomes.some(isBad)) return
-    const outcomes = freshOutcomes(settlement, settled)
-    const bad = badOutcomes.reduce((sum, outcome) => sum + (outcomes.get(outcome) ?? 0), 0)
+    const bad = badIn(settlement, settled)
     if (bad > 0) this.#add(metricOf(kind), bad)
   }
 
@@ -138,7 +138,8 @@ export class EscalationCounter {
     }
     for (;;) {
       await clock.wait(lookMs, signal)
-      if (signal.aborted) return
+      // Taken out with its supervisor, nobody closes it.
+      if (signal.aborted || !isLive(owner)) return
       try {
         const reading = await this.#look()
         say({ type: 'windows.known' })
@@ -170,7 +171,8 @@ export class EscalationCounter {
       return escalations().count({ source: sealed.source, number: sealed.number, counts })
     })
     this.#sealed = undefined
-    this.#known = { reading, since: clock.monotonic() }
+    const own = { ...reading, escalations: new Map(reading.escalations) }
+    this.#known = { reading: own, since: clock.monotonic() }
     const metrics = [
       ...reading.windows.keys(),
       ...reading.escalations.keys(),
@@ -194,6 +196,7 @@ export class EscalationCounter {
     if (next !== undefined) {
       const port = this.#options.escalations()
       if (!(await this.#options.breaker.call(() => port.put(next, before)))) return
+      this.#known?.reading.escalations.set(metric, next)
       if (own === undefined) this.#tellChange(next, before)
     }
     this.#alone.delete(metric)
@@ -287,6 +290,17 @@ export class EscalationCounter {
 
 const nothing: WindowsReading = { at: 0, windows: new Map(), escalations: new Map() }
 
-function isBad(outcome: string): boolean {
-  return outcome === 'failed' || outcome === 'timeout' || outcome === 'dead'
+/** Failed, timed out and died: what `--halt fail=X` counts. */
+function badIn(settlement: Settlement, settled: Settled): number {
+  const { outcomes } = settlement
+  if (settled.outcomes !== undefined || settled.fresh !== outcomes.length) {
+    const fresh = freshOutcomes(settlement, settled)
+    return badOutcomes.reduce((sum, outcome) => sum + (fresh.get(outcome) ?? 0), 0)
+  }
+  // Nearly always all of them are fresh, and most are well.
+  let bad = 0
+  for (const outcome of outcomes) {
+    if (outcome !== 'ok' && badOutcomes.includes(outcome)) bad += 1
+  }
+  return bad
 }

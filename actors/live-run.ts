@@ -1,5 +1,7 @@
 /** A live run: what its actor, its dispatcher and whoever submitted it share. */
+import { NotFoundError } from './errors.ts'
 import { isStopped } from './holds.ts'
+import type { Log } from './ports.ts'
 import type { FencingToken } from './ports-fleet.ts'
 import type { Hold, RunProgress, Share } from './ports-runs.ts'
 import type { Source } from './source.ts'
@@ -75,6 +77,17 @@ export function setHold(live: LiveRun, hold: Hold | undefined): void {
   if (hold === undefined) delete live.hold
   else live.hold = hold
   if (isStopped(hold)) live.stopped.abort()
+}
+
+/** Redis no longer knows it: nobody may go on as if it were known what was accepted. */
+export function loseRun(live: LiveRun, log: Log, end: () => void): void {
+  const { id: run, accepted, done } = live
+  const message =
+    `run ${run} is gone: Redis has lost what was accepted (emptied, or started without its data); ` +
+    'what results there are remain stored, and the tasks can be submitted anew'
+  log.error({ run, accepted, done }, message)
+  live.taken.reject(new NotFoundError(message))
+  end()
 }
 
 /** Whoever waits for news of it is to look again. */

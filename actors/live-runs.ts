@@ -11,6 +11,7 @@ import { type KeyedHost, submitUnderKey } from './keyed-submission.ts'
 import {
   inFlightOf,
   type LiveRun,
+  loseRun,
   newLiveRun,
   setHold,
   tellNews,
@@ -334,7 +335,8 @@ export class LiveRuns {
       const live = this.#runs.get(run)
       const heard = live?.heard
       const progress = await this.#options.accounting.get(run)
-      if (progress === undefined || live === undefined || !this.#isLive(live)) return
+      if (live === undefined || !this.#isLive(live)) return
+      if (progress === undefined) return loseRun(live, this.#options.log, () => this.#end(run))
       const { total, counts, state } = progress.run
       this.#putBack(live, progress.parked)
       const hold = live.heard === heard ? progress.hold : live.hold

@@ -31,6 +31,8 @@ export type Dropped = Partial<Record<LogLevel, number>>
 
 /** While lines are dropped for so long, that is told as often. */
 const toldEveryMs = 10_000
+/** A disk that works has taken a batch by then. */
+const stuckAfterMs = 1000
 
 export class LogLines {
   readonly #options: LogLinesOptions
@@ -46,6 +48,7 @@ export class LogLines {
   #since = 0
   #atHand: readonly LogLine[] = []
   #atHandBytes = 0
+  #atHandSince = 0
   #dropped: Dropped | undefined
   #droppedSince = 0
 
@@ -62,6 +65,12 @@ export class LogLines {
   get fullness(): number {
     const { queueMax, queueBytesMax } = this.#options
     return Math.max(this.depth / queueMax, (this.#bytes + this.#atHandBytes) / queueBytesMax)
+  }
+
+  /** What is being written takes so long that nobody should wait for it. */
+  get isStuck(): boolean {
+    if (this.#atHand.length === 0) return false
+    return this.#options.clock.monotonic() - this.#atHandSince > stuckAfterMs
   }
 
   listen(listener: LogLinesListener | undefined): void {
@@ -102,6 +111,7 @@ export class LogLines {
     this.#advance(at)
     this.#atHand = batch
     this.#atHandBytes = bytes
+    this.#atHandSince = this.#options.clock.monotonic()
     return batch
   }
 
@@ -148,6 +158,7 @@ export class LogLines {
 
   /** Of those that may be dropped; false when none waits. */
   #dropOldest(): boolean {
+    this.#searched = Math.max(this.#searched, this.#first)
     for (; this.#searched < this.#lines.length; this.#searched += 1) {
       const line = this.#lines[this.#searched]
       if (line === undefined || isKeptAlways(line.level)) continue

@@ -28,6 +28,11 @@ interface Deaths {
   alone: boolean
 }
 
+/** So many lost workers, and still nobody condemned: perhaps one goes off a moment after its end. */
+const lateAfter = 3
+/** As long as each of them stays noted then, ms. */
+const lateMs = 20
+
 const nothingRuns = { running: '', runningAlone: '' }
 
 /**
@@ -88,8 +93,8 @@ function acquitWhenDrained({ drain, log }: OneByOneOptions, delivery: Delivery):
 }
 
 /** Others have the slots: that none gets free is their fault. */
-async function takeSlot({ hand, slots }: Work): Promise<void> {
-  const wait = slots.take()
+async function takeSlot({ hand, held, slots }: Work): Promise<void> {
+  const wait = slots.take(held.signal)
   if (wait === undefined) return
   hand.pause()
   await wait
@@ -163,6 +168,11 @@ async function runNoted(
     if (held !== undefined) return held
     attempt += 1
     ending = await runWatched(options, work, { ...job, history }, attempt)
+  }
+  if (careful && delivery.redeliveries >= lateAfter) {
+    hand.pause()
+    await options.clock.wait(lateMs, delivery.signal)
+    hand.resume()
   }
   // The envelope is settled as a whole: its worker may be lost while it runs the next task.
   if (once && !delivery.signal.aborted) {

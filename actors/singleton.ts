@@ -13,6 +13,7 @@ import { FencedError, HungError, MusterError, UsageError } from './errors.ts'
 import type { Failovers, LeaseObserver } from './failovers.ts'
 import { fenceOf } from './fence.ts'
 import { type LeaseWord, lease, type Tenure } from './lease.ts'
+import { withFields } from './log-fields.ts'
 import type { Clock, Log } from './ports.ts'
 import type { FencingToken, Leases } from './ports-fleet.ts'
 import { beginWork, type SingletonDefinition, type Work } from './singleton-work.ts'
@@ -87,7 +88,7 @@ export function singleton(options: SingletonOptions): ChildSpec {
   const { name } = definition
   const { startLimitMs = 10_000, stopLimitMs } = options
   checkLimits(name, { startLimitMs, stopLimitMs })
-  const log = logOf(options.log, { singleton: name })
+  const log = withFields(options.log, { singleton: name })
   const leases = failovers.listen(name, options.leases)
   let self: AnyActorRef | undefined
   let tenure: Tenure | undefined
@@ -128,7 +129,8 @@ export function singleton(options: SingletonOptions): ChildSpec {
       fence.assert()
       return options.submit(tasks, { lease: name, epoch })
     }
-    return beginWork({ definition, tenure: term, fence, submit, clock, log: logOf(log, { epoch }) })
+    const ownLog = withFields(log, { epoch })
+    return beginWork({ definition, tenure: term, fence, submit, clock, log: ownLog })
   }
 
   const logic = singletonMachine.provide({
@@ -182,14 +184,5 @@ function checkLimits(name: string, limits: Record<string, number>): void {
     if (got > 0 && got < 2 ** 31) continue
     const expected = 'expected a number of milliseconds above 0 that a timer can hold'
     throw new UsageError(`singleton ${name}: ${field}: ${expected}, got ${got}`, 'SINGLETON_TIMES')
-  }
-}
-
-function logOf(log: Log, always: Record<string, unknown>): Log {
-  return {
-    debug: (fields, message) => log.debug({ ...always, ...fields }, message),
-    info: (fields, message) => log.info({ ...always, ...fields }, message),
-    warn: (fields, message) => log.warn({ ...always, ...fields }, message),
-    error: (fields, message) => log.error({ ...always, ...fields }, message),
   }
 }

@@ -1,6 +1,7 @@
 /**
- * Binds storm mode to what is known of the results, and tells those who let work in: in a storm
- * fewer tasks are in flight, until the results are worked off. Nothing that was accepted is dropped.
+ * Binds storm mode to what is known of the results, and tells those who let work in: in a
+ * storm fewer tasks are in flight, until the results are worked off. Nothing that was accepted is
+ * dropped.
  */
 import type { AnyActorRef } from 'xstate'
 import { type StormEvent, type StormPolicy, stormMachine } from '../machines/storm.ts'

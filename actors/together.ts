@@ -51,7 +51,7 @@ export async function runTogether(
     const token = tokenFor(options, work, job)
     if (token !== undefined) await waitFor(token)
     if (isHeldBack(job)) continue
-    const slot = slots.take()
+    const slot = slots.take(work.held.signal)
     if (slot !== undefined) await waitFor(slot)
     if (delivery.signal.aborted) {
       slots.give()

@@ -173,14 +173,19 @@ async function recordPace(options: WorkOffOptions, kind: string, ms: number): Pr
   }
 }
 
-/** The tasks still to be run: on a redelivery or a retry, some may have been settled already. */
+/**
+ * The tasks still to be run: on a redelivery or a retry, some may have been settled already. So may
+ * those of an envelope that a dispatcher sent again because it was killed before it could note that
+ * it had: run once more, they would come after what was to come after them.
+ */
 async function jobsOf(options: WorkOffOptions, work: Work): Promise<Job[]> {
   const { envelope, delivery, hand, notes } = work
   const { attempt, parks } = envelope
-  const isFirst = delivery.redeliveries === 0 && attempt === 1 && parks === undefined
-  const pending = isFirst
-    ? undefined
-    : await options.accounting.pending(envelope.run, envelope.seqs)
+  const isNew = delivery.redeliveries === 0 && attempt === 1 && parks === undefined
+  const pending =
+    isNew && !options.ordered
+      ? undefined
+      : await options.accounting.pending(envelope.run, envelope.seqs)
   const settled = settledBefore(notes)
   hand.progress()
   const jobs: Job[] = []

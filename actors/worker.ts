@@ -16,6 +16,7 @@ import { parkSchema } from './letters.ts'
 import type { Delivery, Mailboxes, Receiver } from './ports.ts'
 import { Slots } from './slots.ts'
 import type { ChildSpec } from './supervisor.ts'
+import type { Throttle } from './throttle.ts'
 import { type WorkOffOptions, workOff } from './work-off.ts'
 
 export interface WorkerOptions extends WorkOffOptions {
@@ -25,6 +26,8 @@ export interface WorkerOptions extends WorkOffOptions {
   isAway?(): boolean
   /** Aborted when the node begins to drain: nothing new is taken from then on. */
   drain: AbortSignal
+  /** With what share of its concurrency it works; at 0 it takes nothing and begins nothing. */
+  throttle?: Throttle
   /** How long a stopping worker waits for what it has at hand. */
   graceMs(): number
   /** Aborted when it is to wait no longer. */
@@ -35,10 +38,11 @@ export interface WorkerOptions extends WorkOffOptions {
 
 export function worker(options: WorkerOptions): ChildSpec {
   const { mailbox, kind, ordered } = options
-  const slots = new Slots(kind.concurrency)
+  const slots = new Slots(slotsOf(options))
   const limitOf = envelopeLimit(kind, options.hangGraceMs)
   let opening: Promise<Receiver> | undefined
   let atHand: AtHand | undefined
+  let ungovern = () => {}
 
   const handle = (self: AnyActorRef, inHand: AtHand) => async (delivery: Delivery) => {
     if (await parkSchema(options, delivery)) return
@@ -68,6 +72,7 @@ export function worker(options: WorkerOptions): ChildSpec {
   const stop = async (graceMs: number) => {
     // From here on it is the grace that limits what is at hand.
     atHand?.close()
+    ungovern()
     await (await opening)?.stop(graceMs)
   }
 
@@ -92,7 +97,7 @@ export function worker(options: WorkerOptions): ChildSpec {
           const receiver = await opening
           // Given up meanwhile: nobody else may be left to close it.
           if (signal.aborted) await stop(options.graceMs())
-          else pauseWhenDraining(options, receiver)
+          else ungovern = govern(options, receiver, slots)
         }),
         close: fromPromise<void, Owned>(() => {
           options.hurry?.addEventListener('abort', () => void stop(0), { once: true })
@@ -119,12 +124,35 @@ function envelopeLimit(kind: Kind, graceMs: number): (envelope: Envelope) => num
   }
 }
 
-function pauseWhenDraining({ drain, log, mailbox }: WorkerOptions, receiver: Receiver): void {
-  const pause = () => {
-    receiver.pause().catch((error: unknown) => {
-      log.warn({ mailbox, ...describeError(error) }, 'a receiver cannot be paused')
-    })
+function slotsOf({ kind, throttle }: WorkerOptions): number {
+  return throttle?.of(kind.concurrency) ?? kind.concurrency
+}
+
+/**
+ * Nothing new is taken while the node drains, or works with no share at all. What is at hand then
+ * waits for its slot, as long as nothing takes it away.
+ * @returns ends it
+ */
+function govern(options: WorkerOptions, receiver: Receiver, slots: Slots): () => void {
+  const { drain, throttle, log, mailbox } = options
+  let isPaused = false
+  let turning = Promise.resolve()
+  const turn = async () => {
+    const isWanted = drain.aborted || throttle?.share === 0
+    if (isWanted === isPaused) return
+    isPaused = isWanted
+    try {
+      await (isWanted ? receiver.pause() : receiver.resume())
+    } catch (error) {
+      const what = isWanted ? 'a receiver cannot be paused' : 'a receiver cannot go on'
+      log.warn({ mailbox, ...describeError(error) }, what)
+    }
   }
-  if (drain.aborted) pause()
-  drain.addEventListener('abort', pause, { once: true })
+  const look = () => {
+    slots.resize(slotsOf(options))
+    turning = turning.then(turn)
+  }
+  look()
+  drain.addEventListener('abort', look, { once: true })
+  return throttle?.listen(look) ?? (() => {})
 }

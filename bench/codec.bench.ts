@@ -1,7 +1,7 @@
 /**
- * What does it cost a task to travel? Lines read and checked (asked of a whole node, as a dry run),
- * tasks packed into envelopes, and envelopes of work and of results sent through a mailbox on a real
- * Redis (AOF everysec) and received at the other end, all in this process.
+ * What does it cost a task to travel? Lines read and checked (asked of a whole node, as a dry
+ * run), tasks packed into envelopes, and envelopes of work and of results sent through a mailbox
+ * on a real Redis (AOF everysec) and received at the other end, all in this process.
  *
  *   bun bench/codec.bench.ts [--quick] [--json]
  */
@@ -120,7 +120,7 @@ try {
       { what: 'results to a collector', ...size, round: () => travel(results()) },
     ],
     notes: [
-      `envelopes of ${envelopeTasks} tasks, ${envelopes} under way; a call is an envelope, or a body`,
+      `envelopes of ${envelopeTasks} tasks, ${envelopes} under way; a call: an envelope, or a body`,
     ],
     faults: async () => [...new Set(faults)],
   })

@@ -1,7 +1,7 @@
 /**
  * How many subprocesses a second? Tasks of kind `exec` that run `true` on a real node (spawned,
- * watched, output kept, accounted for, stored, logged), against the ways to just start as many: bare
- * Bun.spawn, `xargs -P` and GNU parallel, as many at a time, in turns.
+ * watched, output kept, accounted for, stored, logged), against the ways to just start as many:
+ * bare Bun.spawn, `xargs -P` and GNU parallel, as many at a time, in turns.
  *
  *   bun bench/exec.bench.ts [--quick] [--json]
  */

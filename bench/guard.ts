@@ -1,7 +1,8 @@
 /**
- * Has something become twice as slow? Measures quickly and compares ratios, never times, with those
- * of baseline.json: what a task costs in Muster and in plain BullMQ, and what a command costs in
- * Muster and started bare, each in one run on one machine. Loosely: fails only where a ratio is under half of the baseline, twice.
+ * Has something become twice as slow? Measures quickly and compares ratios, never times, with
+ * those of baseline.json: what a task costs in Muster and in plain BullMQ, and what a command
+ * costs in Muster and started bare, each in one run on one machine. Loosely: fails only where a
+ * ratio is under half of the baseline, twice.
  *
  *   bun bench/guard.ts                 measure and compare
  *   bun bench/guard.ts --write         measure and make that the baseline

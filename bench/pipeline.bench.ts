@@ -1,10 +1,10 @@
 /**
- * How many tasks a second go the whole way: submitted over HTTP, durably queued, run, accounted for
- * exactly once, stored as a row in SQLite and as a line of the audit log, run complete? `noop` tasks
- * on a real node at default settings, with its embedded Redis (AOF everysec), everything on this
- * machine; each round a fresh node on a fresh data directory. Then the same with the limiter set to
- * 5,000 a second, and keyed tasks, whose order is checked. What is not delivered exactly once, or
- * not in order, is a fault, and the figures are worth nothing.
+ * How many tasks a second go the whole way: submitted over HTTP, durably queued, run, accounted
+ * for exactly once, stored as a row in SQLite and as a line of the audit log, run complete? `noop`
+ * tasks on a real node at default settings, with its embedded Redis (AOF everysec), everything on
+ * this machine; each round a fresh node on a fresh data directory. Then the same with the limiter
+ * set to 5,000 a second, and keyed tasks, whose order is checked. What is not delivered exactly
+ * once, or not in order, is a fault, and the figures are worth nothing.
  *
  *   bun bench/pipeline.bench.ts [--stage 10k|100k|1m|10m] [--quick] [--json]
  *
@@ -27,7 +27,7 @@ const stages = [
 const limit = { rate: 5000, burst: 10_000, tasks: isQuick ? 35_000 : 110_000 }
 /** How far off the rate may be; a short run shows every hiccup of the machine. */
 const rateTolerance = isQuick ? 0.05 : 0.01
-/** Of ten million lines, the default would keep the last files alone, and not all could be found. */
+/** Of ten million lines, the default keeps only the last files: not all could be found. */
 const keepAll = { MUSTER_LOG_FILES_MAX: '1000' }
 
 const columns: Column[] = [
@@ -132,7 +132,7 @@ await publish(
     },
     notes: [
       'medians of the rounds; each is checked: counts, rows (SQLite and API), audit lines, order',
-      'from outside: from the first byte sent until told that the run is complete; CPU: all threads',
+      'from outside: from the first byte sent until told that it is complete; CPU: of all threads',
     ],
     faults,
     details,

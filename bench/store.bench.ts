@@ -1,7 +1,7 @@
 /**
- * What does it cost to keep a task's row? Batches of 1000 put through the results port, on SQLite in
- * a file (synced every half second, as by default): one at a time, many in one go, and ones that are
- * there already, as after a crash.
+ * What does it cost to keep a task's row? Batches of 1000 put through the results port, on SQLite
+ * in a file (synced every half second, as by default): one at a time, many in one go, and ones
+ * that are there already, as after a crash.
  *
  *   bun bench/store.bench.ts [--quick] [--json]
  */

@@ -3,7 +3,7 @@
  * holds as many tokens and the tasks in flight stay within their bound; offers are granted in the
  * order in which they came, so that a large run cannot starve a small one. While memory is
  * scarce one goes out at a time: what waits takes up memory too, and has to get done to give it
- * back.
+ * back. While results come in a flood, a quarter of the bound is what may be in flight.
  */
 import { fromPromise, setup } from 'xstate'
 import { type Bucket, type BucketPolicy, fullBucket, refill, waitForTokens } from './bucket.ts'
@@ -23,12 +23,18 @@ export interface DispatcherInput {
 }
 
 export interface DispatcherContext {
+  /** As it is set, and with the share of it that holds now. */
+  fullPolicy: BucketPolicy
   policy: BucketPolicy
+  /** 0: nothing goes out. */
+  share: number
   inFlightMax: number
   bucket: Bucket
   inFlight: number
   /** What keeps the tasks has hardly any memory left. */
   isScarce: boolean
+  /** Results come in a flood. */
+  isStorm: boolean
   offers: readonly Offer[]
 }
 
@@ -40,7 +46,13 @@ export type DispatcherEvent =
   | { type: 'tasks.settled'; tasks: number; at: number }
   | { type: 'tokens.due'; at: number }
   | { type: 'headroom.changed'; isScarce: boolean; at: number }
+  | { type: 'storm.changed'; isStorm: boolean; at: number }
+  /** Of the rate and the burst of the bucket, this share holds from now on. */
+  | { type: 'share.changed'; share: number; at: number }
   | { type: 'intake.closed' }
+
+/** Of the bound of tasks in flight, in a storm. */
+const stormShare = 0.25
 
 const unbound = (name: string) =>
   fromPromise<void, Owned>(() => Promise.reject(new Error(`bind ${name} in actors/dispatcher.ts`)))
@@ -75,9 +87,17 @@ function change(context: DispatcherContext, event: DispatcherEvent): Partial<Dis
       return { inFlight: Math.max(0, context.inFlight - event.tasks) }
     case 'headroom.changed':
       return { isScarce: event.isScarce }
+    case 'storm.changed':
+      return { isStorm: event.isStorm }
+    case 'share.changed':
+      return { share: event.share, policy: shareOf(context.fullPolicy, event.share) }
     default:
       return {}
   }
+}
+
+function shareOf({ rate, burst }: BucketPolicy, share: number): BucketPolicy {
+  return { rate: rate * share, burst: burst * share }
 }
 
 const decide = machineSetup.enqueueActions(({ context, event, enqueue }) => {
@@ -85,12 +105,15 @@ const decide = machineSetup.enqueueActions(({ context, event, enqueue }) => {
   const after = { ...context, ...change(context, event) }
   const offers = [...after.offers]
   let { inFlight } = after
-  const bucket = { ...refill(after.bucket, after.policy, event.at) }
+  const inFlightMax = Math.ceil(after.inFlightMax * (after.isStorm ? stormShare : 1))
+  // What came in until now came at the rate that held until now.
+  const filled = refill(after.bucket, context.policy, event.at)
+  const bucket = { ...filled, tokens: Math.min(filled.tokens, after.policy.burst) }
   for (;;) {
     const next = offers[0]
-    if (next === undefined) break
+    if (next === undefined || after.share <= 0) break
     // Nothing in flight: an offer larger than the bound goes alone rather than never.
-    if (inFlight > 0 && (after.isScarce || inFlight + next.tasks > after.inFlightMax)) break
+    if (inFlight > 0 && (after.isScarce || inFlight + next.tasks > inFlightMax)) break
     const price = Math.min(next.tasks, after.policy.burst)
     const waitMs = waitForTokens(bucket, after.policy, price)
     if (waitMs > 0) {
@@ -102,17 +125,21 @@ const decide = machineSetup.enqueueActions(({ context, event, enqueue }) => {
     offers.shift()
     enqueue({ type: 'grant', params: { id: next.id } })
   }
-  enqueue.assign({ offers, inFlight, bucket, isScarce: after.isScarce })
+  const { isScarce, isStorm, share, policy } = after
+  enqueue.assign({ offers, inFlight, bucket, isScarce, isStorm, share, policy })
 })
 
 export const dispatcherMachine = machineSetup.createMachine({
   id: 'dispatcher',
   context: ({ input }) => ({
+    fullPolicy: input.bucket,
     policy: input.bucket,
+    share: 1,
     inFlightMax: input.inFlightMax,
     bucket: fullBucket(input.bucket, input.at),
     inFlight: 0,
     isScarce: false,
+    isStorm: false,
     offers: [],
   }),
   initial: 'starting',
@@ -122,6 +149,8 @@ export const dispatcherMachine = machineSetup.createMachine({
     'tasks.settled': { actions: decide },
     'tokens.due': { actions: decide },
     'headroom.changed': { actions: decide },
+    'storm.changed': { actions: decide },
+    'share.changed': { actions: decide },
   },
   states: {
     starting: {

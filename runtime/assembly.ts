@@ -11,7 +11,7 @@ import { DeadLetters, isLive } from '../actors/dead-letters.ts'
 import { type Dispatcher, dispatcher } from '../actors/dispatcher.ts'
 import type { Kind } from '../actors/kind.ts'
 import type { Meter } from '../actors/meter.ts'
-import type { Heartbeat, Log } from '../actors/ports.ts'
+import type { Heartbeat } from '../actors/ports.ts'
 import type { Fence } from '../actors/ports-fleet.ts'
 import { service } from '../actors/service.ts'
 import type { SingletonDefinition } from '../actors/singleton-work.ts'
@@ -20,29 +20,29 @@ import {
   findChild,
   type NamedChild,
   type SupervisorOptions,
-  supervisor,
 } from '../actors/supervisor.ts'
-import { silenceOf } from '../actors/tree.ts'
-import { workerProcess } from '../actors/worker-process.ts'
-import { workersSupervisor } from '../actors/workers.ts'
+import type { Throttle } from '../actors/throttle.ts'
 import type { Config } from '../config/schema.ts'
-import type { Measured } from '../machines/health.ts'
 import { defaultPolicy, type SupervisorPolicy } from '../machines/supervision.ts'
 import { systemClock } from './clock.ts'
 import { driverName, isDriverGone } from './driver.ts'
 import { edge } from './edge.ts'
+import { NodeEscalation } from './escalation.ts'
 import { Fleet } from './fleet.ts'
 import type { HttpServer } from './http/server.ts'
+import type { NodeLog } from './log/node-log.ts'
 import { packLimits } from './pack-limits.ts'
 import { place } from './place.ts'
+import { processChildren } from './process-children.ts'
 import { ResultsHome } from './results-home.ts'
 import { newRunId } from './run-id.ts'
 import { leavingFirst } from './stop-tree.ts'
 import { withWriterThread } from './store/writer-thread.ts'
 import { fileStores, memoryStores, type Stores } from './stores.ts'
+import { NodeSystem } from './system.ts'
 import { readingsOf } from './telemetry/readings.ts'
 import type { Telemetry } from './telemetry/telemetry.ts'
-import { bunWorkerProcesses } from './worker-processes.ts'
+import { workerChildren } from './worker-children.ts'
 import { Workshop } from './workshop.ts'
 import type { Ports, World } from './world.ts'
 
@@ -74,20 +74,19 @@ export interface AssemblyOptions {
   /** Told whether tasks run that may have taken their worker down before. */
   suspected(isSuspected: boolean): void
   telemetry: Telemetry
+  /** With what share of its rate and its concurrency it works. */
+  throttle: Throttle
   say(line: string): void
-  log: Log
+  log: NodeLog
 }
 
 /** Longer than a node may take to drain. */
 export const policy: SupervisorPolicy = { ...defaultPolicy, stopTimeoutMs: 20_000 }
 /** Counting and storing what is at hand takes moments, or does not end. */
 const collectMs = 2000
-const poisonKills = 2
 const runsMax = 100
 /** A piece of a source waits so long for its turn before it goes to the spool. */
 const patienceMs = 250
-/** A killed process is gone at once, or the kernel holds it. */
-const reapMs = 2000
 /** Tries to bring Redis back. */
 const revival = { baseMs: 200, capMs: 5000, jitter: 0 }
 
@@ -95,10 +94,12 @@ const revival = { baseMs: 200, capMs: 5000, jitter: 0 }
 const stopMs = {
   redis: 8000,
   store: 3000,
+  system: 2000,
   member: 2000,
   dispatcher: 3000,
   collector: 6000,
   workers: 18_000,
+  escalation: 3000,
   singletons: 6000,
   edge: 3000,
 }
@@ -115,6 +116,8 @@ export class Assembly {
   readonly #options: AssemblyOptions
   readonly #fleet: Fleet
   readonly #home: ResultsHome
+  readonly #escalation: NodeEscalation
+  readonly #system: NodeSystem
   /** The supervisor of all, once there is one. */
   #root: AnyActorRef | undefined
   #stores: Stores | undefined
@@ -137,6 +140,24 @@ export class Assembly {
       members: () => world.ports.members,
       staleMs: config.member.staleMs,
     })
+    this.#escalation = new NodeEscalation({
+      source: `${this.#fleet.memberId}/${this.#fleet.boot}`,
+      config,
+      world,
+      shared: () => this.#shared(),
+      leads: options.roles.includes('dispatcher'),
+      opened: (metric) => options.telemetry.escalated(metric),
+    })
+    this.#system = new NodeSystem({
+      ...options,
+      memberId: this.#fleet.memberId,
+      isPublic: options.listen,
+      staleMs: config.member.staleMs,
+      shared: () => this.#shared(),
+      root: () => this.#root,
+      audit: (line) => this.#storesOnce().audit.append(line),
+      health: () => undefined,
+    })
     const { log, telemetry: meter } = options
     this.deadLetters = new DeadLetters({ clock: systemClock, log, meter })
   }
@@ -157,29 +178,38 @@ export class Assembly {
 
   /** Everything is up: what is at hand can be told. */
   announce(): void {
+    if (this.#options.process === undefined) this.#system.system.up()
     this.#tellMember({ type: 'news' })
   }
 
   /** Stopped in reverse: what the workers settle last still finds its collector. */
   children(): NamedChild[] {
-    const { roles, process, config } = this.#options
+    const { id: node, roles, process, config, log } = this.#options
     const leads = roles.includes('dispatcher')
     const children = [this.#redis()]
+    const writer = log.written?.child(node, this.deadLetters.tell, log)
+    if (writer !== undefined) children.unshift(writer)
     const add = (id: keyof typeof stopMs, spec: () => ChildSpec) =>
       children.push({ id, spec, stopTimeoutMs: stopMs[id] })
     if (process === undefined) add('store', () => this.#store())
+    if (process === undefined) add('system', () => this.#system.spec())
     if (process === undefined && roles.length > 0) {
       add('member', () => this.#fleet.member(() => this.#server?.url))
     }
+    const collects = roles.includes('collector')
+    // Before both, so that what they count last is still counted, and floods have been heard of.
+    if (collects || leads) add('escalation', () => this.#escalation.spec())
     if (leads) add('dispatcher', () => this.#makeDispatcher().spec())
-    if (roles.includes('collector')) {
+    if (collects) {
       add('collector', () => this.#fleet.led('collector', (fence) => this.#collector(fence)))
     }
     const stopTimeoutMs = stopMs.workers
+    const processes = () => processChildren(this.#options, this.#shared(), this.deadLetters)
+    const workers = () => workerChildren(this.#options, this.#shared(), this.#workshopOnce())
     if (roles.includes('worker') && process === undefined && config.worker.processes > 0) {
-      children.push({ id: 'processes', spec: () => this.#processes(), stopTimeoutMs })
+      children.push({ id: 'processes', spec: processes, stopTimeoutMs })
     } else if (roles.includes('worker')) {
-      children.push({ id: 'workers', spec: () => this.#workers(), stopTimeoutMs })
+      children.push({ id: 'workers', spec: workers, stopTimeoutMs })
     }
     if (leads || this.#options.singletons.length > 0) {
       add('singletons', () => this.#fleet.singletons())
@@ -264,6 +294,7 @@ export class Assembly {
     return collector({
       ...this.#shared(),
       ...stores,
+      escalation: this.#escalation.counter,
       announce,
       node,
       batchMax,
@@ -271,46 +302,6 @@ export class Assembly {
       graceMs,
       fence,
     })
-  }
-
-  #workers(): ChildSpec {
-    const { id, process, kinds, config, drain, hurry, graceMs } = this.#options
-    const { retryBaseMs, retryCapMs, hangGraceMs } = config.worker
-    const { paces, holds, limiter, quarantine } = this.#workshopOnce()
-    return workersSupervisor({
-      ...this.#shared(),
-      kinds,
-      node: id,
-      ...(process === undefined ? {} : { process }),
-      retry: { baseMs: retryBaseMs, capMs: retryCapMs, jitter: 0 },
-      poisonKills,
-      hangGraceMs,
-      drain,
-      hurry,
-      graceMs,
-      paces,
-      holds,
-      limiter,
-      quarantine,
-    })
-  }
-
-  #processes(): ChildSpec {
-    const { id, config, dataDir, tasksFiles, graceMs, hurry, telemetry, log } = this.#options
-    const inlet = () => telemetry.inlet()
-    const processes = bunWorkerProcesses({ node: id, config, dataDir, tasksFiles, inlet, log })
-    const silenceMs = config.worker.processSilenceMs
-    const children = Array.from({ length: config.worker.processes }, (_, index): NamedChild => {
-      const name = `process-${index + 1}`
-      const shared = this.#shared()
-      const times = { silenceMs, reapMs, graceMs, hurry }
-      const { deadLetters } = this
-      const spec = () => workerProcess({ ...shared, ...times, name, processes, deadLetters })
-      return { id: name, spec }
-    })
-    // Dynamic, for those stop together: one after the other, the last would get no time at all.
-    const together: SupervisorPolicy = { ...policy, strategy: 'dynamic' }
-    return supervisor({ ...this.#shared(), id: 'processes', policy: together, children })
   }
 
   #makeDispatcher(): Dispatcher {
@@ -331,6 +322,9 @@ export class Assembly {
       spoolMax: Math.min(limits.spoolMax, mailbox.depthMax),
       whenFull: limits.whenFull,
       runsMax,
+      storm: this.#escalation.storm,
+      throttle: this.#options.throttle,
+      refusal: () => this.#system.system.refusal(),
       patienceMs,
       resumesLeftovers: !listen,
       paces,
@@ -363,8 +357,10 @@ export class Assembly {
         unready: () => this.#unready(),
         nodes: this.#fleet.nodeRoutes(),
         leases: () => world.ports.leases,
+        system: this.#system.routes(),
+        escalations: () => this.#escalation.list(),
         metrics: { text: () => this.#metricsText() },
-        audit: { measure: () => this.#measure() },
+        vitals: this.#options.telemetry.vitals,
       }),
       opened: async (app) => {
         this.#app = app
@@ -381,13 +377,9 @@ export class Assembly {
     const { telemetry, roles, world } = this.#options
     const root = this.#root
     const ports = this.isAway() ? undefined : world.ports
-    return telemetry.text(await readingsOf({ telemetry, root, roles, ports }))
-  }
-
-  async #measure(): Promise<Measured> {
-    // A block that has just ended is noted by a timer that was due before this one.
-    await systemClock.wait(0)
-    return this.#options.telemetry.vitals.measure(silenceOf(this.#options.heartbeat().tree))
+    const logDepth = this.#options.log.written?.depth
+    const { system } = this.#system
+    return telemetry.text(await readingsOf({ telemetry, root, roles, ports, logDepth, system }))
   }
 
   /** Why this node takes no work now. */
@@ -396,6 +388,7 @@ export class Assembly {
     return [
       ...(trouble === undefined ? [] : [trouble]),
       ...(this.#options.drain.aborted ? ['draining'] : []),
+      ...this.#system.unready(),
     ]
   }
 }

@@ -1,4 +1,5 @@
 /** What a node can be asked for through the library, and what it answers. */
+import type { EscalationLine } from '../actors/escalation-list.ts'
 import type { NodeLine } from '../actors/membership.ts'
 import type { Attempt } from '../actors/ports.ts'
 import type { LeaseRecord } from '../actors/ports-fleet.ts'
@@ -9,6 +10,7 @@ import type { TreeNode } from '../actors/tree.ts'
 import type { Outcome } from '../machines/outcome.ts'
 import type { DeadLetterCalls } from './client-letters.ts'
 import type { TaskSource } from './client-stream.ts'
+import type { SystemCalls } from './client-system.ts'
 import type { DrainAnswer } from './http/nodes.ts'
 
 export interface SubmitOptions {
@@ -113,6 +115,8 @@ export interface Muster {
   drain(node: string, options?: { reason?: string; signal?: AbortSignal }): Promise<DrainAnswer>
   /** What could not be delivered, or killed its worker. */
   readonly deadLetters: DeadLetterCalls
+  /** How the system is, and how to change that. */
+  readonly system: SystemCalls
   /** The leases that are held, by name. */
   leases(): Promise<LeaseRecord[]>
   /**
@@ -120,6 +124,17 @@ export interface Muster {
    * @throws NotFoundError when nobody holds it
    */
   releaseLease(lease: string, reason: string): Promise<LeaseRecord>
+  /**
+   * Escalations that are open or acknowledged; with `all` the last one of every kind.
+   * @throws UnavailableError when the windows cannot be had, which is not the same as none
+   */
+  escalations(options?: { all?: boolean }): Promise<EscalationLine[]>
+  /**
+   * Says that somebody has seen it.
+   * @param metric as `escalations` lists it, or the kind that it is about
+   * @throws NotFoundError when no such escalation is open
+   */
+  acknowledgeEscalation(metric: string, reason?: string): Promise<EscalationLine>
   /** Progress by push, then `done` as the last. Survives a restart of the node. */
   events(run: string, options?: { signal?: AbortSignal }): AsyncGenerator<RunEvent>
 }

@@ -3,6 +3,7 @@
  * a node, `fetch: node.fetch` takes the same road without a socket.
  */
 import { UnavailableError } from '../actors/errors.ts'
+import type { EscalationLine } from '../actors/escalation-list.ts'
 import type { NodeLine } from '../actors/membership.ts'
 import type { LeaseRecord } from '../actors/ports-fleet.ts'
 import type { Run, RunAction } from '../actors/ports-runs.ts'
@@ -31,6 +32,7 @@ import {
   readLines,
   type TaskSource,
 } from './client-stream.ts'
+import { type SystemCalls, systemCalls } from './client-system.ts'
 import type { DrainAnswer } from './http/nodes.ts'
 
 export type { TaskLine, TaskSource }
@@ -55,6 +57,7 @@ export async function connect(options: ConnectOptions): Promise<Muster> {
 class HttpMuster implements Muster {
   readonly url: string
   readonly deadLetters: DeadLetterCalls
+  readonly system: SystemCalls
   readonly #http: HttpClient
   readonly #patienceMs: number
 
@@ -62,6 +65,7 @@ class HttpMuster implements Muster {
     this.#http = new HttpClient(options)
     this.url = this.#http.url
     this.deadLetters = deadLetterCalls(this.#http)
+    this.system = systemCalls(this.#http)
     this.#patienceMs = options.patienceMs ?? 30_000
   }
 
@@ -167,6 +171,15 @@ class HttpMuster implements Muster {
 
   async releaseLease(lease: string, reason: string): Promise<LeaseRecord> {
     return this.#post(`/v1/leases/${encodeURIComponent(lease)}/release`, { reason })
+  }
+
+  async escalations({ all = false }: { all?: boolean } = {}): Promise<EscalationLine[]> {
+    const response = await this.#http.call(`/v1/escalations${all ? '?all=1' : ''}`, {})
+    return (await this.#http.json<{ items: EscalationLine[] }>(response)).items
+  }
+
+  async acknowledgeEscalation(metric: string, reason?: string): Promise<EscalationLine> {
+    return this.#post(`/v1/escalations/${encodeURIComponent(metric)}/ack`, { reason })
   }
 
   async *events(run: string, options: { signal?: AbortSignal } = {}): AsyncGenerator<RunEvent> {

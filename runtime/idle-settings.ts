@@ -5,7 +5,7 @@ import { type Config, configSchema } from '../config/schema.ts'
 /** Whoever sets one of these relies on it: without it something else would happen. */
 const needed = ['store.url'] as const
 /** Without these the same happens, only not as finely set. */
-const idle = ['hosts', 'node.labels', 'escalation', 'log.queueMax', 'log.flushBytes'] as const
+const idle = ['hosts', 'node.labels'] as const
 
 /**
  * The settings that have no effect, for a warning.

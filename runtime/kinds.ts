@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import { UsageError } from '../actors/errors.ts'
 import { execInput } from '../actors/exec-input.ts'
 import { checkKindName, type Kind, type TaskDefinition } from '../actors/kind.ts'
+import { withFields } from '../actors/log-fields.ts'
 import type { Log } from '../actors/ports.ts'
 import type { Config } from '../config/schema.ts'
 import { builtInHandlers } from './execute/built-in.ts'
@@ -57,7 +58,7 @@ export function kindsOf(
     const limits = {
       timeoutMs: worker.handlerTimeoutMs,
       outputBytesMax: worker.outputBytesMax,
-      log,
+      log: withFields(log, { logger: kind, stream: 'task' }),
     }
     kinds.set(kind, {
       kind,

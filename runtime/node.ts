@@ -12,6 +12,7 @@ import { DisplacedError } from '../actors/membership.ts'
 import type { Heartbeat, Log } from '../actors/ports.ts'
 import type { SingletonDefinition } from '../actors/singleton-work.ts'
 import { isReady, rootCause, supervisor, verdictOf } from '../actors/supervisor.ts'
+import { Throttle } from '../actors/throttle.ts'
 import { type TreeNode, treeOf } from '../actors/tree.ts'
 import type { Config } from '../config/schema.ts'
 import type { SupervisorPolicy } from '../machines/supervision.ts'
@@ -22,14 +23,15 @@ import { readToken } from './http/token.ts'
 import { idleSettings } from './idle-settings.ts'
 import { kindsOf } from './kinds.ts'
 import { unknownLimits } from './limit-names.ts'
-import { pinoLog } from './log/pino.ts'
+import { type NodeLog, type NodeLogOptions, nodeLog } from './log/node-log.ts'
 import { chooseNodeId } from './node-file.ts'
+import { refuseSameNames } from './singleton-names.ts'
 import { forceTree, stopTree } from './stop-tree.ts'
 import { readTasksFile } from './tasks-file.ts'
 import { type Counted, Telemetry } from './telemetry/telemetry.ts'
 import { memoryWorld, redisWorld, type World } from './world.ts'
 
-export interface NodeOptions {
+export interface NodeOptions extends Pick<NodeLogOptions, 'logSink'> {
   config: Config
   dataDir: string
   /** Everything in memory, nothing durable. */
@@ -72,6 +74,8 @@ export interface MusterNode {
   stop(graceMs?: number): Promise<void>
   /** Its actors, and what it has at hand, as of now. */
   heartbeat(): Heartbeat
+  /** With what share of its rate and its concurrency it works: for a worker process. */
+  readonly throttle: Throttle
   /** What it has counted since this was last asked: for a worker process, whose node sums up. */
   counted(): Counted
   /** Messages between its actors that reached nobody, since this was last asked. */
@@ -101,21 +105,11 @@ interface Files {
   token: string | undefined
 }
 
-/** Each has a lease of its name; two of one name, here or elsewhere, would be one. */
-function refuseSameNames(singletons: readonly SingletonDefinition[]): void {
-  const taken = new Set(['coordinator', 'collector'])
-  for (const { name } of singletons) {
-    if (taken.has(name)) {
-      throw new UsageError(`singleton "${name}": expected a name of its own, and it is taken`)
-    }
-    taken.add(name)
-  }
-}
-
 class Node implements MusterNode {
   readonly stopped: Promise<number>
+  readonly throttle = new Throttle()
   readonly #options: NodeOptions
-  readonly #log: Log
+  readonly #log: NodeLog
   readonly #exit = Promise.withResolvers<number>()
   #id: string
   readonly #drain = new AbortController()
@@ -135,12 +129,12 @@ class Node implements MusterNode {
   #isCutOff = false
 
   constructor(options: NodeOptions) {
-    const { config, process } = options
     this.#options = options
-    this.#id = config.node.id ?? hostname()
-    const level = options.listen === true || process !== undefined ? config.log.level : 'warn'
-    this.#log = options.log ?? pinoLog(level, process === undefined ? {} : { process })
+    this.#id = options.config.node.id ?? hostname()
     this.stopped = this.#exit.promise
+    const { stopped } = this
+    const log = options.log ?? nodeLog({ ...options, meter: this.#telemetry, stopped })
+    this.#log = this.#telemetry.alarms.counting(log)
   }
 
   get id(): string {
@@ -302,7 +296,7 @@ class Node implements MusterNode {
     const { config, dataDir, ephemeral } = this.#options
     if (ephemeral === true) {
       this.#say('ephemeral: everything is in memory and is gone when this process ends')
-      return memoryWorld({ log: this.#log })
+      return memoryWorld({ config, log: this.#log })
     }
     const say = (line: string) => this.#say(line)
     const onStalled = (mailbox: string) => this.#telemetry.stalled(mailbox)
@@ -350,6 +344,7 @@ class Node implements MusterNode {
       heartbeat: () => this.heartbeat(),
       suspected: (is) => this.#options.onSuspected?.(is),
       telemetry: this.#telemetry,
+      throttle: this.throttle,
       say: (line) => this.#say(line),
       log: this.#log,
     })

@@ -3,6 +3,7 @@
  * (worker-processes.ts), which tells it what to do and when to stop, and without which it ends.
  */
 import { describeError, UnavailableError } from '../actors/errors.ts'
+import type { LogSink } from '../actors/ports-log.ts'
 import { systemClock } from './clock.ts'
 import { createNode, type MusterNode } from './node.ts'
 import type { FromWorker, ToWorker, WorkerAssignment } from './worker-processes.ts'
@@ -22,6 +23,7 @@ let beating: ReturnType<typeof setInterval> | undefined
 
 process.on('message', (message: ToWorker) => {
   if (message.type === 'assignment') void work(message)
+  else if (message.type === 'share') node?.throttle.set(message.share)
   else void end(message.graceMs)
 })
 process.on('disconnect', () => void end(orphanGraceMs))
@@ -35,6 +37,7 @@ async function work({ name, config, dataDir, tasksFiles }: WorkerAssignment): Pr
     dataDir,
     roles: ['worker'],
     process: name,
+    logSink: toNode,
     tasksFiles,
     // Told at once: with the next heartbeat it may be too late.
     onHolder: (holder) => tell({ type: 'holds', holder }),
@@ -51,6 +54,28 @@ async function work({ name, config, dataDir, tasksFiles }: WorkerAssignment): Pr
   beat()
   beating = setInterval(beat, beatMs)
   tell({ type: 'ready' })
+}
+
+/** Lines are the node's as soon as they are on their way. */
+const toNode: LogSink = {
+  open: () => Promise.resolve(),
+  append(lines) {
+    const sent = Promise.withResolvers<void>()
+    const message: FromWorker = {
+      type: 'logged',
+      lines: lines.map(({ level, text }) => [level, text]),
+    }
+    // Without a node nobody writes them; they are on stderr.
+    if (!process.connected || process.send === undefined) sent.resolve()
+    else {
+      process.send(message, undefined, undefined, (error: Error | null) => {
+        if (error === null) sent.resolve()
+        else sent.reject(error)
+      })
+    }
+    return sent.promise
+  },
+  close: () => Promise.resolve(),
 }
 
 function beat(): void {

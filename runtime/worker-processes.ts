@@ -5,7 +5,14 @@
 import { fileURLToPath } from 'node:url'
 import type { DeadLetter } from '../actors/dead-letters.ts'
 import { describeError, MusterError, UnavailableError } from '../actors/errors.ts'
-import type { Heartbeat, Log, WorkerProcesses, WorkerProcessListener } from '../actors/ports.ts'
+import type {
+  Heartbeat,
+  Log,
+  LogLevel,
+  WorkerProcesses,
+  WorkerProcessListener,
+} from '../actors/ports.ts'
+import type { Throttle } from '../actors/throttle.ts'
 import type { Config } from '../config/schema.ts'
 import { signalName } from './execute/processes.ts'
 import type { Counted, Inlet } from './telemetry/telemetry.ts'
@@ -22,6 +29,8 @@ export interface WorkerAssignment {
 export type ToWorker =
   | ({ type: 'assignment' } & WorkerAssignment)
   | { type: 'stop'; graceMs: number }
+  /** With what share of its concurrency it works from now on. */
+  | { type: 'share'; share: number }
 
 export type FromWorker =
   | { type: 'ready' }
@@ -30,30 +39,39 @@ export type FromWorker =
   | { type: 'suspected'; isSuspected: boolean }
   | { type: 'undelivered'; letters: DeadLetter[] }
   | ({ type: 'counted' } & Counted)
+  | { type: 'logged'; lines: [level: LogLevel, text: string][] }
   | { type: 'failed'; code: string; message: string; isAway: boolean }
 
 export interface WorkerProcessesOptions extends Omit<WorkerAssignment, 'name'> {
   node: string
   /** For what each life of a process counts. */
   inlet(): Inlet
+  /** Takes a line of their logs. */
+  logged(level: LogLevel, text: string): void
+  throttle: Throttle
   log: Log
 }
 
 const program = fileURLToPath(new URL('./worker-main.ts', import.meta.url))
 
 export function bunWorkerProcesses(options: WorkerProcessesOptions): WorkerProcesses {
-  const { node, config, dataDir, tasksFiles, log } = options
+  const { node, config, dataDir, tasksFiles, throttle, log } = options
   return {
     start(name, listener) {
       const inlet = options.inlet()
+      const unlisten = throttle.listen((share) => tell({ type: 'share', share }))
       const child = Bun.spawn([process.execPath, '--no-install', program], {
         argv0: `muster-worker ${node}/${name}`,
         // Of its own session: a Ctrl-C at the terminal is for the node, which tells it to stop.
         detached: true,
         stdio: ['ignore', 'inherit', 'inherit'],
         serialization: 'json',
-        ipc: (message) => hear(message as FromWorker, listener, inlet),
+        ipc: (message: FromWorker) => {
+          if (message.type !== 'logged') hear(message, listener, inlet)
+          else for (const [level, text] of message.lines) options.logged(level, text)
+        },
         onExit: (_child, exitCode, signal) => {
+          unlisten()
           inlet.end()
           listener.exited({ exitCode, signal: signal === null ? null : signalName(signal) })
         },
@@ -68,6 +86,7 @@ export function bunWorkerProcesses(options: WorkerProcessesOptions): WorkerProce
       }
       const own = { ...config, node: { ...config.node, id: node } }
       tell({ type: 'assignment', name, config: own, dataDir, tasksFiles })
+      tell({ type: 'share', share: throttle.share })
       return {
         pid: child.pid,
         stop: (graceMs) => tell({ type: 'stop', graceMs }),
@@ -77,7 +96,9 @@ export function bunWorkerProcesses(options: WorkerProcessesOptions): WorkerProce
   }
 }
 
-function hear(message: FromWorker, listener: WorkerProcessListener, inlet: Inlet): void {
+type Heard = Exclude<FromWorker, { type: 'logged' }>
+
+function hear(message: Heard, listener: WorkerProcessListener, inlet: Inlet): void {
   if (message.type === 'ready') listener.ready()
   else if (message.type === 'counted') inlet.merge(message)
   else if (message.type === 'beat') {

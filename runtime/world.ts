@@ -2,25 +2,30 @@
 import type { Redis } from 'ioredis'
 import { UnavailableError, UsageError } from '../actors/errors.ts'
 import type { Admission, Dependency, DependencyListener, Log, Mailboxes } from '../actors/ports.ts'
+import type { Escalations } from '../actors/ports-escalations.ts'
 import type { Leases, Members } from '../actors/ports-fleet.ts'
 import type { Letters } from '../actors/ports-letters.ts'
 import type { Headroom, Limits } from '../actors/ports-limits.ts'
 import type { Accounting } from '../actors/ports-runs.ts'
+import type { Inspection, SystemLog } from '../actors/ports-system.ts'
 import type { Config } from '../config/schema.ts'
 import { hidePassword } from '../config/secret.ts'
 import { systemClock } from './clock.ts'
 import { type BullMailboxes, bullMailboxes } from './mailbox/bullmq.ts'
 import { memoryAccounting } from './memory/accounting.ts'
+import { memoryEscalations } from './memory/escalations.ts'
 import { memoryHeadroom } from './memory/headroom.ts'
 import { emptyLeaseStore, memoryLeases } from './memory/leases.ts'
 import { memoryLetters } from './memory/letters.ts'
 import { memoryLimits } from './memory/limits.ts'
 import { memoryMailboxes } from './memory/mailboxes.ts'
 import { memoryMembers } from './memory/members.ts'
+import { memoryInspection, memorySystemLog } from './memory/system.ts'
 import { redisAccounting } from './redis/accounting.ts'
 import { redisAdmission } from './redis/admission.ts'
 import { connectOrFail, parseRedisUrl, redisClient } from './redis/client.ts'
 import { type EmbeddedRedis, embeddedRedis } from './redis/embedded.ts'
+import { redisEscalations } from './redis/escalations.ts'
 import { findOrInstallServer } from './redis/install.ts'
 import { redisLeases } from './redis/leases.ts'
 import { redisLetters } from './redis/letters.ts'
@@ -28,6 +33,7 @@ import { redisLimits } from './redis/limits.ts'
 import { redisMembers } from './redis/members.ts'
 import { MemoryWatch } from './redis/memory-watch.ts'
 import { Pulse } from './redis/pulse.ts'
+import { redisInspection, redisSystemLog } from './redis/system.ts'
 
 export interface Ports {
   mailboxes: Mailboxes
@@ -38,6 +44,9 @@ export interface Ports {
   limits: Limits
   members: Members
   leases: Leases
+  escalations: Escalations
+  systemLog: SystemLog
+  inspection: Inspection
 }
 
 /** What a node stands on, once it is open. */
@@ -55,7 +64,7 @@ const mapKeepMs = 24 * 3_600_000
 /** Redis away at start is told within 5 s. */
 const connectMs = 4000
 
-export function memoryWorld({ log }: { log: Log }): World {
+export function memoryWorld({ config, log }: { config: Config; log: Log }): World {
   const mailboxes = memoryMailboxes()
   const now = () => systemClock.now()
   const store = emptyLeaseStore()
@@ -71,6 +80,9 @@ export function memoryWorld({ log }: { log: Log }): World {
       limits: memoryLimits(() => systemClock.monotonic()),
       members: memoryMembers(now),
       leases,
+      escalations: memoryEscalations(now, config.escalation),
+      systemLog: memorySystemLog(),
+      inspection: memoryInspection(),
     },
     trouble: () => undefined,
     open: () => Promise.resolve(),
@@ -169,6 +181,7 @@ class RedisWorld implements World {
     this.#opened?.memory.stop()
     await this.#opened?.mailboxes.close()
     await this.#opened?.ports.leases.close()
+    await this.#opened?.ports.escalations.close()
     for (const client of this.#opened?.clients ?? []) client.disconnect()
     await this.#embedded?.release()
   }
@@ -219,6 +232,14 @@ class RedisWorld implements World {
       limits: redisLimits(redis),
       members: redisMembers({ redis, subscriber, timeoutMs: operationTimeoutMs }),
       leases: redisLeases({ url, operationTimeoutMs, log }),
+      systemLog: redisSystemLog({ redis, subscriber, timeoutMs: operationTimeoutMs }),
+      inspection: redisInspection({ redis, timeoutMs: operationTimeoutMs }),
+      escalations: redisEscalations({
+        url,
+        shape: config.escalation,
+        operationTimeoutMs,
+        log,
+      }),
     }
     const silent = () => {
       log.warn({ redis: this.address }, 'Redis does not answer, though it is connected')

@@ -39,7 +39,7 @@ export async function inTurns<Side extends string, Figures>(
 /** What one side did in one round. */
 export interface Pace {
   perSecond: number
-  /** Processor time of all that took part, µs a task: neighbours on the machine hardly change it. */
+  /** Processor time of all that took part, µs a task: neighbours hardly change it. */
   cpuUs: number
 }
 

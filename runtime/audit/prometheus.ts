@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { describeError, UnavailableError, UsageError } from '../../actors/errors.ts'
 import type { Measured, Vital } from '../../machines/health.ts'
 import type { MetricsFile } from './metrics-file.ts'
-import { type Missing, type QueryKey, queryKeys, vitalOfQuery } from './report.ts'
+import { type Missing, queryKeys, vitalOfQuery } from './report.ts'
 
 export interface PrometheusOptions {
   url: string

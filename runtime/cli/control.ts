@@ -1,4 +1,7 @@
-/** `muster pause`, `resume` and `cancel`: what an operator may do to a run. */
+/**
+ * `muster pause`, `resume` and `cancel`: what an operator may do to a run; without one, to the
+ * whole system.
+ */
 import type { RunAction } from '../../actors/ports-runs.ts'
 import { Departure } from './departure.ts'
 import { exitCodes } from './exit.ts'
@@ -7,6 +10,7 @@ import type { Invocation } from './invocation.ts'
 import { locate } from './locate.ts'
 import { Progress } from './progress.ts'
 import { recap } from './report.ts'
+import { pauseAll, resumeAll } from './state.ts'
 
 export interface ControlFlags {
   reason?: string
@@ -18,9 +22,11 @@ const cancelPatienceMs = 5000
 export async function control(
   invocation: Invocation,
   action: RunAction,
-  run: string,
-  { reason = 'by the command line' }: ControlFlags,
+  run: string | undefined,
+  flags: ControlFlags,
 ): Promise<number> {
+  if (run === undefined) return (action === 'pause' ? pauseAll : resumeAll)(invocation, flags)
+  const { reason = 'by the command line' } = flags
   const { terminal } = invocation
   const { muster } = await locate(invocation)
   let now = await muster.control(run, action, reason)

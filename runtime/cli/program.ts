@@ -8,12 +8,14 @@ import type { BenchFlags } from './bench.ts'
 import type { ControlFlags } from './control.ts'
 import type { LetterListFlags, RedriveFlags } from './deadletters.ts'
 import type { DrainFlags } from './drain.ts'
+import { addEscalationVerbs } from './escalation-verbs.ts'
 import type { RunFlags } from './intake.ts'
 import type { Globals, Invocation } from './invocation.ts'
 import type { ReleaseFlags } from './lease.ts'
 import type { ResultsFlags } from './results.ts'
 import type { RetryFlags } from './retry.ts'
 import type { StartFlags } from './start.ts'
+import { addStateVerbs } from './state-verbs.ts'
 import { Terminal } from './terminal.ts'
 
 export interface ProgramOptions {
@@ -49,12 +51,14 @@ export function buildProgram({ version, argv, onExit }: ProgramOptions): Command
   addRunVerbs(program, perform)
   addReadingVerbs(program, perform)
   addFleetVerbs(program, perform)
+  addStateVerbs(program, perform)
   addLetterVerbs(program, perform)
+  addEscalationVerbs(program, perform)
   addAuditVerb(program, perform)
   return program
 }
 
-type Perform = (act: Act) => Promise<void>
+export type Perform = (act: Act) => Promise<void>
 
 const examples = `
 Examples:
@@ -158,8 +162,8 @@ function addWorkVerbs(program: Command, perform: Perform): void {
 }
 
 const controls = {
-  pause: 'start no more tasks of a run until it is resumed',
-  resume: 'go on with a run that is paused',
+  pause: 'start no more tasks of a run, or of the whole system, until it is resumed',
+  resume: 'go on with a run that is paused, or with the whole system',
   cancel: 'end a run: what runs is aborted, what waits is not run',
 } as const
 
@@ -168,9 +172,9 @@ function addRunVerbs(program: Command, perform: Perform): void {
     program
       .command(action)
       .description(controls[action])
-      .argument('<RUN>')
+      .argument(action === 'cancel' ? '<RUN>' : '[RUN]')
       .option('--reason <TEXT>', 'why, for the record')
-      .action((run: string, flags: ControlFlags) =>
+      .action((run: string | undefined, flags: ControlFlags) =>
         perform(async (invocation) =>
           (await import('./control.ts')).control(invocation, action, run, flags),
         ),

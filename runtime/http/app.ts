@@ -2,13 +2,16 @@
 import { Hono } from 'hono'
 import { describeError } from '../../actors/errors.ts'
 import type { TreeNode } from '../../actors/tree.ts'
-import { type AuditRoutesOptions, auditRoutes } from './audit.ts'
+import type { VitalsWindow } from '../telemetry/vitals.ts'
+import { auditRoutes } from './audit.ts'
+import { type EscalationRoutesOptions, escalationRoutes } from './escalations.ts'
 import { type LeaseRoutesOptions, leaseRoutes } from './leases.ts'
 import { type LetterRoutesOptions, letterRoutes } from './letters.ts'
 import { type MetricsRoutesOptions, metricsRoutes } from './metrics.ts'
 import { type NodeRoutesOptions, nodeRoutes } from './nodes.ts'
 import { problem, problemOf } from './problem.ts'
 import { type RunRoutesOptions, runRoutes } from './runs.ts'
+import { type SystemRoutesOptions, systemRoutes } from './system.ts'
 
 export interface AppOptions extends RunRoutesOptions {
   /** Why the node is not ready; empty when it is. */
@@ -17,8 +20,10 @@ export interface AppOptions extends RunRoutesOptions {
   deadLetters: LetterRoutesOptions
   nodes: NodeRoutesOptions
   leases: LeaseRoutesOptions
+  escalations?: EscalationRoutesOptions
+  system?: SystemRoutesOptions
   metrics?: MetricsRoutesOptions
-  audit?: AuditRoutesOptions
+  vitals?: VitalsWindow
 }
 
 export function httpApp(options: AppOptions): Hono {
@@ -37,7 +42,10 @@ export function httpApp(options: AppOptions): Hono {
   app.route('/', leaseRoutes(options.leases))
   app.route('/', letterRoutes(options.deadLetters))
   if (options.metrics !== undefined) app.route('/', metricsRoutes(options.metrics))
-  if (options.audit !== undefined) app.route('/', auditRoutes(options.audit))
+  if (options.escalations !== undefined) app.route('/', escalationRoutes(options.escalations))
+  if (options.system !== undefined) app.route('/', systemRoutes(options.system))
+  const { vitals, tree } = options
+  if (vitals !== undefined) app.route('/', auditRoutes({ vitals, tree }))
   app.notFound(({ req: { method, path } }) => {
     const allowed = ['GET', 'POST'].filter((other) => app.router.match(other, path)[0].length > 0)
     if (allowed.length === 0) return problem(404, 'NO_ROUTE', `there is nothing at ${path}`)

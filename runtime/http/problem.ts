@@ -47,7 +47,8 @@ export function problemOf(error: unknown): Response {
   }
   if (error instanceof NotAcceptingError) {
     const retryAfter = String(Math.max(1, Math.ceil(error.retryAfterMs / 1000)))
-    return problem(error.reason === 'full' ? 429 : 503, code, message, {
+    const isFull = error.reason === 'full' || error.reason === 'storm'
+    return problem(isFull ? 429 : 503, code, message, {
       'retry-after': retryAfter,
     })
   }

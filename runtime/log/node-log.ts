@@ -3,13 +3,13 @@
  * Of a node that listens also in files, and what its worker processes log with it.
  */
 import { appendFileSync, mkdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import type { Tell } from '../../actors/dead-letters.ts'
 import { logWriter } from '../../actors/log.ts'
 import { LogLines } from '../../actors/log-lines.ts'
 import type { Log, LogLevel } from '../../actors/ports.ts'
 import type { LogMeter, LogSink } from '../../actors/ports-log.ts'
 import type { NamedChild } from '../../actors/supervisor.ts'
-import type { Tell } from '../../actors/dead-letters.ts'
 import type { Config } from '../../config/schema.ts'
 import { systemClock } from '../clock.ts'
 import { pinoLog } from './pino.ts'
@@ -63,6 +63,7 @@ export class WrittenLog {
   readonly #lines: LogLines
   readonly #batchBytes: number
   #file: string | undefined
+  #isOver = false
 
   constructor(options: NodeLogOptions) {
     const { queueMax, flushBytes, fileBytesMax } = options.config.log
@@ -76,12 +77,6 @@ export class WrittenLog {
       random: Math.random,
       meter: options.meter,
     })
-    const end = () => this.#end()
-    process.on('exit', end)
-    void options.stopped.then(() => {
-      process.off('exit', end)
-      end()
-    })
   }
 
   /** Lines that are not written yet. */
@@ -89,16 +84,23 @@ export class WrittenLog {
     return this.#lines.depth
   }
 
-  add(level: LogLevel, text: string): void {
-    this.#lines.push({ level, text, bytes: Buffer.byteLength(text) })
+  /** A line, with its line break. */
+  readonly add = (level: LogLevel, text: string): void => {
+    if (!this.#isOver) this.#lines.push({ level, text, bytes: Buffer.byteLength(text) })
   }
 
   /** The writer, as a child of the node `id`. */
   child(id: string, tell: Tell, log: Log): NamedChild {
-    const { config, dataDir, logSink } = this.#options
+    const { config, dataDir, logSink, stopped } = this.#options
     const { flushMs, fileBytesMax, filesMax } = config.log
     const directory = join(dataDir, 'log')
     this.#file = logSink === undefined ? logFileOf(directory, id) : undefined
+    const end = () => this.#end()
+    process.on('exit', end)
+    void stopped.then(() => {
+      process.off('exit', end)
+      end()
+    })
     const files = { directory, name: id, fileBytesMax, filesMax, log }
     const sink = logSink ?? logFiles(files)
     const spec = () =>
@@ -120,6 +122,7 @@ export class WrittenLog {
    */
   #end(): void {
     const lines = this.#lines
+    this.#isOver = true
     if (this.#file === undefined || lines.isStuck) return
     const rest: string[] = []
     for (let batch = lines.next(); batch.length > 0; batch = lines.next()) {
@@ -128,6 +131,7 @@ export class WrittenLog {
     }
     if (rest.length === 0) return
     try {
+      mkdirSync(dirname(this.#file), { recursive: true, mode: 0o700 })
       appendFileSync(this.#file, rest.join(''), { mode: 0o600 })
     } catch (error) {
       process.stderr.write(`muster: ${rest.length} log lines are not in ${this.#file}: ${error}\n`)
@@ -140,7 +144,10 @@ function forPeople(line: string): string {
   const record = JSON.parse(line) as Record<string, unknown>
   const { level, ts_ms, msg, pid, thread, logger, stream, exc, ...rest } = record
   const at = new Date(Number(ts_ms)).toISOString().slice(11, 19)
-  const where = { ...(thread === 'main' ? {} : { thread }), ...(logger === 'muster' ? {} : { logger }) }
+  const where = {
+    ...(thread === 'main' ? {} : { thread }),
+    ...(logger === 'muster' ? {} : { logger }),
+  }
   const fields = Object.entries({ ...where, ...rest })
     .map(([name, value]) => ` ${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join('')

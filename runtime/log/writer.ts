@@ -53,6 +53,8 @@ class LogFiles implements LogSink {
   readonly #disk: Disk
   readonly #path: string
   #file: LogFile | undefined
+  /** Memory for a batch: to ask for that anew each time takes longer than to fill it. */
+  #spare: ArrayBufferLike | undefined
   /** What stays wrong from batch to batch is told once. */
   readonly #told = new Set<string>()
 
@@ -75,11 +77,12 @@ class LogFiles implements LogSink {
   }
 
   async append(lines: readonly LogLine[]): Promise<void> {
-    const text = Buffer.from(lines.map((line) => line.text).join(''))
+    const text = this.#textOf(lines)
     try {
       const { file, size } = await this.#fileFor(text.length)
       await this.#write(file, size, text)
       await this.#sync(file)
+      this.#spare = text.buffer
     } catch (error) {
       // Whatever is the matter with this one, the next try shall not meet it.
       await this.#close()
@@ -89,6 +92,21 @@ class LogFiles implements LogSink {
 
   close(): Promise<void> {
     return this.#close()
+  }
+
+  /** Whoever has the memory has it alone, until it is written. */
+  #textOf(lines: readonly LogLine[]): Buffer {
+    let bytes = 0
+    for (const line of lines) bytes += line.bytes
+    const spare = this.#spare
+    this.#spare = undefined
+    const text =
+      spare !== undefined && spare.byteLength >= bytes
+        ? Buffer.from(spare)
+        : Buffer.allocUnsafeSlow(bytes)
+    let end = 0
+    for (const line of lines) end += text.write(line.text, end)
+    return text.subarray(0, end)
   }
 
   /** The file that has room for so many bytes, and its size. */

@@ -5,23 +5,43 @@
  */
 import { type Job, Worker } from 'bullmq'
 
+/** The lock of one delivery. */
+export class Lock {
+  /** Monotonic ms. */
+  until: number
+  #isOver = false
+
+  constructor(until: number) {
+    this.until = until
+  }
+
+  /** Whether others may have the message by now. What has come to its end cannot be lost. */
+  get isLost(): boolean {
+    return !this.#isOver && performance.now() >= this.until
+  }
+
+  end(): void {
+    this.#isOver = true
+  }
+}
+
 export class LockedWorker extends Worker {
-  /** By id of the message: monotonic ms. What is not at hand is not in it. */
-  readonly #heldUntil = new Map<string, number>()
+  /** By id of the message, the lock of its last delivery. */
+  readonly #locks = new Map<string, Lock>()
 
   /** A message is at hand from now on; it was locked when it was asked for, at the earliest. */
-  took({ id = '', processedOn = Date.now() }: Job, lockMs: number): void {
+  lockOf({ id = '', processedOn = Date.now() }: Job, lockMs: number): Lock {
     const ago = Math.max(0, Date.now() - processedOn)
-    this.#heldUntil.set(id, performance.now() - ago + lockMs)
+    const lock = new Lock(performance.now() - ago + lockMs)
+    this.#locks.set(id, lock)
+    return lock
   }
 
-  left(id: string): void {
-    this.#heldUntil.delete(id)
-  }
-
-  /** Whether nobody else can have it. */
-  isHeld(id: string): boolean {
-    return performance.now() < (this.#heldUntil.get(id) ?? 0)
+  /** The message is at hand no more. */
+  left(id: string, lock: Lock): void {
+    lock.end()
+    // Where its lock was lost, the same message may be at hand again already.
+    if (this.#locks.get(id) === lock) this.#locks.delete(id)
   }
 
   override async extendJobLocks(
@@ -30,10 +50,12 @@ export class LockedWorker extends Worker {
     duration: number,
   ): Promise<string[]> {
     const sentAt = performance.now()
+    const locks = ids.map((id) => this.#locks.get(id))
     const lost = await super.extendJobLocks(ids, tokens, duration)
-    for (const id of ids) {
-      if (this.#heldUntil.has(id) && !lost.includes(id)) this.#heldUntil.set(id, sentAt + duration)
-    }
+    ids.forEach((id, index) => {
+      const lock = locks[index]
+      if (lock !== undefined && !lost.includes(id)) lock.until = sentAt + duration
+    })
     return lost
   }
 }

@@ -8,7 +8,7 @@ import type { Redis } from 'ioredis'
 import type { Delivery, Handle, Log, ReceiveOptions, Receiver } from '../../actors/ports.ts'
 import { keys, mailboxPrefix } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
-import { LockedWorker } from './locks.ts'
+import { type Lock, LockedWorker } from './locks.ts'
 import { ReceiverTrouble } from './trouble.ts'
 
 export interface ReceiverOptions {
@@ -90,12 +90,12 @@ export async function bullReceiver(
     const ended = Promise.withResolvers<void>()
     const hand = { abort, ended: ended.promise }
     atHand.set(id, hand)
-    worker.took(job, options.lockMs)
+    const lock = worker.lockOf(job, options.lockMs)
     const locked: Locked = {
       token: token ?? '',
       key: `${queue.toKey(id)}:lock`,
       abort,
-      isHeld: () => worker.isHeld(id),
+      lock,
     }
     try {
       const delivery = await deliveryOf(job, locked, redis, () => noted.add(id))
@@ -110,10 +110,8 @@ export async function bullReceiver(
       await giveBack(job, token, true)
     } finally {
       // Where its lock was lost, the same message may be at hand again already.
-      if (atHand.get(id) === hand) {
-        atHand.delete(id)
-        worker.left(id)
-      }
+      if (atHand.get(id) === hand) atHand.delete(id)
+      worker.left(id, lock)
       ended.resolve()
     }
   }
@@ -216,12 +214,12 @@ interface Locked {
   token: string
   /** What takes it away. */
   abort: AbortController
-  isHeld(): boolean
+  lock: Lock
 }
 
 async function deliveryOf(
   job: Job,
-  { key, token, abort, isHeld }: Locked,
+  { key, token, abort, lock }: Locked,
   redis: Redis,
   onNoted: () => void,
 ): Promise<Delivery> {
@@ -236,7 +234,7 @@ async function deliveryOf(
     redeliveries: Math.max(0, before - Number(undelivered)),
     get signal() {
       // Asked before each task: who stood still must find out before anything else is begun.
-      if (!isHeld()) abort.abort(lockLost())
+      if (lock.isLost) abort.abort(lockLost())
       return abort.signal
     },
     async notes() {
@@ -245,7 +243,8 @@ async function deliveryOf(
     },
     async note(fields) {
       onNoted()
-      const words = Object.entries(fields).flat()
+      const takesBack = Object.values(fields).every((value) => value === '') ? '1' : '0'
+      const words = [takesBack, ...Object.entries(fields).flat()]
       const done = await noteScript.call(redis, [key, notes], [token, notesKeepMs, ...words])
       if (done === 1) return
       // Others have it, and do not know of what was to be noted.

@@ -88,4 +88,14 @@ export const keys = {
   escalations: `${base}:esc:escalations`,
   /** String with a ttl: number of the last batch that somebody has counted. */
   escalationSource: (source: string) => `${base}:esc:source:${source}`,
+  /** List: ids of the transitions of all nodes, newest first. */
+  systemHistory: `${base}:system:history`,
+  /** Hash: id → transition, as JSON. */
+  systemEntries: `${base}:system:entries`,
+  /** Hash: node id → how that node is, as JSON. */
+  systemSnapshots: `${base}:system:snapshots`,
+  /** String: what operators last said about the whole system, as JSON. */
+  systemOrder: `${base}:system:order`,
+  /** Channel: operators said something. */
+  systemOrdered: `${base}:system:ordered`,
 }

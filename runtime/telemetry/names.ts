@@ -101,6 +101,21 @@ export const metrics = {
     help: '1 while what does the work of a role of this node is up.',
     labels: ['role'],
   },
+  muster_system_state: {
+    type: 'gauge',
+    help: 'The state of this node: 1 for the one it is in, 0 for the others.',
+    labels: ['state'],
+  },
+  muster_system_state_seconds: {
+    type: 'gauge',
+    help: 'How long this node has been in each state since it was started.',
+    labels: ['state'],
+  },
+  muster_system_transitions_total: {
+    type: 'counter',
+    help: 'Changes of the state of this node.',
+    labels: ['from', 'to'],
+  },
   muster_lease_epoch: {
     type: 'gauge',
     help: 'Epoch of the newest grant of a lease that this node has had.',
@@ -132,6 +147,16 @@ export const metrics = {
     help: 'For how long an event loop of this node stood still, when for 50 ms or more.',
     labels: none,
     buckets: blocking,
+  },
+  muster_log_dropped_total: {
+    type: 'counter',
+    help: 'Lines that were left out of the log files because too many waited to be written.',
+    labels: ['level'],
+  },
+  muster_log_queue_depth: {
+    type: 'gauge',
+    help: 'Lines that wait to be written to the log files.',
+    labels: none,
   },
   http_request_duration_seconds: {
     type: 'histogram',

@@ -4,9 +4,11 @@ import { isLive } from '../../actors/dead-letters.ts'
 import { mailboxKind } from '../../actors/envelope.ts'
 import type { Admission, Mailboxes } from '../../actors/ports.ts'
 import { findChild, isReady } from '../../actors/supervisor.ts'
+import type { System } from '../../actors/system.ts'
 import { refill } from '../../machines/bucket.ts'
 import type { DispatcherContext } from '../../machines/dispatcher.ts'
 import type { SupervisorContext } from '../../machines/supervisor.ts'
+import { systemStates } from '../../machines/system-rules.ts'
 import { systemClock } from '../clock.ts'
 import { version } from '../version.ts'
 import type { Labels, MetricName } from './names.ts'
@@ -24,13 +26,17 @@ export interface ReadingsOptions {
   roles: readonly string[]
   /** Undefined while what they stand on is away. */
   ports: { mailboxes: Mailboxes; admission: Admission } | undefined
+  /** Lines that wait to be written, where there are log files. */
+  logDepth?: number | undefined
+  /** Of the node, where it has one. */
+  system?: Pick<System, 'view' | 'spentMs'> | undefined
 }
 
 /** Who asks for metrics must not wait for a Redis that does not answer. */
 const patienceMs = 1000
 
 export async function readingsOf(options: ReadingsOptions): Promise<Readings> {
-  const { telemetry, root, roles, ports } = options
+  const { telemetry, root, roles, ports, logDepth, system } = options
   const lag = telemetry.lag.summary()?.quantiles.get(1)
   const tokens = root === undefined ? undefined : tokensOf(root)
   const leases = [...telemetry.leases]
@@ -45,9 +51,20 @@ export async function readingsOf(options: ReadingsOptions): Promise<Readings> {
       root !== undefined && isUp(root, role) ? 1 : 0,
     ]),
     ...(tokens === undefined ? {} : { muster_admission_tokens: [[[], tokens]] }),
+    ...(logDepth === undefined ? {} : { muster_log_queue_depth: [[[], logDepth]] }),
+    ...(system === undefined ? {} : statesOf(system)),
     active_requests: [[[], telemetry.activeRequests]],
     ...(lag === undefined ? {} : { asyncio_event_loop_lag_seconds: [[[], lag]] }),
     ...(ports === undefined ? {} : await inTime(depthsOf(ports))),
+  }
+}
+
+function statesOf(system: Pick<System, 'view' | 'spentMs'>): Readings {
+  const { state } = system.view
+  const spent = Object.entries(system.spentMs())
+  return {
+    muster_system_state: systemStates.map((name) => [[name], name === state ? 1 : 0]),
+    muster_system_state_seconds: spent.map(([name, ms]) => [[name], ms / 1000]),
   }
 }
 

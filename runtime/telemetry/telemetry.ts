@@ -1,9 +1,11 @@
 /** What one node counts of itself, its worker processes included, and shows at `GET /metrics`. */
+import { Alarms } from '../../actors/alarms.ts'
 import type { LeaseObserver } from '../../actors/failovers.ts'
 import { freshOutcomes } from '../../actors/fresh-outcomes.ts'
 import { reasonOf } from '../../actors/letters.ts'
 import type { Meter } from '../../actors/meter.ts'
-import type { Mailboxes } from '../../actors/ports.ts'
+import type { LogLevel, Mailboxes } from '../../actors/ports.ts'
+import type { LogMeter } from '../../actors/ports-log.ts'
 import type { Settled, Settlement } from '../../actors/ports-runs.ts'
 import type { Outcome } from '../../machines/outcome.ts'
 import { systemClock } from '../clock.ts'
@@ -29,12 +31,14 @@ export interface Inlet {
 const begunName = 'threadpool_tasks_started_total'
 const doneName = 'threadpool_tasks_completed_total'
 
-export class Telemetry implements Meter, LeaseObserver {
+export class Telemetry implements Meter, LeaseObserver, LogMeter {
   readonly tally = new Tally()
   readonly lag = new LoopLag(
     () => systemClock.monotonic(),
     (ms) => this.#blocked(ms),
   )
+  /** Of the log of this node, and of its worker processes. */
+  readonly alarms = new Alarms(systemClock)
   /** By name: whether it is held, and its newest epoch here. */
   readonly leases = new Map<string, { isHeld: boolean; epoch?: number }>()
   readonly vitals = new VitalsWindow({
@@ -142,6 +146,11 @@ export class Telemetry implements Meter, LeaseObserver {
 
   undelivered(to: string, reason: string): void {
     this.tally.add('muster_deadletters_total', [nameOf(to), reason])
+  }
+
+  /** A line was left out of the log. */
+  dropped(level: LogLevel): void {
+    this.tally.add('muster_log_dropped_total', [level])
   }
 
   /** The lock on a message ended. */

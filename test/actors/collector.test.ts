@@ -87,6 +87,25 @@ const isAcknowledged = (world: World) =>
   })
 
 describe('a collector', () => {
+  test('tells what it has stored to whoever counts what goes wrong', async () => {
+    const world = await makeWorld(6)
+    const told: unknown[] = []
+    const escalation: NonNullable<CollectorOptions['escalation']> = {
+      counted: (kind, settlement, settled) =>
+        void told.push([kind, settlement?.outcomes, settled?.fresh, world.audit.lines.length]),
+    }
+    const it = beginCollector(world, { escalation })
+    await it.ready()
+    await send(world, results(0, ['ok', 'failed', 'dead']))
+    await isAcknowledged(world)
+    expect(told).toEqual([['job', ['ok', 'failed', 'dead'], 3, 3]])
+    // Again, from somebody else: nothing of it is new.
+    await send(world, results(0, ['ok', 'failed', 'dead'], 1, 'n-2'))
+    await isAcknowledged(world)
+    expect(told).toHaveLength(2)
+    expect(told[1]).toContain(0)
+  })
+
   test('counts, stores and writes down each outcome, and frees the room', async () => {
     const world = await makeWorld(4)
     beginCollector(world)

@@ -10,7 +10,7 @@ import { judge, type SubmittedRun, type SubmittedTask, type Verdict } from '../k
 import { isAlive } from '../kit/processes.ts'
 import type { Random } from '../kit/random.ts'
 
-export const tasksFile = join(import.meta.dir, 'tasks.ts')
+const tasksFile = join(import.meta.dir, 'tasks.ts')
 
 export type Node = MusterProcess & { url: string }
 
@@ -169,7 +169,7 @@ export class Arena {
 
   /** Ends everything by force, and forgets it. */
   async close(): Promise<void> {
-    for (const one of this.#processes) if (isAlive(one.pid)) one.kill('SIGKILL')
+    for (const one of this.#processes) if (isAlive(one.pid)) void one.kill('SIGKILL')
     endProcessesIn(this.dataDir)
     await Promise.all(this.#processes.map(({ ended }) => ended))
     endProcessesIn(this.dataDir)

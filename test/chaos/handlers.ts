@@ -62,7 +62,7 @@ const ways: readonly Way[] = [
   {
     name: 'garbage',
     fault: 'handler returns what is no JSON: functions, BigInt, cycles, symbols, traps',
-    ways: ['function', 'bigint', 'cycle', 'symbol', 'proxy', 'thenable'],
+    ways: ['function', 'bigint', 'cycle', 'symbol', 'proxy', 'thenable', 'toJSON'],
     ends: ['failed'],
   },
   {

@@ -102,7 +102,7 @@ async function nodeKilled(random: Random, { others, victim }: Killing, point?: s
     const submitting = arena.submit(lines, asked, headers).catch(() => undefined)
     if (point === undefined) {
       await someTime(random, 0, 700)
-      node.kill('SIGKILL')
+      void node.kill('SIGKILL')
     }
     const isOver = async () => {
       const accepted = await submitting
@@ -147,7 +147,7 @@ async function commandKilled(random: Random, point?: string): Promise<Trial> {
     const killed = arena.command(words)
     if (point === undefined) {
       await someTime(random, 500, 2000)
-      killed.kill('SIGKILL')
+      void killed.kill('SIGKILL')
     }
     const first = await killed.ended
     const at = arena.plans.disarm('cli') ?? Date.now()
@@ -178,8 +178,7 @@ async function clientKilled(random: Random): Promise<Trial> {
     const words = ['submit', file]
     const killed = arena.command(words)
     await someTime(random, 200, 1500)
-    killed.kill('SIGKILL')
-    await killed.ended
+    await killed.kill('SIGKILL')
     const at = Date.now()
     const { code, out, err } = await arena.command(words).ended
     if (code !== 0) throw new Error(`submit ended with ${code}: ${err}`)

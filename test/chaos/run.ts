@@ -25,12 +25,13 @@ const { values, positionals } = parseArgs({
 
 function chosen(): Row[] {
   if (positionals.length === 0) return rows.filter(({ onDemand }) => onDemand !== true)
-  return positionals.flatMap((name) => {
-    const found = rows.filter((row) => row.name.startsWith(name))
-    if (found.length > 0) return found
-    console.error(`${name}: expected one of ${rows.map((row) => row.name).join(', ')}`)
+  const found = positionals.map((name) => rows.filter((row) => row.name.startsWith(name)))
+  const unknown = positionals.find((_, index) => found[index]?.length === 0)
+  if (unknown !== undefined) {
+    console.error(`${unknown}: expected one of ${rows.map((row) => row.name).join(', ')}`)
     process.exit(64)
-  })
+  }
+  return found.flat()
 }
 
 if (values.list) {

@@ -33,6 +33,13 @@ export const effect = defineTask({
 
 const cycle: { self?: unknown } = {}
 cycle.self = cycle
+/** Whoever looks at that field of it is in for it. */
+const trap = (field: string) =>
+  Object.defineProperty({}, field, {
+    get() {
+      throw new Error('a trap')
+    },
+  })
 const outputs: Record<string, unknown> = {
   undefined,
   function: () => 1,
@@ -41,11 +48,8 @@ const outputs: Record<string, unknown> = {
   nan: Number.NaN,
   date: new Date(Number.NaN),
   symbol: Symbol('no JSON'),
-  thenable: {
-    get then() {
-      throw new Error('a trap')
-    },
-  },
+  thenable: trap('then'),
+  toJSON: trap('toJSON'),
   proxy: new Proxy(
     {},
     {

@@ -170,7 +170,7 @@ function watchAudit(): void {
     reach('audit:after')
     return written
   }
-  fs.writeSync = write as typeof fs.writeSync
+  Object.assign(fs, { writeSync: write })
   syncBuiltinESMExports()
 }
 

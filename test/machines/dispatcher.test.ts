@@ -18,6 +18,7 @@ const exploration = explore(dispatcherMachine, {
     { type: 'tasks.settled', tasks: 5, at: 0 },
     { type: 'tokens.due', at: 0 },
     { type: 'headroom.changed', isScarce: true, at: 0 },
+    { type: 'storm.changed', isStorm: true, at: 0 },
     { type: 'intake.closed' },
     { type: 'xstate.error.actor.r-1' },
     { type: 'xstate.done.actor.0.dispatcher.starting' },
@@ -75,6 +76,7 @@ function begin(bucket: BucketPolicy, inFlightMax: number) {
     withdraw: (id: number) => actor.send({ type: 'offer.withdrawn', id, at }),
     settle: (tasks: number) => actor.send({ type: 'tasks.settled', tasks, at }),
     headroom: (isScarce: boolean) => actor.send({ type: 'headroom.changed', isScarce, at }),
+    storm: (isStorm: boolean) => actor.send({ type: 'storm.changed', isStorm, at }),
     /** Moves time on; tokens that fall due meanwhile are announced at their time. */
     pass(ms: number) {
       const until = at + ms
@@ -140,6 +142,17 @@ describe('dispatcher machine', () => {
     it.settle(1)
     expect(ids(it.granted)).toEqual([1, 2])
     it.headroom(false)
+    expect(ids(it.granted)).toEqual([1, 2, 3, 4])
+  })
+
+  test('in a storm a quarter of the bound may be in flight, and all of it afterwards', () => {
+    const it = begin({ rate: 0, burst: 1000 }, 100)
+    it.storm(true)
+    for (const id of [1, 2, 3, 4]) it.offer(id, 10)
+    expect(ids(it.granted)).toEqual([1, 2])
+    it.settle(10)
+    expect(ids(it.granted)).toEqual([1, 2, 3])
+    it.storm(false)
     expect(ids(it.granted)).toEqual([1, 2, 3, 4])
   })
 

@@ -8,12 +8,13 @@ const configOf = (fileValues: unknown) => loadConfig({ fileValues, env: {} }).co
 describe('settings that nothing acts on', () => {
   test('are none by default, and none of those that are acted on', () => {
     expect(idleSettings(configOf({}))).toEqual([])
-    expect(idleSettings(configOf({ dispatcher: { rate: 5 }, log: { level: 'debug' } }))).toEqual([])
+    const acted = { dispatcher: { rate: 5 }, log: { level: 'debug' }, escalation: { threshold: 7 } }
+    expect(idleSettings(configOf(acted))).toEqual([])
   })
 
   test('are named when they are set', () => {
-    const config = configOf({ node: { labels: { rack: 'r1' } }, escalation: { threshold: 7 } })
-    expect(idleSettings(config)).toEqual(['node.labels', 'escalation'])
+    const config = configOf({ node: { labels: { rack: 'r1' } }, hosts: { web: {} } })
+    expect(idleSettings(config)).toEqual(['hosts', 'node.labels'])
   })
 
   test('stop the start where something else would happen without them', () => {

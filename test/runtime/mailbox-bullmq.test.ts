@@ -189,9 +189,12 @@ test('whoever has lost the lock can note nothing, and knows it before Redis says
   expect(seen[0]?.signal.aborted).toBe(true)
   expect(await seen[0]?.notes()).toEqual({ first: '1' })
   await redis.del(lock)
+  // Nobody has it: what was noted can be taken back, and nothing be added.
+  expect(await seen[0]?.note({ third: '3' }).catch(() => 'refused')).toBe('refused')
+  await seen[0]?.note({ first: '' })
   await eventually(() => expect(seen.length).toBe(2), { timeoutMs: 4 * lockMs })
   await seen[1]?.note({ second: '2' })
-  expect(await seen[1]?.notes()).toEqual({ first: '1', second: '2' })
+  expect(await seen[1]?.notes()).toEqual({ first: '', second: '2' })
   // Nobody can renew anything: when its time is up, the message may be somebody else's.
   const frozenAt = performance.now()
   process.kill(server.pid, 'SIGSTOP')
