@@ -33,6 +33,12 @@ export class Alarms {
     return { ...log, warn: counted('warn'), error: counted('error') }
   }
 
+  /** What was before is known, and counts no more. */
+  clear(): void {
+    this.#times.warn = []
+    this.#times.error = []
+  }
+
   get errors(): number {
     return this.#recent('error')
   }

@@ -72,12 +72,11 @@ export class Diagnostics {
     const ports = this.#options.ports()
     const sample = await this.#sample()
     const found = await Promise.all([
-      this.#sensorFindings(sample),
       this.#mailboxFindings(ports, signal),
       this.#leaseFindings(ports),
       ports.inspection.settings(),
     ])
-    const findings = found.flat()
+    const findings = [...this.#sensorFindings(sample), ...found.flat()]
     const cost = findings.reduce((sum, { severity }) => sum + costs[severity], 0)
     const health = this.#options.health() ?? Math.max(0, 1 - cost)
     return { health, findings }

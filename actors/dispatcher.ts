@@ -87,7 +87,8 @@ export function dispatcher(options: DispatcherOptions): Dispatcher {
     const say = (share: number) =>
       options.tell(owner, { type: 'share.changed', share, at: clock.monotonic() })
     say(throttle?.share ?? 1)
-    return throttle?.listen(say) ?? (() => {})
+    // Set in an action of another machine, in the middle of which this one must not take a step.
+    return throttle?.listen((share) => queueMicrotask(() => say(share))) ?? (() => {})
   }
 
   const turns = (parent: AnyActorRef): ChildSpec => ({

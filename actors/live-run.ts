@@ -83,8 +83,8 @@ export function setHold(live: LiveRun, hold: Hold | undefined): void {
 export function loseRun(live: LiveRun, log: Log, end: () => void): void {
   const { id: run, accepted, done } = live
   const message =
-    `run ${run} is gone: Redis has lost what was accepted (emptied, or started without its data); ` +
-    'what results there are remain stored, and the tasks can be submitted anew'
+    `run ${run} is gone: Redis has lost what was accepted (emptied, or started without its ` +
+    'data); what results there are remain stored, and the tasks can be submitted anew'
   log.error({ run, accepted, done }, message)
   live.taken.reject(new NotFoundError(message))
   end()

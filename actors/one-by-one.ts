@@ -28,8 +28,8 @@ interface Deaths {
   alone: boolean
 }
 
-/** So many lost workers, and still nobody condemned: perhaps one goes off a moment after its end. */
-const lateAfter = 3
+/** So many lost workers, and nobody condemned: perhaps one goes off a moment after its end. */
+const lateAfter = 2
 /** As long as each of them stays noted then, ms. */
 const lateMs = 20
 

@@ -1,4 +1,4 @@
-/** What the actors need of the world to know how the system is: what operators said, and a record. */
+/** What the actors need of the world to know how the system is, and to keep a record of it. */
 import type { Finding, SystemState } from '../machines/system-rules.ts'
 
 /** A transition of a node, as it is kept: contract section 8, `/v1/system/history`. */

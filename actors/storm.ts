@@ -125,7 +125,10 @@ export class Storm implements StormSignal {
       ? 'results come in a flood: fewer tasks are let out until it is over'
       : 'the flood of results is over'
     this.#options.log.warn({ isStorm }, message)
-    for (const listener of this.#listeners) listener()
+    // Those who listen are actors, and this is in the middle of a transition.
+    queueMicrotask(() => {
+      for (const listener of this.#listeners) listener()
+    })
   }
 
   #tell(event: StormEvent): void {

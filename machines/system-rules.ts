@@ -40,7 +40,7 @@ export interface SystemFacts {
   ailments: readonly string[]
   /** 0 to 1; undefined where nobody measures it. */
   health?: number | undefined
-  /** In its log, within the window. */
+  /** In its log, within the window and since it changed its state. */
   errors: number
   warnings: number
 }
@@ -113,13 +113,15 @@ function lasts(since: number | undefined, at: number, ms: number): boolean {
 }
 
 /** Why it should reflect, if it should. */
-function triggerOf(seen: SystemMarks, at: number): string | undefined {
+function triggerOf(state: SystemState, seen: SystemMarks, at: number): string | undefined {
   const { facts, policy, lowAt, reflectedAt } = seen
   // What is known to be wrong needs no looking for.
   if (facts.ailments.length > 0) return undefined
   if (reflectedAt !== undefined && at - reflectedAt < policy.reflectApartMs) return undefined
-  if (facts.errors >= errorsMax) return `${facts.errors} errors in the log`
-  if (facts.warnings >= warningsMax) return `${facts.warnings} warnings in the log`
+  // What a degraded node logs tells of what degraded it.
+  const isNoisy = state === 'OPERATIONAL'
+  if (isNoisy && facts.errors >= errorsMax) return `${facts.errors} errors in the log`
+  if (isNoisy && facts.warnings >= warningsMax) return `${facts.warnings} warnings in the log`
   return lasts(lowAt, at, policy.worsenMs) ? `health is ${facts.health}` : undefined
 }
 
@@ -145,7 +147,7 @@ export function judge(state: SystemState, seen: SystemMarks, at: number): Verdic
     return { to: 'OPERATIONAL', reason: `all has been well for ${policy.mendMs / 1000} s` }
   }
   if (state !== 'OPERATIONAL' && state !== 'DEGRADED') return undefined
-  const trigger = triggerOf(seen, at)
+  const trigger = triggerOf(state, seen, at)
   return trigger === undefined ? undefined : { to: 'REFLECTIVE', reason: trigger }
 }
 

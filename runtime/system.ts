@@ -149,7 +149,9 @@ export class NodeSystem {
   }
 
   #count({ from, to }: SystemMove): void {
-    this.#options.telemetry.tally.add('muster_system_transitions_total', [from, to])
+    const { tally, alarms } = this.#options.telemetry
+    tally.add('muster_system_transitions_total', [from, to])
+    alarms.clear()
     this.#moves.push(systemClock.monotonic())
   }
 

@@ -76,7 +76,10 @@ export function noMetricsFile(): NotFoundError {
 const waysOut =
   'Run:\n  muster audit --init\nor provide explicit path:\n  muster audit --config <path>'
 
-/** @returns where it is now @throws DataDirectoryError when it is there already, or cannot be made */
+/**
+ * @returns where it is now
+ * @throws DataDirectoryError when it is there already, or cannot be made
+ */
 export async function writeTemplate(): Promise<string> {
   const file = resolve(defaultMetricsFile)
   const template = await readFile(new URL('../../config/metrics.yaml', import.meta.url))

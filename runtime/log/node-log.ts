@@ -5,6 +5,7 @@
 import { appendFileSync, mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Tell } from '../../actors/dead-letters.ts'
+import { describeError } from '../../actors/errors.ts'
 import { logWriter } from '../../actors/log.ts'
 import { LogLines } from '../../actors/log-lines.ts'
 import type { Log, LogLevel } from '../../actors/ports.ts'
@@ -40,7 +41,7 @@ const batchesMax = 16
 const toldAfterMs = 20
 /** For what waits when the node stops. */
 const drainMs = 2000
-export const logStopMs = 3000
+const logStopMs = 3000
 
 export function nodeLog(options: NodeLogOptions): NodeLog {
   const { config, ephemeral, listen, process: name, logSink } = options
@@ -134,7 +135,8 @@ export class WrittenLog {
       mkdirSync(dirname(this.#file), { recursive: true, mode: 0o700 })
       appendFileSync(this.#file, rest.join(''), { mode: 0o600 })
     } catch (error) {
-      process.stderr.write(`muster: ${rest.length} log lines are not in ${this.#file}: ${error}\n`)
+      const { message } = describeError(error)
+      process.stderr.write(`muster: ${rest.length} lines of the log are not written: ${message}\n`)
     }
   }
 }
@@ -142,7 +144,7 @@ export class WrittenLog {
 /** `12:03:41 warn   an actor failed path=root/c`. */
 function forPeople(line: string): string {
   const record = JSON.parse(line) as Record<string, unknown>
-  const { level, ts_ms, msg, pid, thread, logger, stream, exc, ...rest } = record
+  const { level, ts_ms, msg, pid: _pid, thread, logger, stream: _stream, exc, ...rest } = record
   const at = new Date(Number(ts_ms)).toISOString().slice(11, 19)
   const where = {
     ...(thread === 'main' ? {} : { thread }),
@@ -151,6 +153,6 @@ function forPeople(line: string): string {
   const fields = Object.entries({ ...where, ...rest })
     .map(([name, value]) => ` ${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join('')
-  const trace = exc === undefined ? '' : `\n${String(exc)}`
+  const trace = typeof exc === 'string' ? `\n${exc}` : ''
   return `${at} ${String(level).padEnd(5)}  ${String(msg)}${fields}${trace}\n`
 }

@@ -32,7 +32,7 @@ export interface Disk {
 const { O_APPEND, O_CREAT, O_RDWR } = constants
 const newline = 10
 /** What is no file, or is on what cannot be written durably, is as well written as it can be. */
-const unsyncable = ['EINVAL', 'EBADF', 'EROFS']
+const unsyncable = new Set(['EINVAL', 'EBADF', 'EROFS'])
 
 const realDisk: Disk = {
   open: (file) => open(file, O_APPEND | O_CREAT | O_RDWR, 0o600),
@@ -154,7 +154,7 @@ class LogFiles implements LogSink {
       this.#told.delete('sync')
     } catch (error) {
       const { code, message } = describeError(error)
-      if (!unsyncable.includes(code)) this.#tell('sync', 'the log cannot be synced', message)
+      if (!unsyncable.has(code)) this.#tell('sync', 'the log cannot be synced', message)
     }
   }
 

@@ -49,7 +49,7 @@ export function redisSystemLog({ redis, subscriber, timeoutMs }: RedisSystemOpti
     snapshot: (node) =>
       inTime('how a node was', async () => {
         const text = await redis.hget(systemSnapshots, node)
-        return text === null ? undefined : parsed<SystemSnapshot>(text)
+        return text === null ? undefined : (parsed(text) as SystemSnapshot | undefined)
       }),
 
     history: ({ after, limit }) =>
@@ -60,7 +60,7 @@ export function redisSystemLog({ redis, subscriber, timeoutMs }: RedisSystemOpti
         if (ids.length === 0) return []
         const texts = await redis.hmget(systemEntries, ...ids)
         return texts.flatMap((text) => {
-          const entry = text === null ? undefined : parsed<SystemEntry>(text)
+          const entry = text === null ? undefined : (parsed(text) as SystemEntry | undefined)
           return entry === undefined ? [] : [entry]
         })
       }),
@@ -85,9 +85,9 @@ export function redisSystemLog({ redis, subscriber, timeoutMs }: RedisSystemOpti
   }
 }
 
-function parsed<T>(text: string): T | undefined {
+function parsed(text: string): unknown {
   try {
-    return JSON.parse(text) as T
+    return JSON.parse(text)
   } catch {
     // Of another version, or broken: as if it were not there.
     return undefined
@@ -96,7 +96,7 @@ function parsed<T>(text: string): T | undefined {
 
 /** Whoever cannot tell whether work may go on must not go on with it. */
 function orderOf(text: string): SystemOrder {
-  const order = parsed<Partial<SystemOrder>>(text)
+  const order = parsed(text) as Partial<SystemOrder> | null | undefined
   const { isPaused = true, at = 0, reason = 'what operators said cannot be read' } = order ?? {}
   return { isPaused, at, reason, actor: order?.actor ?? 'system' }
 }
@@ -108,7 +108,7 @@ export interface RedisInspectionOptions {
 
 export function redisInspection({ redis, timeoutMs }: RedisInspectionOptions): Inspection {
   const setting = async (name: string): Promise<string | undefined> => {
-    const [, value] = (await redis.config('GET', name)) as string[]
+    const [, value] = await redis.config('GET', name)
     return value
   }
   return {

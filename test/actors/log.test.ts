@@ -47,7 +47,7 @@ const refusal = () => {
   refused.catch(() => undefined)
   return refused
 }
-const numbers = (count: number) => Array.from({ length: count }, (_, index) => index)
+const numbers = (length: number) => Array.from({ length }, (_, index) => index)
 
 describe('the writer of the log', () => {
   test('writes what came before it was there, and then every half second', async () => {
@@ -101,7 +101,7 @@ describe('the writer of the log', () => {
     ])
   })
 
-  test('a disk that hangs costs no warning, and what it does cost is told in one record', async () => {
+  test('a disk that hangs costs no warning; what it does cost is told in one record', async () => {
     const { clock, dropped, life, lines, logged, push, sink } = begin()
     await life.ready()
     await clock.settle()

@@ -27,8 +27,16 @@ export interface Line extends SubmittedTask {
   line: string
 }
 
-/** Many small envelopes, so that there is much to be hit. */
+/** Locks that end while one looks on: for rows about them. A busy machine loses them by itself. */
+export const shortLocks = {
+  MUSTER_MAILBOX_LOCK_MS: '1000',
+  MUSTER_MAILBOX_STALLED_INTERVAL_MS: '300',
+}
+
+/** The defaults, and many small envelopes, so that there is much to be hit. */
 const small = {
+  MUSTER_MAILBOX_LOCK_MS: '15000',
+  MUSTER_MAILBOX_STALLED_INTERVAL_MS: '5000',
   MUSTER_WORKER_CONCURRENCY: '8',
   MUSTER_WORKER_ENVELOPE_TASKS_MAX: '10',
   MUSTER_WORKER_RETRY_BASE_MS: '50',

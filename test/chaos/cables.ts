@@ -7,7 +7,7 @@ import { lasting } from '../kit/outage.ts'
 import { type RedisProxy, startProxy, type Where } from '../kit/proxy.ts'
 import type { Random } from '../kit/random.ts'
 import { type RedisServer, startRedis } from '../kit/redis.ts'
-import { Arena, effectLine, type Line, mixture } from './arena.ts'
+import { Arena, effectLine, type Line, mixture, shortLocks } from './arena.ts'
 import { also, type Row, someTime, type Trial, trial } from './row.ts'
 
 type Fits = (words: readonly string[]) => boolean
@@ -65,7 +65,9 @@ async function withCable(
 }
 
 function lostReply(random: Random, name: string): Promise<Trial> {
-  return withCable({}, async ({ proxy, arena }) => {
+  // What was given to a worker that never heard of it comes back when its lock has ended.
+  const locks = { MUSTER_MAILBOX_LOCK_MS: '4000', MUSTER_MAILBOX_STALLED_INTERVAL_MS: '500' }
+  return withCable(locks, async ({ proxy, arena }) => {
     await arena.start({ env: { MUSTER_REDIS_URL: proxy.url } })
     let left = random.integer(1, 4)
     let at: number | undefined
@@ -102,11 +104,11 @@ function keyed(random: Random): Line[] {
   })
 }
 
-/** The lock is a second, and looked after every 300 ms (kit/muster.ts). */
+/** Of `shortLocks`. */
 const lockMs = 1000
 
 function partition(random: Random, where: Where): Promise<Trial> {
-  return withCable({}, async ({ proxy, arena }) => {
+  return withCable(shortLocks, async ({ proxy, arena }) => {
     await arena.start({ id: 'a' })
     await arena.start({
       id: 'w',
@@ -126,7 +128,7 @@ function partition(random: Random, where: Where): Promise<Trial> {
 
 /** Stands still until its work is somebody else's, and wakes up with it at hand. */
 function zombie(random: Random): Promise<Trial> {
-  return withCable({}, async ({ arena }) => {
+  return withCable(shortLocks, async ({ arena }) => {
     await arena.start({ id: 'a' })
     const other = await arena.start({ id: 'w', words: ['--role', 'worker'] })
     await arena.submit(keyed(random))
@@ -154,11 +156,7 @@ function zombie(random: Random): Promise<Trial> {
 
 /** With the default lock of 15 s, looked after every 5 s: how long it takes at worst. */
 function stalled(random: Random): Promise<Trial> {
-  const defaults = {
-    MUSTER_MAILBOX_LOCK_MS: '15000',
-    MUSTER_MAILBOX_STALLED_INTERVAL_MS: '5000',
-  }
-  return withCable(defaults, async ({ arena }) => {
+  return withCable({}, async ({ arena }) => {
     await arena.start({ id: 'a' })
     const other = await arena.start({ id: 'w', words: ['--role', 'worker'] })
     await arena.submit(keyed(random))

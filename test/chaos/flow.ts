@@ -99,10 +99,14 @@ async function rolling(random: Random): Promise<Trial> {
     for (const id of ids) await arena.start({ id, processes: 1 })
     let up = 'a'
     let isOver = false
+    let submitted = 0
     const submitter = (async () => {
       while (!isOver) {
         const lines = Array.from({ length: 20 }, () => effectLine({ ms: random.integer(5, 50) }))
-        await arena.submit(lines, up)
+        submitted += 1
+        const headers = { 'idempotency-key': `k${submitted}` }
+        // One that is on its way out breaks off what it has not taken yet.
+        await eventually(() => arena.submit(lines, up, headers), { timeoutMs: 15_000 })
         await lasting(50)
       }
     })()
@@ -181,7 +185,7 @@ async function testFile(file: string, tasks: number): Promise<Trial> {
   return also(trial(verdict), [code !== 0 && `${file}: ${said.slice(-1500)}`])
 }
 
-/** As many as it takes to see whether anything grows. SOAK_TASKS in the environment: another number. */
+/** As many as it takes to see whether anything grows; SOAK_TASKS in the environment: so many. */
 async function soak(): Promise<Trial> {
   const total = Number(process.env['SOAK_TASKS'] ?? 10_000_000)
   const arena = new Arena({

@@ -6,7 +6,15 @@ import type { CrashRole } from '../kit/crash-plans.ts'
 import { eventually } from '../kit/eventually.ts'
 import { isAlive } from '../kit/processes.ts'
 import type { Random } from '../kit/random.ts'
-import { Arena, effectLine, type Line, mixture, type NodeWish, textOf } from './arena.ts'
+import {
+  Arena,
+  effectLine,
+  type Line,
+  mixture,
+  type NodeWish,
+  shortLocks,
+  textOf,
+} from './arena.ts'
 import { also, type Row, someTime, type Trial, trial } from './row.ts'
 
 const both = (...points: string[]) =>
@@ -69,7 +77,7 @@ const collecting: Killing = {
 
 /** A worker process: its node starts another one. */
 async function workerKilled(random: Random, point?: string): Promise<Trial> {
-  const arena = new Arena()
+  const arena = new Arena(point?.startsWith('renew') === true ? { env: shortLocks } : {})
   try {
     await arena.start({ processes: 2 })
     if (point !== undefined) arena.plans.arm('worker', point, random.integer(1, 3))

@@ -60,12 +60,7 @@ const outages: Record<string, (redis: RedisServer) => Promise<() => Promise<void
 
 async function outage(random: Random, kind: 'frozen' | 'away', ms: number): Promise<Trial> {
   const redis = await startRedis({ appendfsync: 'always' })
-  // The defaults: an outage of this length is to outlast the locks as they are.
-  const env = {
-    MUSTER_MAILBOX_LOCK_MS: '15000',
-    MUSTER_MAILBOX_STALLED_INTERVAL_MS: '5000',
-  }
-  const arena = new Arena({ redis: redis.url, env })
+  const arena = new Arena({ redis: redis.url })
   try {
     const node = await arena.start({ processes: random.integer(0, 1) * 2 })
     const long = Array.from({ length: 10 }, () => effectLine({ ms: 2000 }, { timeoutMs: 20_000 }))

@@ -57,7 +57,9 @@ async function repeated(random: Random): Promise<Trial> {
 
 export const repeatedKills: Row = {
   name: 'repeated-kills',
-  fault: `a worker process killed every ${everyMs / 1000} s for a minute: at least 95 % of undisturbed progress`,
+  fault:
+    `a worker process killed every ${everyMs / 1000} s for a minute: ` +
+    'at least 95 % of undisturbed progress',
   seeds: 3,
   run: repeated,
 }

@@ -8,7 +8,7 @@ const selection: readonly (readonly [name: string, seeds: number])[] = [
   ['worker-points', 3],
   ['worker-moments', 1],
   ['dispatcher-moments', 2],
-  ['collector-points', 3],
+  ['collector-points', 1],
   ['command-moments', 1],
   ['node-moments', 1],
   ['redis-killed-everysec', 1],
@@ -16,7 +16,6 @@ const selection: readonly (readonly [name: string, seeds: number])[] = [
   ['partition-full', 2],
   ['zombie', 2],
   ['handler-garbage', 1],
-  ['handler-exits', 1],
   ['duplicates', 1],
   ['newer-version', 1],
 ]

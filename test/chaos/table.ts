@@ -42,7 +42,8 @@ export async function tryRow(
 
 export function tableOf(all: readonly Tried[]): string {
   const header = [
-    '| fault | seeds | tasks | lost | doubled | order violations | run again | recovery p50 / max | |',
+    '| fault | seeds | tasks | lost | doubled | order violations | run again | ' +
+      'recovery p50 / max | |',
     '|---|---:|---:|---:|---:|---:|---:|---:|---|',
   ]
   const lines = all.map(({ row, trials, problems }) => {

@@ -2,16 +2,16 @@
 import { appendFileSync } from 'node:fs'
 import { z } from 'zod'
 import { defineTask, type TaskContext } from '../../actors/kind.ts'
+import { lasting } from '../kit/outage.ts'
 
 const file = process.env['CHAOS_EFFECTS'] ?? ''
 /** Of crash.ts, where it is loaded. */
 const { crashPoint } = globalThis as { crashPoint?: (point: string) => void }
 
-const pause = (ms: number, signal?: AbortSignal) => {
-  const { promise, resolve, reject } = Promise.withResolvers<void>()
-  setTimeout(resolve, ms)
+const pause = (ms: number, signal?: AbortSignal): Promise<void> => {
+  const { promise, reject } = Promise.withResolvers<void>()
   signal?.addEventListener('abort', () => reject(signal.reason as Error))
-  return promise
+  return Promise.race([lasting(ms), promise])
 }
 
 function note({ run, seq, attempt }: TaskContext): void {

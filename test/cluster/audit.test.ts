@@ -18,7 +18,7 @@ afterEach(async () => {
 
 type Node = MusterProcess & { url: string; dataDir: string }
 
-const tasks = join(import.meta.dir, 'blocking.tasks.ts')
+const tasks = join(import.meta.dir, '../examples/blocking.ts')
 const template = join(import.meta.dir, '../../config/metrics.yaml')
 
 async function startNode(words: string[] = []): Promise<Node> {

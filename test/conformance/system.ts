@@ -27,7 +27,7 @@ export function systemConformance(open: () => Promise<SystemLog>): void {
     expect(await log.history({ limit: 10 })).toEqual([])
   })
 
-  test('a transition is kept with the snapshot of its node and the word of its operator', async () => {
+  test("a transition is kept with the snapshot of its node and the operator's word", async () => {
     const log = await open()
     await log.append(entryOf('1'), snapshotOf(), pause)
     expect(await log.history({ limit: 10 })).toEqual([entryOf('1')])

@@ -19,6 +19,7 @@ const exploration = explore(dispatcherMachine, {
     { type: 'tokens.due', at: 0 },
     { type: 'headroom.changed', isScarce: true, at: 0 },
     { type: 'storm.changed', isStorm: true, at: 0 },
+    { type: 'share.changed', share: 0.5, at: 0 },
     { type: 'intake.closed' },
     { type: 'xstate.error.actor.r-1' },
     { type: 'xstate.done.actor.0.dispatcher.starting' },
@@ -77,6 +78,7 @@ function begin(bucket: BucketPolicy, inFlightMax: number) {
     settle: (tasks: number) => actor.send({ type: 'tasks.settled', tasks, at }),
     headroom: (isScarce: boolean) => actor.send({ type: 'headroom.changed', isScarce, at }),
     storm: (isStorm: boolean) => actor.send({ type: 'storm.changed', isStorm, at }),
+    share: (share: number) => actor.send({ type: 'share.changed', share, at }),
     /** Moves time on; tokens that fall due meanwhile are announced at their time. */
     pass(ms: number) {
       const until = at + ms
@@ -154,6 +156,36 @@ describe('dispatcher machine', () => {
     expect(ids(it.granted)).toEqual([1, 2, 3])
     it.storm(false)
     expect(ids(it.granted)).toEqual([1, 2, 3, 4])
+  })
+
+  test('with half the share half of the burst is there, and comes back at half the rate', () => {
+    const it = begin({ rate: 1000, burst: 100 }, 10_000)
+    it.share(0.5)
+    it.offer(1, 50)
+    it.offer(2, 50)
+    expect(ids(it.granted)).toEqual([1])
+    it.pass(99)
+    expect(ids(it.granted)).toEqual([1])
+    it.pass(1)
+    expect(ids(it.granted)).toEqual([1, 2])
+    it.share(1)
+    it.offer(3, 50)
+    it.pass(49)
+    expect(ids(it.granted)).toEqual([1, 2])
+    it.pass(1)
+    expect(ids(it.granted)).toEqual([1, 2, 3])
+  })
+
+  test('with no share nothing goes out, however long it waits, and then all in order', () => {
+    const it = begin({ rate: 1000, burst: 100 }, 10_000)
+    it.share(0)
+    for (const id of [1, 2]) it.offer(id, 10)
+    it.settle(5)
+    it.pass(60_000)
+    expect(it.granted).toEqual([])
+    it.share(1)
+    it.pass(20)
+    expect(ids(it.granted)).toEqual([1, 2])
   })
 
   test('an offer larger than the bound on tasks in flight goes alone', () => {

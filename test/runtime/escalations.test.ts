@@ -78,7 +78,7 @@ for (const [where] of worlds) {
       expect(await openedBy(node, 'fail:sleep')).toBe(1)
       expect(await openedBy(node, 'fail:fail')).toBe(1)
       expect(await openedBy(node, 'fail:noop')).toBeUndefined()
-    })
+    }, 30_000)
 
     test('are acknowledged, by metric or kind, with a reason or none', async () => {
       const node = await begin()
@@ -102,7 +102,7 @@ for (const [where] of worlds) {
       expect(await problemOf(await node.ask('/v1/escalations?all=yes'))).toMatchObject({
         status: 400,
       })
-    })
+    }, 30_000)
   })
 }
 
@@ -163,7 +163,7 @@ describe('escalations of several nodes', () => {
     const problem = await problemOf(await node.ask('/v1/escalations'))
     expect(problem.status).toBe(503)
     await redis.restart()
-  })
+  }, 30_000)
 })
 
 describe('muster escalations', () => {
