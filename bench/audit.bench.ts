@@ -76,7 +76,12 @@ async function windows(): Promise<Row[]> {
 
 async function answers(): Promise<Row> {
   const dataDir = mkdtempSync(join(tmpdir(), 'audit-bench-'))
-  const node = await createNode({ ephemeral: true, dataDir, http: { port: 0 }, log: { level: 'error' } })
+  const node = await createNode({
+    ephemeral: true,
+    dataDir,
+    http: { port: 0 },
+    log: { level: 'error' },
+  })
   await node.start()
   const ask = async () => {
     const answer = await node.fetch(new Request('http://muster/v1/audit'))

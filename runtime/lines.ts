@@ -1,5 +1,5 @@
 /**
- * Bytes to lines: a stream is cut at its newlines, and lines that come together stay together. Holds
+ * Bytes to lines: a stream is cut at its newlines; lines that come together stay together. Holds
  * one piece of the stream and at most one unfinished line in memory.
  */
 import type { HashedLine, LinesHash } from './lines-hash.ts'

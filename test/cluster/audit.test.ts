@@ -3,7 +3,7 @@
  * answered as fast as ever, and an audit that is not taken in; by a real Prometheus and without.
  */
 import { afterEach, describe, expect, test } from 'bun:test'
-import { copyFileSync } from 'node:fs'
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AuditReport } from '../../runtime/audit/report.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
@@ -131,3 +131,29 @@ describe.each([
     60_000,
   )
 })
+
+test.skipIf(!hasPrometheus)(
+  'an idle runtime can be audited strictly',
+  async () => {
+    const node = await startNode()
+    const { url } = await watch(node)
+    const words = ['--target', url, '--strict-telemetry']
+    // As the template says it.
+    const text = readFileSync(template, 'utf8')
+    const averages = /: "(histogram_quantile.+|rate.+)"$/gm
+    writeFileSync(
+      join(node.dataDir, 'metrics.yaml'),
+      text.replace(averages, ': "($1 > 0) or vector(0)"'),
+    )
+    expect((await gate(node, words)).report).toMatchObject({ missing: [] })
+    writeFileSync(join(node.dataDir, 'metrics.yaml'), text)
+    const { code, report } = await gate(node, words)
+    expect(code).toBe(1)
+    expect(report.missing).toContainEqual({
+      query: 'threadpool_queue_wait',
+      reason: 'not a number',
+      detail: 'NaN',
+    })
+  },
+  60_000,
+)

@@ -3,8 +3,8 @@
  * them (crash-plans.ts), it kills its process by SIGKILL the moment before, or after, the n-th
  * command of a kind. What Redis has answered then, nobody has acted upon.
  *
- * Points: `<command>:before` and `<command>:after` for each script of runtime/redis/scripts, and for
- * `add`, `fetch`, `ack`, `renew`, `giveBack` and `stall` of the mailboxes;
+ * Points: `<command>:before` and `<command>:after` for each script of runtime/redis/scripts and
+ * for `add`, `fetch`, `ack`, `renew`, `giveBack` and `stall` of the mailboxes;
  * `put:before|inside|after` of the result store; `audit:before|torn|after` of the audit log; and
  * whatever a handler calls by itself, as `effect:before` (chaos/tasks.ts).
  */

@@ -1,6 +1,7 @@
 /**
  * Whether anything was lost, doubled or out of order: what was submitted against what handlers did
- * (a file that they append to), how the runs say that it ended, what the store has, what was logged.
+ * (a file that they append to), how the runs say that they ended, what the store has, what
+ * was logged.
  */
 import { existsSync, readFileSync } from 'node:fs'
 import type { Run } from '../../actors/ports-runs.ts'

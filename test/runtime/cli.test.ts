@@ -166,7 +166,7 @@ describe('completion', () => {
       'COMP_WORDS=(muster run --str) COMP_CWORD=2; _muster; echo "${COMPREPLY[@]}"',
     ].join('\n')
     const { out } = await musterIn(folder, { program: ['bash', '-c', script, bin] })([])
-    expect(out).toBe('results\n--strict\n')
+    expect(out).toBe('resume retry results\n--strict\n')
   })
 })
 
