@@ -1,7 +1,7 @@
 /**
  * What does it cost a node to know how well it is? The score alone; a sample for the windows of the
- * audit, and what an audit reads from a full quarter hour of them; an answer of `GET /v1/audit`; and
- * the sensors by themselves, in a process that does nothing else.
+ * audit, and what an audit reads from a full quarter hour of them; an answer of `GET /v1/audit`;
+ * and the sensors by themselves, in a process that does nothing else.
  *
  *   bun bench/audit.bench.ts [--quick] [--json]
  */

@@ -23,10 +23,8 @@ export interface DispatcherInput {
 }
 
 export interface DispatcherContext {
-  /** As it is set, and with the share of it that holds now. */
-  fullPolicy: BucketPolicy
   policy: BucketPolicy
-  /** 0: nothing goes out. */
+  /** Of rate and burst this share holds now: a task costs so many more tokens. 0: none goes out. */
   share: number
   inFlightMax: number
   bucket: Bucket
@@ -90,14 +88,10 @@ function change(context: DispatcherContext, event: DispatcherEvent): Partial<Dis
     case 'storm.changed':
       return { isStorm: event.isStorm }
     case 'share.changed':
-      return { share: event.share, policy: shareOf(context.fullPolicy, event.share) }
+      return { share: event.share }
     default:
       return {}
   }
-}
-
-function shareOf({ rate, burst }: BucketPolicy, share: number): BucketPolicy {
-  return { rate: rate * share, burst: burst * share }
 }
 
 const decide = machineSetup.enqueueActions(({ context, event, enqueue }) => {
@@ -106,33 +100,30 @@ const decide = machineSetup.enqueueActions(({ context, event, enqueue }) => {
   const offers = [...after.offers]
   let { inFlight } = after
   const inFlightMax = Math.ceil(after.inFlightMax * (after.isStorm ? stormShare : 1))
-  // What came in until now came at the rate that held until now.
-  const filled = refill(after.bucket, context.policy, event.at)
-  const bucket = { ...filled, tokens: Math.min(filled.tokens, after.policy.burst) }
+  const bucket = { ...refill(after.bucket, after.policy, event.at) }
   for (;;) {
     const next = offers[0]
     if (next === undefined || after.share <= 0) break
     // Nothing in flight: an offer larger than the bound goes alone rather than never.
     if (inFlight > 0 && (after.isScarce || inFlight + next.tasks > inFlightMax)) break
-    const price = Math.min(next.tasks, after.policy.burst)
-    const waitMs = waitForTokens(bucket, after.policy, price)
+    const price = next.tasks / after.share
+    const waitMs = waitForTokens(bucket, after.policy, Math.min(price, after.policy.burst))
     if (waitMs > 0) {
       enqueue({ type: 'awaitTokens', params: { ms: waitMs } })
       break
     }
-    bucket.tokens -= next.tasks
+    bucket.tokens -= price
     inFlight += next.tasks
     offers.shift()
     enqueue({ type: 'grant', params: { id: next.id } })
   }
-  const { isScarce, isStorm, share, policy } = after
-  enqueue.assign({ offers, inFlight, bucket, isScarce, isStorm, share, policy })
+  const { isScarce, isStorm, share } = after
+  enqueue.assign({ offers, inFlight, bucket, isScarce, isStorm, share })
 })
 
 export const dispatcherMachine = machineSetup.createMachine({
   id: 'dispatcher',
   context: ({ input }) => ({
-    fullPolicy: input.bucket,
     policy: input.bucket,
     share: 1,
     inFlightMax: input.inFlightMax,

@@ -128,7 +128,7 @@ function tokensOf(root: AnyActorRef): number | undefined {
   if (turns === undefined) return undefined
   const { context } = turns.getSnapshot() as { context: DispatcherContext }
   const { tokens } = refill(context.bucket, context.policy, systemClock.monotonic())
-  return Math.max(0, tokens)
+  return Math.max(0, tokens * context.share)
 }
 
 /** Its child in the tree is ready; of worker processes, one of them. */
