@@ -107,6 +107,8 @@ export class NodeSystem {
 
   /** Why this node takes no work for its state. */
   unready(): string[] {
+    // A node that drains has no state any more, and says that it drains.
+    if (this.#options.drain.aborted) return []
     const { state, reason, actor } = this.system.view
     return state === 'PAUSED' ? [`PAUSED (${actor}: ${reason})`] : []
   }
