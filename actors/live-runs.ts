@@ -1,9 +1,7 @@
-/**
- * The live runs of a dispatcher: opens and resumes them, has an actor started for each, and hears
- * from the accounting what was settled, on whichever node.
- */
+/** The live runs of a dispatcher: their actors, and what the accounting says of them. */
 import type { AnyActorRef } from 'xstate'
 import type { SupervisorPolicy } from '../machines/supervision.ts'
+import { isTakenElsewhere } from './elsewhere.ts'
 import { describeError, UnavailableError } from './errors.ts'
 import { Gate, type GateOptions } from './gate.ts'
 import { isStopped } from './holds.ts'
@@ -244,6 +242,8 @@ export class LiveRuns {
       this.refuseWhenClosed()
     }
     if (opened.closed && (live !== undefined || opened.spooled === 0)) return
+    const isOthers = resumed && live === undefined
+    if (isOthers && (await isTakenElsewhere(this.#options, id, this.#ended.signal))) return
     // Before it is asked how far it is: from then on nobody else moves its spool.
     if (live !== undefined) this.#end(id)
     const progress = resumed ? ((await accounting.adopt(id, driver)) ?? opened) : opened
@@ -268,9 +268,8 @@ export class LiveRuns {
   }
 
   /** It adds nothing to a run that is live already. */
-  #isLiveContent(content: string | undefined): boolean {
-    if (content === undefined) return false
-    return [...this.#runs.values()].some((live) => live.content === content)
+  #isLiveContent(content = ''): boolean {
+    return content !== '' && [...this.#runs.values()].some((live) => live.content === content)
   }
 
   #begin(progress: RunProgress, source: Source | undefined): LiveRun {

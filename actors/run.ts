@@ -12,7 +12,7 @@ import { isStopped } from './holds.ts'
 import { type LiveRun, windowOf } from './live-run.ts'
 import type { Admission, Clock, Log, Mailboxes } from './ports.ts'
 import type { Accounting, HeldEnvelope } from './ports-runs.ts'
-import { type Numbered, numberTasks } from './source.ts'
+import { type Numbered, numberTasks, type SourcePiece } from './source.ts'
 import { moveSpool, reserve, send, withTurn } from './spool.ts'
 
 export interface RunOptions {
@@ -62,7 +62,7 @@ export function runLogic(options: RunOptions, live: LiveRun) {
           await takeSource(options, live, signalOf(live, signal), spoolFilled)
           live.taken.resolve()
         } catch (error) {
-          if (error instanceof ConflictError && error.code === 'RUN_FED_ELSEWHERE') {
+          if (isFedElsewhere(error)) {
             // The same content is being read elsewhere, and is ahead: this source adds nothing.
             // Under a key that is for its submitter to find out.
             if (live.feeder === undefined) live.taken.resolve()
@@ -106,34 +106,75 @@ async function takeSource(
   for await (const piece of live.source(live.lines)) {
     if (signal.aborted) throw new UnavailableError(`run ${live.id}: ${interrupted}`)
     if (isStopped(live.hold)) break
-    if (piece.lines === live.lines) continue
-    const numbered = await numberTasks(accounting, live.id, live.accepted, piece.read)
-    const { free, ended, held } = packAll(options, live, numbered)
-    const direct = await sendDirectly(options, live, free)
-    const spool = [...ended, ...free.slice(direct)]
-    const waiting = [...spool, ...held.map(({ envelope }) => envelope)]
-    const tasks = waiting.reduce((sum, envelope) => sum + countSeqs(envelope.seqs), 0)
-    if (tasks > 0) await options.takeSpoolRoom(live, tasks, signal)
-    try {
-      await accounting.commit(live.id, {
-        afterLine: live.lines,
-        lines: piece.lines,
-        ...(piece.hashes === undefined ? {} : { linesHash: piece.hashes.of(piece.lines) }),
-        ...(live.feeder === undefined ? {} : { feeder: live.feeder }),
-        accepted: numbered.accepted,
-        rejected: numbered.rejected,
-        spool,
-        held,
-      })
-    } catch (error) {
-      options.giveSpoolRoom(live, tasks)
-      throw error
+    while (piece.lines > live.lines) {
+      try {
+        if (await takePiece(options, live, piece, signal)) spoolFilled()
+      } catch (error) {
+        if (!isFedElsewhere(error) || live.feeder !== undefined) throw error
+        // Who drove it before may have taken one more piece.
+        if (!(await catchUp(options, live))) throw error
+        spoolFilled()
+      }
     }
-    live.lines = piece.lines
-    live.accepted = numbered.accepted
-    if (tasks > 0) spoolFilled()
   }
   await accounting.close(live.id)
+}
+
+/** @returns whether something of it went to the spool */
+async function takePiece(
+  options: RunOptions,
+  live: LiveRun,
+  piece: SourcePiece,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { accounting } = options
+  const left = piece.lines - live.lines
+  const read = left < piece.read.length ? piece.read.slice(-left) : piece.read
+  const numbered = await numberTasks(accounting, live.id, live.accepted, read)
+  const { free, ended, held } = packAll(options, live, numbered)
+  const direct = await sendDirectly(options, live, free)
+  const spool = [...ended, ...free.slice(direct)]
+  const waiting = [...spool, ...held.map(({ envelope }) => envelope)]
+  const tasks = waiting.reduce((sum, envelope) => sum + countSeqs(envelope.seqs), 0)
+  if (tasks > 0) await options.takeSpoolRoom(live, tasks, signal)
+  try {
+    await accounting.commit(live.id, {
+      afterLine: live.lines,
+      lines: piece.lines,
+      ...(piece.hashes === undefined ? {} : { linesHash: piece.hashes.of(piece.lines) }),
+      ...(live.feeder === undefined ? {} : { feeder: live.feeder }),
+      accepted: numbered.accepted,
+      rejected: numbered.rejected,
+      spool,
+      held,
+    })
+  } catch (error) {
+    options.giveSpoolRoom(live, tasks)
+    throw error
+  }
+  live.lines = piece.lines
+  live.accepted = numbered.accepted
+  return tasks > 0
+}
+
+function isFedElsewhere(error: unknown): boolean {
+  return error instanceof ConflictError && error.code === 'RUN_FED_ELSEWHERE'
+}
+
+/**
+ * Goes on from where another source has got with the run.
+ * @returns whether there is anything for this one to go on with
+ */
+async function catchUp(options: RunOptions, live: LiveRun): Promise<boolean> {
+  const progress = await options.accounting.get(live.id)
+  if (progress === undefined || progress.driver !== options.driver || progress.closed) return false
+  const spooled = progress.spooled - live.spooled
+  const dispatched = progress.accepted - live.accepted - spooled
+  live.lines = progress.lines
+  live.accepted = progress.accepted
+  options.giveSpoolRoom(live, -spooled)
+  options.count(live, dispatched)
+  return true
 }
 
 interface Packed {

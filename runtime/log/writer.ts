@@ -53,6 +53,8 @@ class LogFiles implements LogSink {
   readonly #disk: Disk
   readonly #path: string
   #file: LogFile | undefined
+  /** Nothing more is to be written. */
+  #isOver = false
   /** Memory for a batch: to ask for that anew each time takes longer than to fill it. */
   #spare: ArrayBufferLike | undefined
   /** What stays wrong from batch to batch is told once. */
@@ -65,8 +67,10 @@ class LogFiles implements LogSink {
   }
 
   async open(): Promise<void> {
+    this.#isOver = false
     try {
       await this.#open()
+      await this.#closeWhenOver()
     } catch (error) {
       throw new DataDirectoryError(
         `cannot write the log ${this.#path}: ${describeError(error).message}; ` +
@@ -83,6 +87,7 @@ class LogFiles implements LogSink {
       await this.#write(file, size, text)
       await this.#sync(file)
       this.#spare = text.buffer
+      await this.#closeWhenOver()
     } catch (error) {
       // Whatever is the matter with this one, the next try shall not meet it.
       await this.#close()
@@ -91,7 +96,13 @@ class LogFiles implements LogSink {
   }
 
   close(): Promise<void> {
+    this.#isOver = true
     return this.#close()
+  }
+
+  /** What was being opened when it was to close is left open by nobody. */
+  async #closeWhenOver(): Promise<void> {
+    if (this.#isOver) await this.#close()
   }
 
   /** Whoever has the memory has it alone, until it is written. */
