@@ -36,7 +36,7 @@ import { place } from './place.ts'
 import { processChildren } from './process-children.ts'
 import { ResultsHome } from './results-home.ts'
 import { newRunId } from './run-id.ts'
-import { leavingFirst } from './stop-tree.ts'
+import { leavingFirst, stopMs } from './stop-tree.ts'
 import { withWriterThread } from './store/writer-thread.ts'
 import { fileStores, memoryStores, type Stores } from './stores.ts'
 import { NodeSystem } from './system.ts'
@@ -85,24 +85,12 @@ export const policy: SupervisorPolicy = { ...defaultPolicy, stopTimeoutMs: 20_00
 /** Counting and storing what is at hand takes moments, or does not end. */
 const collectMs = 2000
 const runsMax = 100
+/** Names come in numbers when workers start. */
+const newsAfterMs = 20
 /** A piece of a source waits so long for its turn before it goes to the spool. */
 const patienceMs = 250
 /** Tries to bring Redis back. */
 const revival = { baseMs: 200, capMs: 5000, jitter: 0 }
-
-/** How long each may take to stop; whatever hangs, the node itself is down before the sum. */
-const stopMs = {
-  redis: 8000,
-  store: 3000,
-  system: 2000,
-  member: 2000,
-  dispatcher: 3000,
-  collector: 6000,
-  workers: 18_000,
-  escalation: 3000,
-  singletons: 6000,
-  edge: 3000,
-}
 
 /** What every actor of a node is given. */
 export type Shared = Ports &
@@ -122,6 +110,8 @@ export class Assembly {
   #root: AnyActorRef | undefined
   #stores: Stores | undefined
   #workshop: Workshop | undefined
+  /** News of this node are about to be told. */
+  #isToldSoon = false
   #dispatcher: Dispatcher | undefined
   #server: HttpServer | undefined
   #app: Hono | undefined
@@ -180,6 +170,16 @@ export class Assembly {
   announce(): void {
     if (this.#options.process === undefined) this.#system.system.up()
     this.#tellMember({ type: 'news' })
+  }
+
+  /** Messages are about to be taken under one more name: who sweeps us is to know it. */
+  holdsMore(): void {
+    if (this.#isToldSoon) return
+    this.#isToldSoon = true
+    void systemClock.wait(newsAfterMs).then(() => {
+      this.#isToldSoon = false
+      this.#tellMember({ type: 'news' })
+    })
   }
 
   /** Stopped in reverse: what the workers settle last still finds its collector. */

@@ -300,7 +300,10 @@ class Node implements MusterNode {
     }
     const say = (line: string) => this.#say(line)
     const onStalled = (mailbox: string) => this.#telemetry.stalled(mailbox)
-    const onHolder = (holder: string) => this.#options.onHolder?.(holder)
+    const onHolder = (holder: string) => {
+      this.#options.onHolder?.(holder)
+      this.#assembly?.holdsMore()
+    }
     return redisWorld({ config, dataDir, log: this.#log, say, onStalled, onHolder })
   }
 

@@ -6,6 +6,20 @@ import { takeOut } from '../actors/take-out.ts'
 import { watch } from '../actors/watch.ts'
 import { systemClock } from './clock.ts'
 
+/** How long each may take to stop; whatever hangs, the node itself is down before the sum. */
+export const stopMs = {
+  redis: 8000,
+  store: 3000,
+  system: 2000,
+  member: 2000,
+  dispatcher: 3000,
+  collector: 6000,
+  workers: 18_000,
+  escalation: 3000,
+  singletons: 6000,
+  edge: 3000,
+}
+
 /** Longer than it takes to take out the largest tree. */
 const takeOutMs = 500
 

@@ -110,7 +110,7 @@ async function nodeKilled(random: Random, { others, victim }: Killing, point?: s
     const submitting = arena.submit(lines, asked, headers).catch(() => undefined)
     if (point === undefined) {
       await someTime(random, 0, 700)
-      void node.kill('SIGKILL')
+      await node.kill('SIGKILL')
     }
     const isOver = async () => {
       const accepted = await submitting
