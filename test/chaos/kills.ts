@@ -39,7 +39,8 @@ const commandPoints = [
 
 /** What a short run of a dispatcher has but one of. */
 const rare = /^(open|commit|finish)/
-const nthOf = (random: Random, point: string) => (rare.test(point) ? 1 : random.integer(1, 2))
+const nthOf = (random: Random, point: string, most = 2) =>
+  rare.test(point) || point.startsWith('renew') ? 1 : random.integer(1, most)
 
 const pick = <Item>(items: readonly Item[], index: number): Item =>
   items[index % items.length] as Item
@@ -80,7 +81,7 @@ async function workerKilled(random: Random, point?: string): Promise<Trial> {
   const arena = new Arena(point?.startsWith('renew') === true ? { env: shortLocks } : {})
   try {
     await arena.start({ processes: 2 })
-    if (point !== undefined) arena.plans.arm('worker', point, random.integer(1, 3))
+    if (point !== undefined) arena.plans.arm('worker', point, nthOf(random, point, 3))
     await arena.submit(workload(random, point))
     let at = Date.now()
     if (point === undefined) {

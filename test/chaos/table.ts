@@ -63,7 +63,9 @@ export function tableOf(all: readonly Tried[]): string {
       sum('disorder'),
       sum('repeats'),
       recovery,
-      problems.length === 0 ? 'holds' : `**${problems.length} problems**`,
+      problems.length === 0
+        ? 'holds'
+        : `**${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}**`,
     ]
     return `| ${cells.join(' | ')} |`
   })
