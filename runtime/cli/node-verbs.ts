@@ -1,0 +1,50 @@
+/** The verbs about this node and this program. */
+import { Argument, type Command, Option } from 'commander'
+import type { BenchFlags } from './bench.ts'
+import { collect, collectRoles, parseCount, parsePort } from './flags.ts'
+import type { Perform } from './program.ts'
+import type { StartFlags } from './start.ts'
+
+export function addNodeVerbs(program: Command, perform: Perform): void {
+  program
+    .command('start')
+    .description('run a node until SIGTERM')
+    .addOption(
+      new Option('--role <ROLE…>', 'dispatcher, worker, collector (default: all)').argParser(
+        collectRoles,
+      ),
+    )
+    .option('--workers <N>', 'tasks running at a time', parseCount)
+    .option('--processes <N>', 'worker processes, supervised, instead of this one', parseCount)
+    .option('--host <ADDRESS>', 'address to listen on')
+    .option('--port <PORT>', 'port to listen on, 0 for any', parsePort)
+    .option('--node-id <ID>', 'name of this node')
+    .option('--tasks <FILE>', 'module with kinds of tasks (repeatable)', collect)
+    .option('--ephemeral', 'everything in memory, nothing durable')
+    .option('--print-config', 'print the configuration in force and stop')
+    .action((flags: StartFlags) =>
+      perform(async (invocation) => (await import('./start.ts')).start(invocation, flags)),
+    )
+  program
+    .command('init')
+    .description('write a commented muster.toml')
+    .action(() => perform(async (invocation) => (await import('./init.ts')).init(invocation)))
+  program
+    .command('bench')
+    .description('the benchmarks, all or by name; only in a checkout')
+    .argument('[NAME...]')
+    .option('--quick', 'few and small rounds: to see that it works')
+    .option('--stage <SIZE>', 'largest stage of pipeline: 10k, 100k, 1m or 10m')
+    .action((names: string[], flags: BenchFlags) =>
+      perform(async (invocation) => (await import('./bench.ts')).bench(invocation, names, flags)),
+    )
+  program
+    .command('completion')
+    .description('print a completion script')
+    .addArgument(new Argument('<shell>').choices(['bash', 'zsh', 'fish']))
+    .action((shell: 'bash' | 'zsh' | 'fish') =>
+      perform(async (invocation) =>
+        (await import('./completion.ts')).completion(invocation, shell, program),
+      ),
+    )
+}
