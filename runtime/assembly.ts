@@ -8,7 +8,7 @@ import type { AnyActorRef } from 'xstate'
 import { collector } from '../actors/collector.ts'
 import { connection } from '../actors/connection.ts'
 import { DeadLetters, isLive } from '../actors/dead-letters.ts'
-import { type Dispatcher, dispatcher } from '../actors/dispatcher.ts'
+import type { Dispatcher } from '../actors/dispatcher.ts'
 import type { Kind } from '../actors/kind.ts'
 import type { Meter } from '../actors/meter.ts'
 import type { Heartbeat } from '../actors/ports.ts'
@@ -25,17 +25,15 @@ import type { Throttle } from '../actors/throttle.ts'
 import type { Config } from '../config/schema.ts'
 import { defaultPolicy, type SupervisorPolicy } from '../machines/supervision.ts'
 import { systemClock } from './clock.ts'
-import { driverName, isDriverGone } from './driver.ts'
+import { nodeDispatcher } from './dispatcher.ts'
 import { edge } from './edge.ts'
 import { NodeEscalation } from './escalation.ts'
 import { Fleet } from './fleet.ts'
 import type { HttpServer } from './http/server.ts'
 import type { NodeLog } from './log/node-log.ts'
-import { packLimits } from './pack-limits.ts'
 import { place } from './place.ts'
 import { processChildren } from './process-children.ts'
 import { ResultsHome } from './results-home.ts'
-import { newRunId } from './run-id.ts'
 import { leavingFirst, stopMs } from './stop-tree.ts'
 import { withWriterThread } from './store/writer-thread.ts'
 import { fileStores, memoryStores, type Stores } from './stores.ts'
@@ -84,11 +82,8 @@ export interface AssemblyOptions {
 export const policy: SupervisorPolicy = { ...defaultPolicy, stopTimeoutMs: 20_000 }
 /** Counting and storing what is at hand takes moments, or does not end. */
 const collectMs = 2000
-const runsMax = 100
 /** Names come in numbers when workers start. */
 const newsAfterMs = 20
-/** A piece of a source waits so long for its turn before it goes to the spool. */
-const patienceMs = 250
 /** Tries to bring Redis back. */
 const revival = { baseMs: 200, capMs: 5000, jitter: 0 }
 
@@ -305,30 +300,13 @@ export class Assembly {
   }
 
   #makeDispatcher(): Dispatcher {
-    const { config, kinds, listen } = this.#options
-    const { dispatcher: limits, mailbox } = config
-    const { paces } = this.#workshopOnce()
-    this.#dispatcher ??= dispatcher({
-      ...this.#shared(),
-      mailboxes: this.#options.telemetry.timing(this.#options.world.ports.mailboxes),
-      node: this.#options.id,
-      driver: driverName(this.#fleet.boot),
-      isGone: isDriverGone,
-      newRunId: () => newRunId(systemClock.now()),
-      rate: limits.rate,
-      burst: limits.burst,
-      inFlightMax: limits.queueMax,
-      depthMax: mailbox.depthMax,
-      spoolMax: Math.min(limits.spoolMax, mailbox.depthMax),
-      whenFull: limits.whenFull,
-      runsMax,
+    this.#dispatcher ??= nodeDispatcher({
+      ...this.#options,
+      shared: this.#shared(),
+      boot: this.#fleet.boot,
+      paces: this.#workshopOnce().paces,
       storm: this.#escalation.storm,
-      throttle: this.#options.throttle,
       refusal: () => this.#system.system.refusal(),
-      patienceMs,
-      resumesLeftovers: !listen,
-      paces,
-      pack: packLimits(config, kinds, paces),
     })
     return this.#dispatcher
   }
