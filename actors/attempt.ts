@@ -3,6 +3,7 @@ import type { Hand } from './at-hand.ts'
 import type { Envelope } from './envelope.ts'
 import { aborts } from './holds.ts'
 import type { Limiter } from './limits.ts'
+import { heldFromMs, type Meter } from './meter.ts'
 import type { Attempt, Delivery, ExecuteContext, Execution } from './ports.ts'
 import type { Fence } from './ports-fleet.ts'
 import type { Hold } from './ports-runs.ts'
@@ -71,8 +72,8 @@ export function tokenFor(
 
 /** Runs one attempt; at once, without a promise, when the executor does. */
 export function runTask(
-  options: SettlementOptions,
-  { envelope, signal, fence, hold }: Work,
+  options: SettlementOptions & { meter?: Pick<Meter, 'heldLoop'> },
+  { envelope, signal, fence, hand, hold }: Work,
   job: Job,
   attempt: number,
 ): Ending | Promise<Ending> {
@@ -97,8 +98,23 @@ export function runTask(
   const { run, kind: name } = envelope
   const context: ExecuteContext = { run, seq: job.seq, kind: name, attempt, signal }
   if (fence !== undefined) context.fence = fence
+  const { at } = envelope
+  if (at !== undefined && 'host' in at && job.task.target !== undefined) {
+    context.host = job.task.target
+    context.progress = () => hand.progress()
+  }
   const execution = kind.executor.run(job.task, context)
-  return execution instanceof Promise ? execution.then(end) : end(execution)
+  if (execution instanceof Promise) {
+    tellHeld(options, name, clock.monotonic() - began)
+    return execution.then(end)
+  }
+  const ending = end(execution)
+  tellHeld(options, name, ending.durationMs)
+  return ending
+}
+
+function tellHeld({ meter }: { meter?: Pick<Meter, 'heldLoop'> }, kind: string, ms: number): void {
+  if (ms >= heldFromMs) meter?.heldLoop(kind, ms)
 }
 
 function expiry(

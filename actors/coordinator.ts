@@ -7,6 +7,7 @@ import { describeError, FencedError, UnavailableError } from './errors.ts'
 import type { Clock, Log, Mailboxes } from './ports.ts'
 import type { FencingToken, Leases, MemberRecord, Members } from './ports-fleet.ts'
 import type { Accounting } from './ports-runs.ts'
+import { lookAfterStrays, type StraysOptions } from './strays.ts'
 
 export interface CoordinatorOptions {
   members: Members
@@ -17,6 +18,8 @@ export interface CoordinatorOptions {
   boot: string
   /** The boot in the name of the driver of a run. */
   bootOf(driver: string): string
+  /** What it takes to look after mailboxes that nobody serves. */
+  strays?: StraysOptions
   /** Take up a run that nobody drives. */
   adopt(run: string, fence: FencingToken): Promise<void>
   /** Whether the process of a node is known to have ended, before its silence says so. */
@@ -53,6 +56,25 @@ interface Term extends CoordinatorOptions {
 
 /** Coordinates until the signal aborts. Rejects with FencedError once somebody else does. */
 export async function coordinate(
+  options: CoordinatorOptions,
+  fence: FencingToken,
+  signal: AbortSignal,
+): Promise<void> {
+  const { strays } = options
+  if (strays === undefined) return coordinateNodes(options, fence, signal)
+  // Whichever of the two finds that somebody else coordinates, both are to end.
+  const ended = new AbortController()
+  const either = AbortSignal.any([signal, ended.signal])
+  const works = [coordinateNodes(options, fence, either), lookAfterStrays(strays, fence, either)]
+  try {
+    await Promise.race(works)
+  } finally {
+    ended.abort()
+    await Promise.allSettled(works)
+  }
+}
+
+async function coordinateNodes(
   options: CoordinatorOptions,
   fence: FencingToken,
   signal: AbortSignal,

@@ -13,6 +13,7 @@ import type { Diagnosis, Finding } from '../machines/system-rules.ts'
 import { describeError } from './errors.ts'
 import type { Admission, Clock, Log, Mailboxes } from './ports.ts'
 import type { Leases, Members } from './ports-fleet.ts'
+import type { BaselineStore } from './ports-health.ts'
 import type { Inspection } from './ports-system.ts'
 
 export interface DiagnosticsPorts {
@@ -30,6 +31,10 @@ export interface DiagnosticsOptions {
   sensors(): Omit<Sample, 'redisMs'>
   /** 0 to 1; undefined where nobody measures it. */
   health(): number | undefined
+  /** What makes it low, as a phrase. */
+  because?(): string | undefined
+  /** What was usual before this start of the node, if anybody keeps it. */
+  baselines?: BaselineStore
   /** This node, as members know it, and the leases it takes itself to hold. */
   node: string
   held(): readonly string[]
@@ -41,6 +46,8 @@ export interface DiagnosticsOptions {
 
 /** Between two samples of the baseline: in a week they are as many as it keeps. */
 export const sampleMs = 30_000
+/** Samples between two times that what is usual is kept: what a crash may cost of it. */
+const keptApart = 20
 /** What leaves a mailbox is on its way to be counted for a moment. */
 const settleMs = 1000
 /** What health each finding costs where nobody measures it. */
@@ -49,22 +56,46 @@ const costs = { info: 0, warning: 0.02, error: 0.15, critical: 0.3 } as const
 export class Diagnostics {
   readonly #options: DiagnosticsOptions
   readonly #baseline = new Baseline()
+  #isRecalled = false
 
   constructor(options: DiagnosticsOptions) {
     this.#options = options
   }
 
-  /** Takes samples until the signal aborts. */
+  /** Takes samples until the signal aborts; what is usual is kept now and then, and at the end. */
   async watch(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#options
-    for (;;) {
+    await this.#recall()
+    for (let samples = 1; ; samples += 1) {
       await clock.wait(sampleMs, signal)
-      if (signal.aborted) return
+      if (signal.aborted) break
       try {
-        this.#baseline.add(await this.#sample(), clock.monotonic())
+        this.#baseline.add(await this.#sample(), clock.now())
       } catch (error) {
         log.debug(describeError(error), 'a sample of the baseline is missing')
       }
+      if (samples % keptApart === 0) await this.#keep()
+    }
+    await this.#keep()
+  }
+
+  async #recall(): Promise<void> {
+    const { baselines, clock, log } = this.#options
+    if (baselines === undefined || this.#isRecalled) return
+    this.#isRecalled = true
+    try {
+      this.#baseline.recall(await baselines.load(), clock.now())
+    } catch (error) {
+      log.warn(describeError(error), 'what was usual before this start cannot be read')
+    }
+  }
+
+  async #keep(): Promise<void> {
+    const { baselines, log } = this.#options
+    try {
+      await baselines?.save(this.#baseline.kept())
+    } catch (error) {
+      log.warn(describeError(error), 'what is usual cannot be kept for the next start')
     }
   }
 
@@ -76,7 +107,9 @@ export class Diagnostics {
       this.#leaseFindings(ports),
       ports.inspection.settings(),
     ])
-    const findings = [...this.#sensorFindings(sample), ...found.flat()]
+    const because = this.#options.because?.()
+    const low: Finding[] = because === undefined ? [] : [{ severity: 'error', what: because }]
+    const findings = [...low, ...this.#sensorFindings(sample), ...found.flat()]
     const cost = findings.reduce((sum, { severity }) => sum + costs[severity], 0)
     const health = this.#options.health() ?? Math.max(0, 1 - cost)
     return { health, findings }
@@ -95,7 +128,7 @@ export class Diagnostics {
       blind.length === 0
         ? []
         : [{ severity: 'info', what: `nothing is measured of ${blind.join(', ')}` }]
-    const now = this.#options.clock.monotonic()
+    const now = this.#options.clock.now()
     return [...unseen, ...this.#baseline.deviations(sample, now).map(findingOf)]
   }
 

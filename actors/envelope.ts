@@ -3,8 +3,18 @@
  * kind, key partition, priority and delay in common, so that the cost of delivery, accounting and
  * storage is paid per envelope and not per task.
  */
-import { fnv1a } from '../machines/fnv.ts'
+import type { Decision } from '../machines/balancer.ts'
+import { fnv1a, shardOf } from '../machines/fnv.ts'
 import type { Outcome } from '../machines/outcome.ts'
+import {
+  mailboxKind,
+  nodeMailbox,
+  nowhere,
+  type Place,
+  remoteMailbox,
+  shardMailbox,
+  workMailbox,
+} from './place.ts'
 import type { Attempt, Message, Priority } from './ports.ts'
 import type { FencingToken } from './ports-fleet.ts'
 import type { SeqRange } from './ports-runs.ts'
@@ -36,6 +46,10 @@ export interface Envelope {
   parks?: number
   /** In a spool: they are not to run, and this is how they end. */
   ends?: Ends
+  /** Where they are to run, when that is not anywhere. */
+  at?: Place
+  /** Why they are in the mailbox of that node, where somebody chose it. */
+  routing?: Decision
 }
 
 /** How tasks end that are never run. */
@@ -64,18 +78,6 @@ export function bodyOf({ id: _, target: __, ...body }: Task): Task | undefined {
 }
 
 export const resultsMailbox = 'results'
-
-/** The mailbox of a kind; keyed tasks go to one of the kind's ordered partitions. */
-export function workMailbox(kind: string, key: string | undefined, partitions: number): string {
-  if (key === undefined) return `work.${kind}`
-  return `work.${kind}~${String(fnv1a(key) % partitions).padStart(2, '0')}`
-}
-
-/** The kind of a work mailbox, and whether it keeps order; undefined for other mailboxes. */
-export function mailboxKind(mailbox: string): { kind: string; ordered: boolean } | undefined {
-  const match = /^work\.([^~]+)(~\d\d)?$/.exec(mailbox)
-  return match?.[1] === undefined ? undefined : { kind: match[1], ordered: match[2] !== undefined }
-}
 
 export function countSeqs(seqs: readonly SeqRange[]): number {
   return seqs.reduce((sum, [, count]) => sum + count, 0)
@@ -131,6 +133,8 @@ export interface PackLimits {
   tasksMax: number
   bytesMax: number
   keyPartitions: number
+  /** Mailboxes that the keys of a kind are shared out to, where that is asked for. */
+  shards: number
   /** Tasks of a kind (and source) that make up one envelope's share of work, at least 1. */
   tasksOf(kind: string, source?: string): number
   /** The source of a task if it has a limit of its own: those wait, and must not keep others. */
@@ -145,6 +149,10 @@ export interface PackItem extends AcceptedTask {
   needs?: readonly number[]
   /** It is not run, and ends so. */
   ends?: Ends
+  /** Where it is to run, when that is not anywhere. */
+  at?: Place
+  /** Tasks that may travel with it at most, so that all nodes get some of them. */
+  tasksMax?: number
 }
 
 interface Open {
@@ -172,16 +180,18 @@ export function pack(
         continue
       }
     }
-    const mailbox = workMailbox(item.kind, item.task.key, limits.keyPartitions)
+    const mailbox = mailboxOf(item, limits)
     const delayMs = item.task.delayMs ?? 0
     const source = limits.sourceOf?.(item.task)
     const origin = `${mailbox}|${source ?? ''}`
     // Those that must not run twice travel alone: only they pay for a note before each run.
-    const group = `${origin}|${item.priority}|${delayMs}|${item.task.delivery ?? ''}`
+    const { at } = item
+    const place = at === undefined ? '' : JSON.stringify(at)
+    const group = `${origin}|${item.priority}|${delayMs}|${item.task.delivery ?? ''}|${place}`
     // Where order counts, an envelope ends with the first task that is packed otherwise: what comes
     // after that one must not join what goes before it.
-    const place = item.task.key === undefined ? group : mailbox
-    let current = open.get(place)
+    const slot = item.task.key === undefined ? group : mailbox
+    let current = open.get(slot)
     if (current === undefined || current.group !== group || !hasRoomFor(current, item, limits)) {
       current = {
         envelope: {
@@ -194,27 +204,46 @@ export function pack(
           readyAt: acceptedAt + delayMs,
           seqs: [],
           tasks: [],
+          ...(at === undefined ? {} : { at }),
         },
         group,
         bytes: 0,
-        tasksMax: Math.max(1, Math.min(limits.tasksMax, limits.tasksOf(item.kind, source))),
+        tasksMax: tasksMaxOf(item, limits, source),
       }
-      open.set(place, current)
+      open.set(slot, current)
       packed.push(current.envelope)
     }
     addTo(current, item)
-    last = isPlain(item.task) ? current : undefined
+    last = isPlain(item) ? current : undefined
   }
   return packed
 }
 
-/** Nothing about it but its kind and its priority says which envelope it belongs to. */
-function isPlain({ key, delayMs, delivery }: Task): boolean {
-  return key === undefined && delayMs === undefined && delivery === undefined
+/** Of those that any node of several may have, one is chosen when the envelope is sent. */
+function mailboxOf({ kind, task: { key, placement }, at }: PackItem, limits: PackLimits): string {
+  const { keyPartitions, shards } = limits
+  if (at === undefined) {
+    const isSharded = placement === 'sharded' && key !== undefined
+    if (isSharded) return shardMailbox(kind, shardOf(key, shards))
+    return workMailbox(kind, key, keyPartitions)
+  }
+  if ('node' in at) return nodeMailbox(kind, key, keyPartitions, at.node)
+  if ('select' in at) return nodeMailbox(kind, key, keyPartitions, nowhere)
+  return key === undefined ? remoteMailbox(kind) : workMailbox(kind, key, keyPartitions)
 }
 
-function isLike({ envelope }: Open, { kind, priority, task }: PackItem): boolean {
-  return envelope.kind === kind && envelope.priority === priority && isPlain(task)
+function tasksMaxOf({ kind, tasksMax }: PackItem, limits: PackLimits, source?: string): number {
+  const most = Math.min(limits.tasksMax, limits.tasksOf(kind, source))
+  return Math.max(1, tasksMax === undefined ? most : Math.min(most, tasksMax))
+}
+
+/** Nothing about it but its kind and its priority says which envelope it belongs to. */
+function isPlain({ at, task: { key, delayMs, delivery } }: PackItem): boolean {
+  return at === undefined && key === undefined && delayMs === undefined && delivery === undefined
+}
+
+function isLike({ envelope }: Open, item: PackItem): boolean {
+  return envelope.kind === item.kind && envelope.priority === item.priority && isPlain(item)
 }
 
 function hasRoomFor(

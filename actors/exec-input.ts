@@ -73,8 +73,18 @@ export const execInput = z.strictObject({
 export type ExecInput = z.infer<typeof execInput>
 export type ExecLimits = NonNullable<ExecInput['limits']>
 
-/** How the limits that were asked for are held: not asked for, or by rlimits on each process. */
-export type LimitsMode = 'none' | 'rlimit'
+/**
+ * How the limits that were asked for are held: not asked for; by rlimits, on each process by
+ * itself; by a cgroup, on all processes of the command together. Processor time is held by rlimits
+ * always.
+ */
+export type LimitsMode =
+  | 'none'
+  | 'rlimit'
+  | 'cgroup1'
+  | 'cgroup2'
+  | 'cgroup1+rlimit'
+  | 'cgroup2+rlimit'
 
 /** What is known of a command that ran. `exitCode` is null when a signal ended it. */
 export interface ExecOutput {

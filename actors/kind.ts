@@ -24,6 +24,9 @@ export interface TaskContext {
 /** How the work spends its time: waiting (`io`), computing (`cpu`), or both. */
 export type Profile = 'io' | 'cpu' | 'mixed'
 
+/** Where a handler runs: in the process of its worker, in a thread, or in a process of its own. */
+export type HandlerExecutor = 'inline' | 'thread' | 'process'
+
 export interface TaskDefinition<Input = unknown> {
   /** Name of the kind: letters, digits, '.', '_' and '-'. */
   kind: string
@@ -34,9 +37,17 @@ export interface TaskDefinition<Input = unknown> {
   timeoutMs?: number
   /** Tries in all; the task's own `attempts` goes before it. */
   attempts?: number
+  /** Default: by the profile (io: inline, cpu: thread, mixed: process). */
+  executor?: HandlerExecutor
   /** Throw a TerminalError to end the task as `failed` at once; any other throw is retried. */
   run(input: Input, context: TaskContext): unknown
+  /** Once in each process or thread, before the first task; while it throws, tasks fail. */
+  setup?(): unknown
+  /** Once after the last task, where that is in order: not of one that is killed. */
+  teardown?(): unknown
 }
+
+const executors: readonly unknown[] = ['inline', 'thread', 'process'] satisfies HandlerExecutor[]
 
 const kindName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 
@@ -50,7 +61,10 @@ export function defineTask<Schema extends z.ZodType>(definition: {
   profile?: Profile
   timeoutMs?: number
   attempts?: number
+  executor?: HandlerExecutor
   run(input: z.output<Schema>, context: TaskContext): unknown
+  setup?(): unknown
+  teardown?(): unknown
 }): TaskDefinition {
   checkKindName(definition.kind)
   for (const field of ['timeoutMs', 'attempts'] as const) {
@@ -60,6 +74,12 @@ export function defineTask<Schema extends z.ZodType>(definition: {
         `kind "${definition.kind}": ${field}: expected a whole number from 1 up, got ${value}`,
       )
     }
+  }
+  if (definition.executor !== undefined && !executors.includes(definition.executor)) {
+    throw new UsageError(
+      `kind "${definition.kind}": executor: expected one of ${executors.join(', ')}, got ` +
+        JSON.stringify(definition.executor),
+    )
   }
   return { ...definition, profile: definition.profile ?? 'io' }
 }
@@ -100,6 +120,8 @@ export interface Kind {
   attempts: number
   /** Tasks of this kind run at the same time by one worker. */
   concurrency: number
+  /** The same of tasks for hosts that run no node, where there can be such. */
+  remoteConcurrency?: number
   /** Work in one task, ms, assumed until it has been measured. */
   paceMs: number
   /** Longest an attempt may take by the executor's own limits; only `timeoutMs` changes it. */

@@ -43,7 +43,8 @@ export interface LiveRunsOptions
    * by its content even when it has finished since.
    */
   resumesLeftovers: boolean
-  newRunId(): string
+  /** @param twin by what a run is found that is the same: a key, or the content of its source */
+  newRunId(twin?: string): string
   headroom: Headroom
   paces: Paces
   /** Of the supervisor of the runs' actors: dynamic, with places enough for `runsMax`. */
@@ -176,7 +177,7 @@ export class LiveRuns {
       this.#gate.refuseWhenFull(this.#runs.size, submission.tasks)
     await this.#options.paces.load()
     const { accounting, clock, driver, newRunId } = this.#options
-    const run = { id: newRunId(), createdAt: clock.now(), driver }
+    const run = { id: newRunId(submission.content), createdAt: clock.now(), driver }
     const opened = await accounting.open(openingOf(submission, run))
     const id = opened.progress.run.id
     submission.onOpen?.(id, opened.resumed)
@@ -195,7 +196,7 @@ export class LiveRuns {
     }
     await paces.load()
     const { content: _, ...about } = submission
-    const record = openingOf(about, { id: newRunId(), createdAt: clock.now(), driver })
+    const record = openingOf(about, { id: newRunId(key), createdAt: clock.now(), driver })
     const { progress, resumed } = await submitUnderKey(this.#keyed, record, { ...submission, key })
     return { run: progress.run, resumed }
   }

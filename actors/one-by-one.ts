@@ -8,6 +8,7 @@ import { heldBack, type Job, runTask, tokenFor, type Work } from './attempt.ts'
 import { describeError } from './errors.ts'
 import { crashNotes, runnerNote } from './letters.ts'
 import type { Limiter } from './limits.ts'
+import type { Meter } from './meter.ts'
 import { mayBeginOnce, type OnceOptions } from './once.ts'
 import type { Delivery, Log } from './ports.ts'
 import { attemptOf, type Ending, isRetried, type SettlementOptions } from './settlement.ts'
@@ -18,6 +19,7 @@ export interface OneByOneOptions extends SettlementOptions, OnceOptions {
   /** Aborted when the node begins to drain: what it takes away from then on is not blamed. */
   drain: AbortSignal
   limiter: Limiter
+  meter?: Meter
   log: Log
 }
 

@@ -1,4 +1,5 @@
 /** What the actors need of the world to be one of several nodes: leases, and who is there. */
+import type { WorkHistory } from '../machines/balancer.ts'
 
 /* ---- leases: leadership for a limited time, with an epoch that only grows ---- */
 
@@ -121,6 +122,8 @@ export interface Member {
   startedAt: number
   /** Tasks at hand. */
   load: number
+  /** How its work went lately, once it has done some. */
+  history?: WorkHistory
   state: 'joining' | 'alive' | 'draining'
   /** The names under which its receivers hold messages. */
   holders: readonly string[]

@@ -3,8 +3,10 @@
  * technology (Redis, BullMQ, SQLite, files, processes) and once in memory; one conformance suite in
  * test/conformance/ runs on both.
  */
+import type { AnyActorLogic } from 'xstate'
+import type { Decision } from '../machines/balancer.ts'
 import type { Outcome } from '../machines/outcome.ts'
-import type { DeadLetter } from './dead-letters.ts'
+import type { DeadLetter, Tell } from './dead-letters.ts'
 import type { Envelope, ResultsEnvelope } from './envelope.ts'
 import type { Fence } from './ports-fleet.ts'
 import type { ResultLine } from './result.ts'
@@ -130,9 +132,22 @@ export interface Admission {
   reserve(mailbox: string, run: string, tasks: number, depthMax: number): Promise<boolean>
   /** Tasks that hold room in a mailbox. */
   used(mailbox: string): Promise<number>
+  /** The same of several, in one go and in their order. */
+  usedIn(mailboxes: readonly string[]): Promise<number[]>
+  /**
+   * The room that tasks of a run hold in a mailbox, in another one from now on, however full that
+   * is. Done once for each `id`, however often it is asked.
+   */
+  moveRoom(run: string, id: string, move: RoomMove): Promise<void>
   /** Milliseconds of work one task of a kind takes, as last measured anywhere. */
   paces(): Promise<Record<string, number>>
   recordPaces(paces: Record<string, number>): Promise<void>
+}
+
+export interface RoomMove {
+  from: string
+  to: string
+  tasks: number
 }
 
 /* ---- results: rows and lines that stay ---- */
@@ -151,7 +166,15 @@ export interface Results {
   query(run: string, query: ResultQuery): Promise<{ seq: number; line: string }[]>
   /** The same, with what is needed to run the tasks again. */
   tasks(run: string, query: ResultQuery): Promise<{ seq: number; line: string; task?: string }[]>
-  get(run: string, seq: number): Promise<{ line: ResultLine; attempts: Attempt[] } | undefined>
+  get(run: string, seq: number): Promise<StoredResult | undefined>
+}
+
+export interface StoredResult {
+  line: ResultLine
+  /** Before the last one. */
+  attempts: Attempt[]
+  /** Why it ran on that node, where somebody chose it among several. */
+  routing?: Decision
 }
 
 /** An attempt that was not the last. */
@@ -179,6 +202,10 @@ export interface ExecuteContext {
   attempt: number
   /** In whose name it runs, when a singleton submitted it. */
   fence?: Fence
+  /** Where it is to run, if that is a host that runs no node. */
+  host?: string
+  /** To be called now and then while it waits for what others have: it is not hung. */
+  progress?(): void
   /** Aborted on cancel, halt, lost lock or forced stop. Time limits are the executor's own. */
   signal: AbortSignal
 }
@@ -193,9 +220,20 @@ export interface Execution {
    * host), `terminal` = it says itself that trying again is useless.
    */
   stage?: 'run' | 'start' | 'terminal'
+  /** The W3C trace context that the work was given. */
+  trace?: string
+}
+
+/** What an executor is given that has an actor of its own. */
+export interface ExecutorHost {
+  /** Has it started and, should it fail, started again. Resolves when it is ready. */
+  supervise(id: string, spec: () => { logic: AnyActorLogic; input?: unknown }): Promise<void>
+  clock: Clock
+  tell: Tell
 }
 
 export interface Executor extends Service {
+  start(host?: ExecutorHost): Promise<void>
   /** Never throws. Returns at once, without a promise, when the work itself did. */
   run(task: Task, context: ExecuteContext): Execution | Promise<Execution>
 }

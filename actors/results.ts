@@ -2,6 +2,7 @@
  * Results in batches: what tasks of one envelope came to, as columns, from the worker through the
  * collector into the store. What they have in common is said once.
  */
+import type { Decision } from '../machines/balancer.ts'
 import { outcomeOf } from '../machines/outcome.ts'
 import type { Attempt, Priority } from './ports.ts'
 import type { SeqRange } from './ports-runs.ts'
@@ -39,10 +40,13 @@ export interface More {
   target?: string
   output?: unknown
   error?: { code: string; message: string }
+  trace?: string
   /** Earlier ones. */
   attempts?: Attempt[]
   /** What its task says beside id and target. */
   task?: Task
+  /** Why it ran on that node, where somebody chose it among several. */
+  routing?: Decision
 }
 
 /** The batch without some of its tasks; undefined without any. */
@@ -110,11 +114,11 @@ export function lineWriter({ run, kind, attempt, node, worker }: Origin) {
   ): string => {
     const times = `${startedAt},"durationMs":${durationMs},"queueMs":${queueMs}`
     if (more === null || more === undefined) return `${head}${seq}${plain[code] ?? ''}${times}}`
-    const { id, target, output, error } = more
+    const { id, target, output, error, trace } = more
     const outcome = outcomeOf(code) ?? ''
     const tried = `,"outcome":"${outcome}","attempt":${more.attempt ?? attempt}${who}`
     const named = field('id', id)
-    const said = `${field('output', output)}${field('error', error)}`
+    const said = `${field('output', output)}${field('error', error)}${field('trace', trace)}`
     return `${head}${seq}${named}${kindText}${field('target', target)}${tried}${times}${said}}`
   }
 }

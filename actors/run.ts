@@ -12,8 +12,9 @@ import { isStopped } from './holds.ts'
 import { type LiveRun, windowOf } from './live-run.ts'
 import type { Admission, Clock, Log, Mailboxes } from './ports.ts'
 import type { Accounting, HeldEnvelope } from './ports-runs.ts'
-import { type Numbered, numberTasks, type SourcePiece } from './source.ts'
-import { moveSpool, reserve, send, withTurn } from './spool.ts'
+import type { Router } from './router.ts'
+import { type Numbered, numberTasks, type SourceLine, type SourcePiece } from './source.ts'
+import { moveSpool, reserve, routed, send, withTurn } from './spool.ts'
 
 export interface RunOptions {
   accounting: Accounting
@@ -27,6 +28,8 @@ export interface RunOptions {
   /** Who ends tasks that are not run, as results name it. */
   node: string
   pack: PackLimits
+  /** Finds a place for the tasks that say where they are to run. */
+  router?: Pick<Router, 'placesOf' | 'route'>
   /** Most tasks a mailbox may hold. */
   depthMax: number
   /** How long a piece of the source waits for its turn before it goes to the spool, ms. */
@@ -129,10 +132,13 @@ async function takePiece(
 ): Promise<boolean> {
   const { accounting } = options
   const left = piece.lines - live.lines
-  const read = left < piece.read.length ? piece.read.slice(-left) : piece.read
-  const numbered = await numberTasks(accounting, live.id, live.accepted, read)
+  const unread = left < piece.read.length ? piece.read.slice(-left) : piece.read
+  const { read, isSpread } = untilSpread(unread)
+  const lines = piece.lines - (unread.length - read.length)
+  const places = await options.router?.placesOf(read)
+  const numbered = await numberTasks(accounting, live.id, live.accepted, read, places)
   const { free, ended, held } = packAll(options, live, numbered)
-  const direct = await sendDirectly(options, live, free)
+  const direct = isSpread ? 0 : await sendDirectly(options, live, free)
   const spool = [...ended, ...free.slice(direct)]
   const waiting = [...spool, ...held.map(({ envelope }) => envelope)]
   const tasks = waiting.reduce((sum, envelope) => sum + countSeqs(envelope.seqs), 0)
@@ -140,8 +146,8 @@ async function takePiece(
   try {
     await accounting.commit(live.id, {
       afterLine: live.lines,
-      lines: piece.lines,
-      ...(piece.hashes === undefined ? {} : { linesHash: piece.hashes.of(piece.lines) }),
+      lines,
+      ...(piece.hashes === undefined ? {} : { linesHash: piece.hashes.of(lines) }),
       ...(live.feeder === undefined ? {} : { feeder: live.feeder }),
       accepted: numbered.accepted,
       rejected: numbered.rejected,
@@ -152,9 +158,22 @@ async function takePiece(
     options.giveSpoolRoom(live, tasks)
     throw error
   }
-  live.lines = piece.lines
+  live.lines = lines
   live.accepted = numbered.accepted
   return tasks > 0
+}
+
+/**
+ * A line that is one task for each node is committed on its own, before any of them is sent: sent
+ * again after a crash it may be another number of tasks, and those behind it would get other seqs.
+ */
+function untilSpread(read: readonly SourceLine[]): {
+  read: readonly SourceLine[]
+  isSpread: boolean
+} {
+  const first = read.findIndex(({ accepted }) => accepted?.task.placement === 'all')
+  if (first < 0) return { read, isSpread: false }
+  return { read: read.slice(0, Math.max(1, first)), isSpread: first === 0 }
 }
 
 function isFedElsewhere(error: unknown): boolean {
@@ -226,10 +245,14 @@ async function sendDirectly(
   const until = options.clock.monotonic() + options.patienceMs
   let sent = 0
   const sends: Promise<void>[] = []
-  for (const envelope of envelopes) {
-    const tasks = countSeqs(envelope.seqs)
+  for (const packed of envelopes) {
+    const tasks = countSeqs(packed.seqs)
     const patienceMs = Math.max(0, until - options.clock.monotonic())
     if (!(await options.admit(live, tasks, patienceMs))) break
+    const envelope =
+      packed.at === undefined
+        ? packed
+        : await withTurn(options, live, tasks, () => routed(options, packed))
     const reserving = () => reserve(options, live, envelope, tasks)
     if (!(await withTurn(options, live, tasks, reserving))) {
       options.release(live, tasks)

@@ -96,12 +96,17 @@ export function settlementOf(
   for (const ending of endings) {
     // In order, a task was retried in place, as long as it could be.
     if (!options.ordered && isRetried(options, ending)) again.push(ending)
-    else final.push(ending)
+    else final.push(isUnreached(ending) ? { ...ending, outcome: 'unreached' } : ending)
   }
   return [
     ...(again.length === 0 ? [] : [retryOf(options, envelope, again, isStopped)]),
     ...(final.length === 0 ? [] : [resultsOf(options, envelope, final)]),
   ]
+}
+
+/** It never got to run, for nobody could be reached that would have run it. */
+function isUnreached({ outcome, execution: { stage, error } }: Ending): boolean {
+  return outcome === 'failed' && stage === 'start' && error?.code === 'UNREACHED'
 }
 
 /** How many attempts follow by these messages, or went before them in place. */
@@ -182,7 +187,9 @@ function moreOf(envelope: Envelope, final: readonly Ending[]): { more?: (More | 
     if (attempt !== envelope.attempt) said.attempt = attempt
     if (execution.output !== undefined) said.output = execution.output
     if (execution.error !== undefined) said.error = execution.error
+    if (execution.trace !== undefined) said.trace = execution.trace
     if (history.length > 0) said.attempts = history
+    if (envelope.routing !== undefined) said.routing = envelope.routing
     return sayTask(said, task)
   })
   return more.some((each) => each !== null) ? { more } : {}

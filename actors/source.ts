@@ -1,6 +1,7 @@
 /** The source of a run: lines as they come in, each a task or a reason why not. */
 import type { PackItem } from './envelope.ts'
 import type { Accounting } from './ports-runs.ts'
+import type { PlacedTask } from './router.ts'
 import type { AcceptedTask, Rejection, Task } from './task.ts'
 
 export type SourceLine = { line: number; bytes: number } & (
@@ -45,15 +46,31 @@ export interface Numbered {
   accepted: number
 }
 
+/** Of a line that is several tasks, the first seq and how many; see `seqsOfClaim`. */
+const claimUnit = 2 ** 32
+
+/** What is claimed for the id of a line: its seq, or all of them in one number. */
+function claimOf(firstSeq: number, tasks: number): number {
+  return tasks === 1 ? firstSeq : firstSeq + tasks * claimUnit
+}
+
+function seqsOfClaim(claim: number): number[] {
+  const first = claim % claimUnit
+  const tasks = Math.max(1, Math.floor(claim / claimUnit))
+  return Array.from({ length: tasks }, (_, index) => first + index)
+}
+
 /**
  * Give every good task of a piece its seq. What only the run can know is checked here: that its id
  * is new, and that what it depends on was named before.
+ * @param places where the tasks of some lines go, and how many tasks those are
  */
 export async function numberTasks(
   accounting: Accounting,
   run: string,
   firstSeq: number,
   read: readonly SourceLine[],
+  places?: ReadonlyMap<SourceLine, readonly PlacedTask[]>,
 ): Promise<Numbered> {
   const earlier = await earlierIds(accounting, run, firstSeq, read)
   const known = new Map(earlier)
@@ -61,7 +78,8 @@ export async function numberTasks(
   const items: PackItem[] = []
   const rejected: Rejection[] = []
   let seq = firstSeq
-  for (const { line, bytes, accepted, rejection } of read) {
+  for (const source of read) {
+    const { line, bytes, accepted, rejection } = source
     const wrong = rejection ?? wrongWith(known, line, accepted.task)
     if (wrong !== undefined) {
       rejected.push(wrong)
@@ -72,14 +90,19 @@ export async function numberTasks(
     const { id, dependsOn = [] } = task
     const item: PackItem = { kind, priority, task, seq, bytes }
     if (dependsOn.length > 0) {
-      item.needs = [...new Set(dependsOn.flatMap((name) => known.get(name) ?? []))]
+      const claimed = dependsOn.flatMap((name) => known.get(name) ?? [])
+      item.needs = [...new Set(claimed.flatMap(seqsOfClaim))]
     }
-    items.push(item)
+    const placed = places?.get(source)
+    if (placed === undefined) items.push(item)
+    else placed.forEach((each, index) => items.push({ ...item, ...each, seq: seq + index }))
+    const tasks = placed?.length ?? 1
     if (id !== undefined) {
-      known.set(id, seq)
-      claims.push([id, seq])
+      const claim = claimOf(seq, tasks)
+      known.set(id, claim)
+      claims.push([id, claim])
     }
-    seq += 1
+    seq += tasks
   }
   await accounting.claimIds(run, claims)
   await endDuplicates(accounting, run, items)
@@ -149,7 +172,7 @@ async function earlierIds(
   ids.forEach((id, index) => {
     const seq = seqs[index]
     // Claimed by this very piece before a crash: those seqs were never committed.
-    if (seq !== undefined && seq < firstSeq) known.set(id, seq)
+    if (seq !== undefined && seq % claimUnit < firstSeq) known.set(id, seq)
   })
   return known
 }

@@ -114,13 +114,16 @@ export async function withTurn<Value>(
 async function moveEnvelope(
   options: RunOptions,
   live: LiveRun,
-  { envelope, mark, tasks }: { envelope: Envelope; mark: string; tasks: number },
+  { envelope: spooled, mark, tasks }: { envelope: Envelope; mark: string; tasks: number },
   signal: AbortSignal,
 ): Promise<boolean> {
+  let envelope = await routed(options, spooled)
   while (!(await reserve(options, live, envelope, tasks))) {
     await options.roomIn(envelope.mailbox)
     signal.throwIfAborted()
     if (live.hold !== undefined) return false
+    // Another node may have room, or that one be gone.
+    envelope = await routed(options, spooled)
   }
   signal.throwIfAborted()
   await send(options, envelope)
@@ -141,6 +144,11 @@ async function drop(
   signal.throwIfAborted()
   await accounting.dropSpool(id, { ...what, driver })
   signal.throwIfAborted()
+}
+
+/** In the mailbox of the node that was chosen for it, where one has to be. */
+export async function routed({ router }: RunOptions, envelope: Envelope): Promise<Envelope> {
+  return envelope.at === undefined || router === undefined ? envelope : router.route(envelope)
 }
 
 export function reserve(

@@ -9,7 +9,7 @@ import {
 } from '../machines/subprocess.ts'
 import { isLive } from './dead-letters.ts'
 import { describeError } from './errors.ts'
-import { OutputHead } from './output-head.ts'
+import { OutputHead, type Spilling } from './output-head.ts'
 import type { Clock } from './ports.ts'
 
 export interface Command {
@@ -51,11 +51,14 @@ export interface SubprocessOptions {
   times: SubprocessTimes
   /** Bytes kept of each of stdout and stderr. */
   outputBytesMax: number
+  /** Where what is kept goes when it is much. Without it, all of it is in memory. */
+  spilling?: Spilling
   /** Any of them kills the group. */
   signals: readonly AbortSignal[]
   clock: Pick<Clock, 'monotonic'>
 }
 
+/** Whoever has read the streams closes them. */
 export interface SubprocessResult extends SubprocessEnd {
   stdout: OutputHead
   stderr: OutputHead
@@ -66,11 +69,14 @@ export interface SubprocessResult extends SubprocessEnd {
 export function runSubprocess(
   processes: Processes,
   command: Command,
-  { times, outputBytesMax, signals, clock }: SubprocessOptions,
+  { times, outputBytesMax, spilling, signals, clock }: SubprocessOptions,
 ): Promise<SubprocessResult> {
   const { promise, resolve, reject } = Promise.withResolvers<SubprocessResult>()
   const startedMs = clock.monotonic()
-  const heads = { stdout: new OutputHead(outputBytesMax), stderr: new OutputHead(outputBytesMax) }
+  const heads = {
+    stdout: new OutputHead(outputBytesMax, spilling),
+    stderr: new OutputHead(outputBytesMax, spilling),
+  }
   const actor = createActor(subprocessMachine, { input: times })
   let child: RunningProcess | undefined
 

@@ -1,6 +1,7 @@
 /** The tasks of an envelope side by side, as many as there are slots. */
 import { heldBack, type Job, runTask, tokenFor, type Work } from './attempt.ts'
 import type { Limiter } from './limits.ts'
+import type { Meter } from './meter.ts'
 import type { Ending, SettlementOptions } from './settlement.ts'
 
 /** Work without a pause may hold the event loop this long, ms. */
@@ -10,7 +11,7 @@ const looksApart = 8
 
 /** @returns those that wait until their run goes on */
 export async function runTogether(
-  options: SettlementOptions & { limiter: Limiter },
+  options: SettlementOptions & { limiter: Limiter; meter?: Pick<Meter, 'heldLoop'> },
   work: Work,
   jobs: readonly Job[],
 ): Promise<Job[]> {

@@ -11,6 +11,7 @@ import { AtHand, hungError } from './at-hand.ts'
 import type { Tell } from './dead-letters.ts'
 import { countSeqs, type Envelope, envelopeVersion } from './envelope.ts'
 import { describeError } from './errors.ts'
+import { FreeHands } from './free-hands.ts'
 import type { Kind } from './kind.ts'
 import { parkSchema } from './letters.ts'
 import type { Delivery, Mailboxes, Receiver } from './ports.ts'
@@ -43,6 +44,7 @@ export function worker(options: WorkerOptions): ChildSpec {
   let opening: Promise<Receiver> | undefined
   let atHand: AtHand | undefined
   let ungovern = () => {}
+  const hands = new FreeHands(kind.concurrency, options.clock)
 
   const handle = (self: AnyActorRef, inHand: AtHand) => async (delivery: Delivery) => {
     if (await parkSchema(options, delivery)) return
@@ -55,7 +57,9 @@ export function worker(options: WorkerOptions): ChildSpec {
     }
     tell('envelope.received')
     const waitedMs = delivery.redeliveries > 0 ? undefined : options.clock.now() - envelope.readyAt
-    options.meter?.taken(mailbox, tasks, waitedMs)
+    const idleMs = ordered || waitedMs === undefined ? undefined : hands.idleMs(envelope.readyAt)
+    options.meter?.taken(mailbox, tasks, waitedMs, idleMs)
+    hands.take()
     try {
       await workOff(options, { envelope, delivery, hand, slots })
       hand.end()
@@ -65,7 +69,8 @@ export function worker(options: WorkerOptions): ChildSpec {
       tell('envelope.returned')
       throw error
     } finally {
-      options.meter?.released()
+      hands.give()
+      options.meter?.released(mailbox)
     }
   }
 
@@ -97,7 +102,7 @@ export function worker(options: WorkerOptions): ChildSpec {
           const receiver = await opening
           // Given up meanwhile: nobody else may be left to close it.
           if (signal.aborted) await stop(options.graceMs())
-          else ungovern = govern(options, receiver, slots)
+          else ungovern = govern(options, receiver, slots, hands)
         }),
         close: fromPromise<void, Owned>(() => {
           options.hurry?.addEventListener('abort', () => void stop(0), { once: true })
@@ -133,7 +138,12 @@ function slotsOf({ kind, throttle }: WorkerOptions): number {
  * waits for its slot, as long as nothing takes it away.
  * @returns ends it
  */
-function govern(options: WorkerOptions, receiver: Receiver, slots: Slots): () => void {
+function govern(
+  options: WorkerOptions,
+  receiver: Receiver,
+  slots: Slots,
+  hands: FreeHands,
+): () => void {
   const { drain, throttle, log, mailbox } = options
   let isPaused = false
   let turning = Promise.resolve()
@@ -143,6 +153,7 @@ function govern(options: WorkerOptions, receiver: Receiver, slots: Slots): () =>
     isPaused = isWanted
     try {
       await (isWanted ? receiver.pause() : receiver.resume())
+      hands.anew()
     } catch (error) {
       const what = isWanted ? 'a receiver cannot be paused' : 'a receiver cannot go on'
       log.warn({ mailbox, ...describeError(error) }, what)

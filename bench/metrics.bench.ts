@@ -79,7 +79,7 @@ function countAlone(): number {
     for (let done = 0; done < envelopes; done += 1) {
       telemetry.taken('work.noop', size, 5)
       telemetry.settled('work.noop', 'noop', endings, 0)
-      telemetry.released()
+      telemetry.released('work.noop')
       telemetry.counted('noop', settlement, { fresh: size })
     }
   }

@@ -72,6 +72,18 @@ export const rules: readonly Rule[] = [
     expected: ({ log }) => `at most log.fileBytesMax (${log.fileBytesMax})`,
   },
   {
+    path: 'health.degradedScore',
+    against: ['health.criticalScore'],
+    holds: ({ health }) => health.degradedScore < health.criticalScore,
+    expected: ({ health }) => `less than health.criticalScore (${health.criticalScore})`,
+  },
+  {
+    path: 'health.criticalScore',
+    against: ['health.collapseScore'],
+    holds: ({ health }) => health.criticalScore < health.collapseScore,
+    expected: ({ health }) => `less than health.collapseScore (${health.collapseScore})`,
+  },
+  {
     path: 'escalation.windowMs',
     against: ['escalation.buckets'],
     holds: ({ escalation }) => escalation.windowMs % escalation.buckets === 0,

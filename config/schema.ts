@@ -3,6 +3,9 @@
  * is the only list of keys; the loader, `init`, `--print-config` and the environment read it.
  */
 import { z } from 'zod'
+import { container } from './container.ts'
+import { execution } from './execution.ts'
+import { health } from './health.ts'
 import {
   choice,
   duration,
@@ -54,6 +57,11 @@ const redis = z.strictObject({
     { min: 0.1, max: 0.95 },
     'Share of its memory limit from which on no new work is let in, whichever Redis it is.',
   ),
+  shards: whole(
+    0,
+    { min: 0, max: 256 },
+    'Slots of a Redis Cluster to spread over, the same for all nodes; 0: as it is, or 8 at first.',
+  ),
 })
 
 const http = z.strictObject({
@@ -67,8 +75,35 @@ const http = z.strictObject({
   tokenFile: optionalText(
     /^[^\p{Cc}\p{Cs}]+$/u,
     'the path of a file',
-    'File with the token that every request must bring.',
+    'File of tokens, of which every request must bring one: lines "write TOKEN" or "read TOKEN".',
     { example: './muster.token' },
+  ),
+  statelyBridge: choice(
+    ['off', 'on'],
+    'off',
+    "Whether /inspect/stately may show the actors to Stately's inspector, which is not of this node.",
+  ),
+  rate: whole(
+    5000,
+    { min: 1, max: 1_000_000 },
+    'Requests a second that one address gets answered.',
+  ),
+  burst: whole(10_000, { min: 1, max: 1_000_000 }, 'Requests at once after a quiet time.'),
+  requestsMax: whole(1000, { min: 10, max: 1_000_000 }, 'Requests under way at most.'),
+  bodyMs: duration(
+    30 * second,
+    { min: 100, max: hour },
+    'How long a body may take to arrive that is no stream of lines.',
+  ),
+  streamSilenceMs: duration(
+    hour,
+    { min: 100, max: day },
+    'Silence after which a submission that is a stream of lines is broken off.',
+  ),
+  idleMs: duration(
+    60 * second,
+    { min: 8 * second, max: 240 * second },
+    'After so long a connection is closed on which nothing moves, or whose reader takes nothing.',
   ),
 })
 
@@ -90,6 +125,16 @@ const dispatcher = z.strictObject({
     200_000,
     { min: 0, max: 1_000_000_000 },
     'Tasks accepted beyond those in flight, kept in Redis until there is room.',
+  ),
+  balancer: choice(
+    ['weighted', 'cost-latency', 'least-loaded', 'round-robin', 'random'],
+    'weighted',
+    'How a node is chosen for tasks that any of several may run (placement "balanced", select).',
+  ),
+  unservedMs: duration(
+    60 * second,
+    { min: 100, max: day },
+    'How long tasks wait for a node that could run them before they end as unreached.',
   ),
   whenFull: choice(
     ['refuse', 'wait'],
@@ -153,6 +198,30 @@ const worker = z.strictObject({
     { min: 1, max: day },
     'When a command gets SIGKILL, from its start.',
   ),
+  sshConcurrency: whole(
+    64,
+    { min: 1, max: 10_000 },
+    'Commands on hosts that run no node, over ssh, running at a time.',
+  ),
+  sshPerHost: whole(1, { min: 1, max: 1000 }, 'The same on one host, at a time from this node.'),
+  sshConnectMs: duration(
+    10 * second,
+    { min: second, max: 600 * second },
+    'How long a host may take to answer before it is unreached; whole seconds.',
+  ),
+  sshHosts: choice(
+    ['any', 'listed'],
+    'any',
+    'Targets reached over ssh: any name that is no node, or only those listed in [hosts].',
+  ),
+  sshConfig: optionalText(
+    /^[^\p{Cc}\p{Cs}]+$/u,
+    'the path of a file',
+    "Configuration of ssh in place of the user's own and the system's.",
+    { example: './ssh_config' },
+  ),
+  ...container,
+  ...execution,
   outputBytesMax: whole(
     mebibyte,
     { min: 1024, max: 64 * mebibyte },
@@ -181,6 +250,11 @@ const mailbox = z.strictObject({
     16,
     { min: 1, max: 100 },
     'Ordered queues a kind; change it only while no keyed task is pending.',
+  ),
+  shards: whole(
+    16,
+    { min: 1, max: 1000 },
+    'Shards of a kind, for placement "sharded"; change it only while no such task is pending.',
   ),
 })
 
@@ -258,7 +332,7 @@ const hosts = z.record(
     address: optionalText(
       /^[^\s\p{Cc}\p{Cs}-][^\s\p{Cc}\p{Cs}]{0,254}$/u,
       "an address without blanks that does not begin with '-'",
-      'Where the host is reached, if not by its name.',
+      'Where the host is reached over ssh, if not by its name: [user@]host[:port].',
       { example: '192.0.2.17' },
     ),
     labels: labels('What tasks may select this host by.'),
@@ -276,10 +350,7 @@ export const sections = {
   collector: { schema: collector, description: 'How results are accounted for.' },
   lease: { schema: lease, description: 'Who leads, and how soon another takes over.' },
   member: { schema: member, description: 'How nodes know of each other.' },
-  health: {
-    schema: z.strictObject({}),
-    description: 'The health score; nothing to set, its thresholds are those of muster audit.',
-  },
+  health: { schema: health, description: 'How well a node is, and what it does about it.' },
   escalation: { schema: escalation, description: 'When many bad outcomes become an alarm.' },
   log: { schema: log, description: 'The log files in the data directory.' },
   store: { schema: store, description: 'Where results are kept.' },
@@ -309,7 +380,7 @@ export const configSchema = z.strictObject({
   collector: collector.prefault({}),
   lease: lease.prefault({}),
   member: member.prefault({}),
-  health: sections.health.schema.prefault({}),
+  health: health.prefault({}),
   escalation: escalation.prefault({}),
   log: log.prefault({}),
   store: store.prefault({}),

@@ -42,6 +42,21 @@ const errorZ = 1.5
 const samplesMin = 5
 const samplesMax = 20_000
 
+/** What is kept of a baseline. */
+export interface KeptBaseline {
+  version: 1
+  metrics: { [metric: string]: number[] }
+}
+
+function isKept(kept: unknown): kept is KeptBaseline {
+  if (typeof kept !== 'object' || kept === null) return false
+  const { version, metrics } = kept as Partial<KeptBaseline>
+  if (version !== 1 || typeof metrics !== 'object' || metrics === null) return false
+  return Object.values(metrics).every(
+    (numbers) => Array.isArray(numbers) && numbers.every(Number.isFinite),
+  )
+}
+
 /** Mean and population standard deviation. */
 export function spreadOf(values: readonly number[]): { mean: number; deviation: number } {
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length
@@ -63,6 +78,33 @@ export class Baseline {
       const first = kept[0]
       const isOld = first !== undefined && at - first.at > windows[2][1]
       if (isOld || kept.length > samplesMax) kept.shift()
+    }
+  }
+
+  /** All of it, as plain data: by metric, the moments and the values in turn. */
+  kept(): KeptBaseline {
+    const metrics = [...this.#samples].map(([metric, samples]): [string, number[]] => [
+      metric,
+      samples.flatMap(({ at, value }) => [at, value]),
+    ])
+    return { version: 1, metrics: Object.fromEntries(metrics) }
+  }
+
+  /**
+   * Takes in what was kept, before its own samples; what is older than a week, from the future or
+   * not to be understood is left out. Moments are those of one clock throughout.
+   */
+  recall(kept: unknown, at: number): void {
+    if (!isKept(kept)) return
+    for (const metric of Object.keys(watched) as WatchedMetric[]) {
+      const numbers = kept.metrics[metric] ?? []
+      const recalled: { at: number; value: number }[] = []
+      for (let index = 0; index + 1 < numbers.length; index += 2) {
+        const sample = { at: numbers[index] ?? 0, value: numbers[index + 1] ?? 0 }
+        if (sample.at <= at && at - sample.at <= windows[2][1]) recalled.push(sample)
+      }
+      const all = [...recalled, ...(this.#samples.get(metric) ?? [])].slice(-samplesMax)
+      if (all.length > 0) this.#samples.set(metric, all)
     }
   }
 

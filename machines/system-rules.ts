@@ -40,6 +40,8 @@ export interface SystemFacts {
   ailments: readonly string[]
   /** 0 to 1; undefined where nobody measures it. */
   health?: number | undefined
+  /** What makes it low, as a phrase. */
+  because?: string | undefined
   /** In its log, within the window and since it changed its state. */
   errors: number
   warnings: number
@@ -98,14 +100,17 @@ export interface SystemMarks {
 
 export function marks(seen: SystemMarks, facts: SystemFacts, at: number): Partial<SystemMarks> {
   const isIll = facts.ailments.length > 0
-  const isLow = facts.health !== undefined && facts.health < reflectBelow
   const isWell = !isIll && (facts.health === undefined || facts.health >= wellFrom)
   return {
     facts,
     illAt: isIll ? (seen.illAt ?? at) : undefined,
-    lowAt: isLow ? (seen.lowAt ?? at) : undefined,
+    lowAt: isLow(facts) ? (seen.lowAt ?? at) : undefined,
     wellAt: isWell ? (seen.wellAt ?? at) : undefined,
   }
+}
+
+function isLow({ health }: SystemFacts): boolean {
+  return health !== undefined && health < reflectBelow
 }
 
 function lasts(since: number | undefined, at: number, ms: number): boolean {
@@ -122,7 +127,12 @@ function triggerOf(state: SystemState, seen: SystemMarks, at: number): string | 
   const isNoisy = state === 'OPERATIONAL'
   if (isNoisy && facts.errors >= errorsMax) return `${facts.errors} errors in the log`
   if (isNoisy && facts.warnings >= warningsMax) return `${facts.warnings} warnings in the log`
-  return lasts(lowAt, at, policy.worsenMs) ? `health is ${facts.health}` : undefined
+  return lasts(lowAt, at, policy.worsenMs) ? lowHealth(facts) : undefined
+}
+
+function lowHealth({ health = 0, because }: SystemFacts): string {
+  const level = `health is ${Math.round(health * 100) / 100}`
+  return because === undefined ? level : `${level}: ${because}`
 }
 
 interface Verdict {
@@ -132,12 +142,14 @@ interface Verdict {
 
 /** Where the node goes by itself from a state, if anywhere. */
 export function judge(state: SystemState, seen: SystemMarks, at: number): Verdict | undefined {
-  const { facts, policy, illAt, wellAt, sinceAt, isUp } = seen
+  const { facts, policy, illAt, wellAt, lowAt, sinceAt, isUp } = seen
   const ailing: Verdict = { to: 'DEGRADED', reason: facts.ailments.join('; ') }
   if (state === 'RECOVERY') {
     const isDue = at - sinceAt >= (isUp ? policy.settleMs : policy.bootMs)
     if (!isDue) return undefined
     if (facts.ailments.length > 0) return ailing
+    // A reflection that led here has found nothing that passes by itself.
+    if (isLow(facts)) return { to: 'DEGRADED', reason: lowHealth(facts) }
     if (isUp) return { to: 'OPERATIONAL', reason: 'all is well' }
     return { to: 'DEGRADED', reason: `its start has taken more than ${policy.bootMs} ms` }
   }
@@ -148,7 +160,10 @@ export function judge(state: SystemState, seen: SystemMarks, at: number): Verdic
   }
   if (state !== 'OPERATIONAL' && state !== 'DEGRADED') return undefined
   const trigger = triggerOf(state, seen, at)
-  return trigger === undefined ? undefined : { to: 'REFLECTIVE', reason: trigger }
+  if (trigger !== undefined) return { to: 'REFLECTIVE', reason: trigger }
+  // It has reflected on that not long ago.
+  const isSlow = state === 'OPERATIONAL' && lasts(lowAt, at, policy.worsenMs)
+  return isSlow ? { to: 'DEGRADED', reason: lowHealth(facts) } : undefined
 }
 
 /** Where a reflection ends. */

@@ -24,13 +24,17 @@ import {
 import type { Throttle } from '../actors/throttle.ts'
 import type { Config } from '../config/schema.ts'
 import { defaultPolicy, type SupervisorPolicy } from '../machines/supervision.ts'
+import { baselineFile } from './baseline-file.ts'
 import { systemClock } from './clock.ts'
 import { nodeDispatcher } from './dispatcher.ts'
 import { edge } from './edge.ts'
 import { NodeEscalation } from './escalation.ts'
 import { Fleet } from './fleet.ts'
+import { NodeHealth } from './health.ts'
 import type { HttpServer } from './http/server.ts'
+import type { Token } from './http/token.ts'
 import type { NodeLog } from './log/node-log.ts'
+import { memoryBaseline } from './memory/baseline.ts'
 import { place } from './place.ts'
 import { processChildren } from './process-children.ts'
 import { ResultsHome } from './results-home.ts'
@@ -55,9 +59,11 @@ export interface AssemblyOptions {
   listen: boolean
   /** Set in a worker process: its name. It has workers and nothing else. */
   process?: string
+  /** Then also the id under which others know its node. */
+  member?: string
   tasksFiles: readonly string[]
   kinds: ReadonlyMap<string, Kind>
-  token?: string
+  tokens: readonly Token[]
   world: World
   /** Aborted when the node begins to drain. */
   drain: AbortSignal
@@ -100,6 +106,7 @@ export class Assembly {
   readonly #fleet: Fleet
   readonly #home: ResultsHome
   readonly #escalation: NodeEscalation
+  readonly #health: NodeHealth
   readonly #system: NodeSystem
   /** The supervisor of all, once there is one. */
   #root: AnyActorRef | undefined
@@ -133,6 +140,11 @@ export class Assembly {
       leads: options.roles.includes('dispatcher'),
       opened: (metric) => options.telemetry.escalated(metric),
     })
+    this.#health = new NodeHealth({
+      ...options,
+      logDepth: () => options.log.written?.depth,
+      shared: () => this.#shared(),
+    })
     this.#system = new NodeSystem({
       ...options,
       memberId: this.#fleet.memberId,
@@ -141,7 +153,9 @@ export class Assembly {
       shared: () => this.#shared(),
       root: () => this.#root,
       audit: (line) => this.#storesOnce().audit.append(line),
-      health: () => undefined,
+      health: this.#health,
+      policy: config.health,
+      baselines: options.ephemeral ? memoryBaseline() : baselineFile(dataDir, options.id),
     })
     const { log, telemetry: meter } = options
     this.deadLetters = new DeadLetters({ clock: systemClock, log, meter })
@@ -188,6 +202,8 @@ export class Assembly {
       children.push({ id, spec, stopTimeoutMs: stopMs[id] })
     if (process === undefined) add('store', () => this.#store())
     if (process === undefined) add('system', () => this.#system.spec())
+    // Who is not found is gone before health means anything.
+    if (this.#options.listen) add('health', () => this.#health.spec())
     if (process === undefined && roles.length > 0) {
       add('member', () => this.#fleet.member(() => this.#server?.url))
     }
@@ -200,7 +216,8 @@ export class Assembly {
     }
     const stopTimeoutMs = stopMs.workers
     const processes = () => processChildren(this.#options, this.#shared(), this.deadLetters)
-    const workers = () => workerChildren(this.#options, this.#shared(), this.#workshopOnce())
+    const workers = () =>
+      workerChildren(this.#options, this.#shared(), this.#workshopOnce(), this.#fleet)
     if (roles.includes('worker') && process === undefined && config.worker.processes > 0) {
       children.push({ id: 'processes', spec: processes, stopTimeoutMs })
     } else if (roles.includes('worker')) {
@@ -220,6 +237,7 @@ export class Assembly {
     const { world, log, telemetry } = this.#options
     return {
       ...world.ports,
+      headroom: this.#health.over(world.ports.headroom),
       meter: telemetry,
       clock: systemClock,
       random: Math.random,
@@ -325,6 +343,7 @@ export class Assembly {
         feed,
         kinds,
         lingerMs: config.worker.lingerMs,
+        streamSilenceMs: config.http.streamSilenceMs,
         clock: systemClock,
         log,
         tree: () => heartbeat().tree,
@@ -338,7 +357,9 @@ export class Assembly {
         system: this.#system.routes(),
         escalations: () => this.#escalation.list(),
         metrics: { text: () => this.#metricsText() },
-        vitals: this.#options.telemetry.vitals,
+        telemetry: this.#options.telemetry,
+        inspect: { root: () => this.#root, bridge: config.http.statelyBridge === 'on' },
+        board: { queues: () => world.queues },
       }),
       opened: async (app) => {
         this.#app = app
@@ -357,7 +378,9 @@ export class Assembly {
     const ports = this.isAway() ? undefined : world.ports
     const logDepth = this.#options.log.written?.depth
     const { system } = this.#system
-    return telemetry.text(await readingsOf({ telemetry, root, roles, ports, logDepth, system }))
+    const health = this.#health.view()
+    const readings = { telemetry, root, roles, ports, logDepth, system, health }
+    return telemetry.text(await readingsOf(readings))
   }
 
   /** Why this node takes no work now. */

@@ -7,6 +7,7 @@ import type { HaltPolicy, Run, RunAction, Share } from '../actors/ports-runs.ts'
 import type { ResultLine } from '../actors/result.ts'
 import type { Rejection } from '../actors/task.ts'
 import type { TreeNode } from '../actors/tree.ts'
+import type { Decision } from '../machines/balancer.ts'
 import type { Outcome } from '../machines/outcome.ts'
 import type { DeadLetterCalls } from './client-letters.ts'
 import type { TaskSource } from './client-stream.ts'
@@ -67,6 +68,8 @@ export interface TaskReport {
   result: ResultLine
   /** Attempts before the last one. */
   attempts: Attempt[]
+  /** Why it ran on that node, where one was chosen among several. */
+  routing?: Decision
 }
 
 /** A submitted run. */

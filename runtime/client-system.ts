@@ -1,20 +1,22 @@
 /** The part of the client that is about the state of the system. */
 import type { SystemEntry } from '../actors/ports-system.ts'
-import type { SystemView } from '../actors/system-record.ts'
 import type { SystemState } from '../machines/system-rules.ts'
 import { type HttpClient, queryString } from './client-http.ts'
+import type { SystemReport } from './http/system.ts'
 
 /** What was changed; `noop`: it was in that state already. */
-export type SystemAnswer = SystemView & { noop?: true }
+export type SystemAnswer = SystemReport & { noop?: true }
 
 export interface SystemCalls {
-  get(): Promise<SystemView>
+  get(): Promise<SystemReport>
   /**
    * PAUSED, and what ends it, holds for all nodes; every other state for the node that is asked.
    * @param actor who wants it; `operator` by default
    * @throws ConflictError ILLEGAL_TRANSITION when it may not follow the present state
    */
   set(state: SystemState, reason: string, actor?: string): Promise<SystemAnswer>
+  /** What the node counts and measures, as Prometheus reads it. */
+  metrics(): Promise<string>
   /** Transitions of all nodes, newest first. */
   history(): AsyncGenerator<SystemEntry>
 }
@@ -31,6 +33,7 @@ export function systemCalls(http: HttpClient): SystemCalls {
       }
       return http.json(await http.call('/v1/system', call))
     },
+    metrics: async () => (await http.call('/metrics', { accept: 'text/plain' })).text(),
     async *history() {
       let after: string | undefined
       do {

@@ -6,11 +6,10 @@ import type { Paces } from '../actors/paces.ts'
 import type { Throttle } from '../actors/throttle.ts'
 import type { Config } from '../config/schema.ts'
 import type { Shared } from './assembly.ts'
-import { systemClock } from './clock.ts'
 import { driverName, isDriverGone } from './driver.ts'
 import type { NodeEscalation } from './escalation.ts'
 import { packLimits } from './pack-limits.ts'
-import { newRunId } from './run-id.ts'
+import { nodeRouter } from './placement.ts'
 import type { Telemetry } from './telemetry/telemetry.ts'
 import type { World } from './world.ts'
 
@@ -44,7 +43,7 @@ export function nodeDispatcher(options: NodeDispatcherOptions): Dispatcher {
     node: id,
     driver: driverName(boot),
     isGone: isDriverGone,
-    newRunId: () => newRunId(systemClock.now()),
+    newRunId: (twin) => world.newRunId(twin),
     rate: limits.rate,
     burst: limits.burst,
     inFlightMax: limits.queueMax,
@@ -59,5 +58,6 @@ export function nodeDispatcher(options: NodeDispatcherOptions): Dispatcher {
     resumesLeftovers: !listen,
     paces,
     pack: packLimits(config, kinds, paces),
+    router: nodeRouter({ config, ports: world.ports, telemetry }),
   })
 }

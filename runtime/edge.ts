@@ -6,13 +6,19 @@ import type { AssemblyOptions } from './assembly.ts'
 import { systemClock } from './clock.ts'
 import { type AppOptions, httpApp } from './http/app.ts'
 import { RunFeed } from './http/feed.ts'
+import { AddressRate } from './http/rate.ts'
 import { type HttpServer, httpServer } from './http/server.ts'
+import { Sessions } from './http/sessions.ts'
+import { sockets } from './http/sockets.ts'
 import { removeNodeFile, writeNodeFile } from './node-file.ts'
+
+/** Wrong tokens from one address. */
+const guessing = { perSecond: 1, burst: 20 }
 
 export interface EdgeOptions {
   node: AssemblyOptions
   tell: Tell
-  routes(feed: RunFeed): AppOptions
+  routes(feed: RunFeed): Omit<AppOptions, 'access'>
   /** Its routes can be asked, on no port yet. */
   opened(app: ReturnType<typeof httpApp>): Promise<void>
   listening(server: HttpServer): void
@@ -20,7 +26,13 @@ export interface EdgeOptions {
 }
 
 export function edge(options: EdgeOptions): ChildSpec {
-  const { id, config, dataDir, listen, world, token, say, telemetry } = options.node
+  const { id, config, dataDir, listen, world, tokens, say, telemetry } = options.node
+  const now = () => systemClock.monotonic()
+  const access = {
+    tokens,
+    sessions: new Sessions(now),
+    guesses: new AddressRate({ ...guessing, now }),
+  }
   let feed: RunFeed | undefined
   let server: HttpServer | undefined
   return service({
@@ -28,15 +40,14 @@ export function edge(options: EdgeOptions): ChildSpec {
     open: async () => {
       feed = new RunFeed(world.ports.accounting, systemClock)
       await feed.open()
-      const app = httpApp(options.routes(feed))
+      const app = httpApp({ ...options.routes(feed), access })
       await options.opened(app)
       if (!listen) return
-      const { host, port } = config.http
       server = httpServer({
-        host,
-        port,
-        ...(token === undefined ? {} : { token }),
-        handle: (request) => telemetry.request(() => app.fetch(request)),
+        ...access,
+        config: config.http,
+        handle: (request, bun) => telemetry.request(() => app.fetch(request, bun)),
+        websocket: sockets,
       })
       options.listening(server)
       const { url } = server
@@ -47,6 +58,7 @@ export function edge(options: EdgeOptions): ChildSpec {
         throw error
       }
       say(`node ${id} listens on ${url}, data in ${dataDir}, Redis at ${world.address}`)
+      say(`console: ${url}/`)
     },
     close: async () => {
       if (listen) removeNodeFile(dataDir, id)

@@ -25,6 +25,8 @@ import { bootOf } from './driver.ts'
 import type { NodeRoutesOptions } from './http/nodes.ts'
 import { listSource } from './intake.ts'
 import { isProcessGone, place } from './place.ts'
+import { nodeRouter } from './placement.ts'
+import { NodeHistory } from './telemetry/work-history.ts'
 import { version } from './version.ts'
 
 /** What the work of a singleton gets to stop in order. */
@@ -39,6 +41,7 @@ export class Fleet {
   readonly #failovers = new Failovers(systemClock)
   readonly #contender: () => string
   readonly #startedAt = systemClock.now()
+  readonly #history: NodeHistory
   #reachableSince = systemClock.monotonic()
 
   constructor(
@@ -49,13 +52,12 @@ export class Fleet {
     this.#options = options
     this.#shared = shared
     this.#dispatcher = dispatcher
+    this.#history = new NodeHistory(options.telemetry.tally)
     this.#contender = contenders(this.memberId, this.boot)
   }
 
-  /** A node that nobody can find shares its host with others of its kind. */
   get memberId(): string {
-    const { id, listen } = this.#options
-    return listen ? id : `${id}-${process.pid}`
+    return memberIdOf(this.#options)
   }
 
   /** What the world is, and the dead of this place swept before anybody uses it. */
@@ -112,7 +114,7 @@ export class Fleet {
   /** A child that lives only on the node that holds the lease. */
   led(lease: string, specOf: (fence: Fence) => ChildSpec): ChildSpec {
     this.#options.telemetry.contends(lease)
-    return led({ ...this.#contending(), id: lease, lease, contender: this.#contender, specOf })
+    return led({ ...this.contending(), id: lease, lease, contender: this.#contender, specOf })
   }
 
   singletons(): ChildSpec {
@@ -122,13 +124,13 @@ export class Fleet {
     const children = definitions.map((definition): NamedChild => {
       this.#options.telemetry.contends(definition.name)
       const spec = () =>
-        singleton({ ...this.#contending(), contender: this.#contender(), definition })
+        singleton({ ...this.contending(), contender: this.#contender(), definition })
       return { id: definition.name, spec }
     })
     return supervisor({ ...this.#shared(), id: 'singletons', children })
   }
 
-  #contending(): Shared & Omit<SingletonOptions, 'definition' | 'contender'> {
+  contending(): Shared & Omit<SingletonOptions, 'definition' | 'contender'> {
     const { config, world, telemetry } = this.#options
     return {
       ...this.#shared(),
@@ -158,7 +160,7 @@ export class Fleet {
   }
 
   #coordinator(dispatcher: Dispatcher): SingletonDefinition {
-    const { config, world, log } = this.#options
+    const { config, world, telemetry, log } = this.#options
     const { boot } = this
     return {
       name: 'coordinator',
@@ -171,6 +173,15 @@ export class Fleet {
             bootOf,
             isGone,
             reachableSince: () => this.#reachableSince,
+            strays: {
+              ...world.ports,
+              router: nodeRouter({ config, ports: world.ports, telemetry }),
+              staleMs: config.member.staleMs,
+              unservedMs: config.dispatcher.unservedMs,
+              node: this.memberId,
+              clock: systemClock,
+              log,
+            },
             adopt: (run, fence) => dispatcher.adopt(run, fence),
             clock: systemClock,
             log,
@@ -185,6 +196,7 @@ export class Fleet {
   #describe(url: string | undefined): Omit<Member, 'state'> {
     const { config, kinds, roles, heartbeat } = this.#options
     const { holders, load } = heartbeat()
+    const history = this.#history.next()
     return {
       id: this.memberId,
       boot: this.boot,
@@ -198,9 +210,19 @@ export class Fleet {
       version: version(),
       startedAt: this.#startedAt,
       load,
+      ...(history === undefined ? {} : { history }),
       holders,
     }
   }
+}
+
+/**
+ * The id under which others know a node. One that nobody can find shares its host with others of
+ * its kind; a worker process goes by that of its node.
+ */
+export function memberIdOf(options: Pick<AssemblyOptions, 'id' | 'listen' | 'member'>): string {
+  const { id, listen } = options
+  return options.member ?? (listen ? id : `${id}-${process.pid}`)
 }
 
 const isGone = (record: MemberRecord): boolean => isProcessGone(record.place, record.pid)

@@ -4,14 +4,9 @@ import { type Config, configSchema } from '../config/schema.ts'
 
 /** Whoever sets one of these relies on it: without it something else would happen. */
 const needed = ['store.url'] as const
-/** Without these the same happens, only not as finely set. */
-const idle = ['hosts', 'node.labels'] as const
 
-/**
- * The settings that have no effect, for a warning.
- * @throws UsageError when there is one that must not be passed over
- */
-export function idleSettings(config: Config): string[] {
+/** @throws UsageError when there is one that must not be passed over */
+export function refuseIdleSettings(config: Config): void {
   const defaults = configSchema.parse({})
   const isSet = (path: string) =>
     JSON.stringify(valueAt(config, path)) !== JSON.stringify(valueAt(defaults, path))
@@ -22,7 +17,6 @@ export function idleSettings(config: Config): string[] {
       `${paths}: expected none, for this version does not act on it; leave it out`,
     )
   }
-  return idle.filter(isSet)
 }
 
 function valueAt(tree: unknown, path: string): unknown {

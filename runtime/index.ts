@@ -9,15 +9,51 @@ import { loadConfig } from '../config/load.ts'
 import type { configSchema } from '../config/schema.ts'
 import { createNode as assembleNode, type MusterNode } from './node.ts'
 
-export { FencedError, MusterError, TerminalError } from '../actors/errors.ts'
-export { defineTask, type TaskContext, type TaskDefinition } from '../actors/kind.ts'
-export type { Fence } from '../actors/ports-fleet.ts'
-export type { Run } from '../actors/ports-runs.ts'
+export {
+  ConflictError,
+  FencedError,
+  MusterError,
+  NotAcceptingError,
+  NotFoundError,
+  TerminalError,
+  UnavailableError,
+  UsageError,
+} from '../actors/errors.ts'
+export type { EscalationLine } from '../actors/escalation-list.ts'
+export { defineTask, type Profile, type TaskContext, type TaskDefinition } from '../actors/kind.ts'
+export type { NodeLine } from '../actors/membership.ts'
+export type { Attempt } from '../actors/ports.ts'
+export type { Fence, LeaseRecord } from '../actors/ports-fleet.ts'
+export type { HaltPolicy, Run, RunAction, RunState, Share } from '../actors/ports-runs.ts'
+export type { SystemEntry } from '../actors/ports-system.ts'
 export type { ResultLine } from '../actors/result.ts'
+export { secret } from '../actors/secret.ts'
 export { defineSingleton } from '../actors/singleton.ts'
 export type { SingletonContext, SingletonDefinition } from '../actors/singleton-work.ts'
-export { connect, type TaskLine } from './client.ts'
-export type { Muster, RunHandle } from './client-api.ts'
+export type { SystemView } from '../actors/system-record.ts'
+export type { Rejection } from '../actors/task.ts'
+export type { TreeNode } from '../actors/tree.ts'
+export type { Counts, Outcome } from '../machines/outcome.ts'
+export type { SystemState } from '../machines/system-rules.ts'
+export {
+  type ConnectOptions,
+  connect,
+  type TaskLine,
+  type TaskSource,
+  TokenError,
+} from './client.ts'
+export type {
+  Intake,
+  Muster,
+  ResultsQuery,
+  RunEvent,
+  RunHandle,
+  RunPage,
+  SubmitOptions,
+  TaskReport,
+} from './client-api.ts'
+export type { DeadLetterCalls, LetterLine, LettersQuery, Redriven } from './client-letters.ts'
+export type { SystemAnswer, SystemCalls } from './client-system.ts'
 export type { MusterNode } from './node.ts'
 
 /** The sections of the configuration file, none of them needed, and what is no setting. */

@@ -2,12 +2,14 @@
 import { describeError } from '../actors/errors.ts'
 import type { Kind, Kinds } from '../actors/kind.ts'
 import { quickTask } from '../actors/quick-task.ts'
+import { hideSecrets } from '../actors/secret.ts'
 import type { Source, SourceLine, SourcePiece } from '../actors/source.ts'
 import { type AcceptedTask, type Rejection, type Task, taskLine } from '../actors/task.ts'
 import { nearest } from '../config/nearest.ts'
 import { LineSplitter, linger, type RawLine } from './lines.ts'
 import { LinesHash } from './lines-hash.ts'
-import { describeValue, fieldsOf, problemOf } from './rejection.ts'
+import { placeProblem } from './place-problem.ts'
+import { describeValue, fieldsOf, hiddenValue, problemOf } from './rejection.ts'
 
 /** What is nested deeper can be read from JSON, but not be written as JSON again. */
 const depthMax = 500
@@ -132,7 +134,7 @@ function readWithSchema(value: object): Read {
   const line = taskLine.safeParse(value)
   if (!line.success) return problemOf(line.error, value, Object.keys(taskLine.shape))
   const { kind, priority = 'normal', ...task } = line.data
-  const trouble = unsupportedIn(task) ?? contradictionIn(task) ?? droppedFrom(value)
+  const trouble = placeProblem(task) ?? contradictionIn(task) ?? droppedFrom(value)
   return trouble ?? { kind, priority, task }
 }
 
@@ -157,24 +159,8 @@ function checkInput(kind: Kind, given: unknown): Omit<Rejection, 'line'> | undef
     return { path: 'input', message }
   }
   if (input.success) return undefined
-  return problemOf(input.error, given, fieldsOf(kind.input), 'input')
-}
-
-/** Fields that are words of the language, and that nothing here acts on yet. */
-function unsupportedIn(task: Task): Omit<Rejection, 'line'> | undefined {
-  if (task.placement !== undefined && task.placement !== 'any') {
-    const message = `expected "any" (this version knows no other), got "${task.placement}"`
-    return { path: 'placement', message }
-  }
-  // A task for another host must not run on this one, and say that it ran on that.
-  for (const path of ['target', 'select'] as const) {
-    if (task[path] !== undefined) {
-      const got = describeValue(task[path])
-      const message = `expected no "${path}" (this version does not act on it), got ${got}`
-      return { path, message }
-    }
-  }
-  return undefined
+  const shown = hideSecrets(kind.input, given, hiddenValue)
+  return problemOf(input.error, shown, fieldsOf(kind.input), 'input')
 }
 
 /** Fields that mean nothing without another. */
@@ -186,9 +172,11 @@ function contradictionIn({ dedupeKey, dedupeTtlMs }: Task): Omit<Rejection, 'lin
 
 /** A name that zod leaves out without a word. */
 function droppedFrom(line: object): Omit<Rejection, 'line'> | undefined {
-  const labels = 'labels' in line ? line.labels : undefined
-  if (typeof labels !== 'object' || labels === null || !Object.hasOwn(labels, '__proto__')) {
-    return undefined
+  const { labels, select } = line as { labels?: unknown; select?: unknown }
+  for (const [field, record] of Object.entries({ labels, select })) {
+    if (typeof record !== 'object' || record === null) continue
+    if (!Object.hasOwn(record, '__proto__')) continue
+    return { path: `${field}.__proto__`, message: 'expected another name, got "__proto__"' }
   }
-  return { path: 'labels.__proto__', message: 'expected another name, got "__proto__"' }
+  return undefined
 }

@@ -19,8 +19,9 @@ import type { SupervisorPolicy } from '../machines/supervision.ts'
 import { Assembly, policy, type Role } from './assembly.ts'
 import { systemClock } from './clock.ts'
 import { makeDataDirectory } from './data-directory.ts'
-import { readToken } from './http/token.ts'
-import { idleSettings } from './idle-settings.ts'
+import { ownRequest } from './http/access.ts'
+import { readTokens, type Token } from './http/token.ts'
+import { refuseIdleSettings } from './idle-settings.ts'
 import { kindsOf } from './kinds.ts'
 import { unknownLimits } from './limit-names.ts'
 import { type NodeLog, type NodeLogOptions, nodeLog } from './log/node-log.ts'
@@ -44,6 +45,8 @@ export interface NodeOptions extends Pick<NodeLogOptions, 'logSink'> {
   singletons?: readonly SingletonDefinition[]
   /** This is a worker process of the node `config.node.id`: its name. Only workers. */
   process?: string
+  /** Then also the id under which others know the node. */
+  member?: string
   /** It is about to take messages under this name. */
   onHolder?: (holder: string) => void
   /** Whether it runs tasks now that may have taken their worker down before. */
@@ -102,7 +105,7 @@ export function createNode(options: NodeOptions): MusterNode {
 interface Files {
   kinds: ReadonlyMap<string, Kind>
   singletons: readonly SingletonDefinition[]
-  token: string | undefined
+  tokens: readonly Token[]
 }
 
 class Node implements MusterNode {
@@ -148,7 +151,7 @@ class Node implements MusterNode {
   async fetch(request: Request): Promise<Response> {
     const app = this.#assembly?.app
     if (app === undefined) throw new UnavailableError(`node ${this.#id} is not started`)
-    return app.fetch(request)
+    return app.fetch(ownRequest(request))
   }
 
   heartbeat(): Heartbeat {
@@ -186,11 +189,9 @@ class Node implements MusterNode {
   /** What is wrong with files and settings shows before anything is started. */
   async #readFiles(): Promise<Files> {
     const { config, dataDir, ephemeral, listen, tasksFiles, tasks, process } = this.#options
-    for (const path of process === undefined ? idleSettings(config) : []) {
-      this.#say(`${path} is set and has no effect: this version does not act on it`)
-    }
+    if (process === undefined) refuseIdleSettings(config)
     this.#refuseSplitting()
-    const token = readToken(config.http.tokenFile)
+    const tokens = readTokens(config.http.tokenFile)
     if (ephemeral !== true) makeDataDirectory(dataDir)
     if (listen === true) this.#id = chooseNodeId(dataDir, config.node.id, hostname())
     const fromFiles = await Promise.all((tasksFiles ?? []).map(readTasksFile))
@@ -200,10 +201,10 @@ class Node implements MusterNode {
       ...fromFiles.flatMap((read) => read.singletons),
     ]
     refuseSameNames(singletons)
-    const kinds = kindsOf(definitions, config.worker, this.#log)
+    const kinds = kindsOf(definitions, config.worker, this.#log, config.hosts, dataDir)
     const trouble = process === undefined ? unknownLimits(config.limits, kinds, listen) : undefined
     if (trouble !== undefined) this.#say(trouble)
-    return { kinds, singletons, token }
+    return { kinds, singletons, tokens }
   }
 
   /** What lives in the memory of this process no other one can work on. */
@@ -321,8 +322,8 @@ class Node implements MusterNode {
     this.#options.say?.(line)
   }
 
-  async #startTree({ kinds, singletons, token }: Files): Promise<void> {
-    const { config, dataDir, ephemeral, listen, roles, process, tasksFiles } = this.#options
+  async #startTree({ kinds, singletons, tokens }: Files): Promise<void> {
+    const { config, dataDir, ephemeral, listen, roles, process, member, tasksFiles } = this.#options
     const world = this.#openWorld()
     this.#world = world
     const assembly = new Assembly({
@@ -332,11 +333,11 @@ class Node implements MusterNode {
       ephemeral: ephemeral === true,
       roles: roles ?? config.node.roles,
       listen: listen === true,
-      ...(process === undefined ? {} : { process }),
+      ...(process === undefined || member === undefined ? {} : { process, member }),
       tasksFiles: tasksFiles ?? [],
       kinds,
       singletons: process === undefined ? singletons : [],
-      ...(token === undefined ? {} : { token }),
+      tokens,
       world,
       drain: this.#drain.signal,
       drainAsked: (reason) => this.#drainAsked(reason),

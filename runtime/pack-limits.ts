@@ -17,6 +17,7 @@ export function packLimits(config: Config, kinds: Kinds, paces: Pick<Paces, 'of'
     tasksMax: Math.min(worker.envelopeTasksMax, dispatcher.queueMax, mailbox.depthMax),
     bytesMax: worker.envelopeBytesMax,
     keyPartitions: mailbox.keyPartitions,
+    shards: mailbox.shards,
     tasksOf: (kind, source) => {
       const byPace = worker.envelopeMs / paces.of(kind, kinds.get(kind)?.paceMs ?? 1)
       const bySource = source === undefined ? byPace : within(sourcePrefix + source)

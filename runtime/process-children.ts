@@ -5,6 +5,7 @@ import { type ChildSpec, type NamedChild, supervisor } from '../actors/superviso
 import { workerProcess } from '../actors/worker-process.ts'
 import type { SupervisorPolicy } from '../machines/supervision.ts'
 import type { AssemblyOptions, Shared } from './assembly.ts'
+import { memberIdOf } from './fleet.ts'
 import { bunWorkerProcesses } from './worker-processes.ts'
 
 /** A killed process is gone at once, or the kernel holds it. */
@@ -21,7 +22,7 @@ export function processChildren(
     telemetry.alarms.count(level)
     log.written?.add(level, text)
   }
-  const own = { node: id, config, dataDir, tasksFiles }
+  const own = { node: id, member: memberIdOf(options), config, dataDir, tasksFiles }
   const processes = bunWorkerProcesses({ ...own, inlet, logged, throttle, log })
   const times = { silenceMs: config.worker.processSilenceMs, reapMs, graceMs, hurry }
   const children = Array.from({ length: config.worker.processes }, (_, index): NamedChild => {

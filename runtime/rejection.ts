@@ -85,8 +85,12 @@ function a(noun: string): string {
   return /^[aeiou]/.test(noun) ? `an ${noun}` : `a ${noun}`
 }
 
+/** Stands for what must not be shown. */
+export const hiddenValue = Symbol('hidden')
+
 /** What came, short enough to be shown. */
 export function describeValue(value: unknown): string {
+  if (value === hiddenValue) return 'another, which is secret'
   if (value === undefined) return 'nothing'
   if (value === null) return 'null'
   if (Array.isArray(value)) return value.length === 0 ? 'an empty array' : 'an array'

@@ -4,6 +4,7 @@
  */
 import { describeError, UnavailableError } from '../actors/errors.ts'
 import type { Fence, Leases, Members } from '../actors/ports-fleet.ts'
+import { tokenOf } from './http/access.ts'
 
 export interface Home {
   /** Id of the node. */
@@ -67,8 +68,13 @@ function whereOf({ node, dataDir, place }: Home): string {
 async function pass(request: Request, home: Home, base: string): Promise<Response> {
   const { pathname, search } = new URL(request.url)
   const headers = new Headers(request.headers)
-  for (const own of ['host', 'origin', 'connection', 'content-length']) headers.delete(own)
+  for (const own of ['host', 'origin', 'connection', 'content-length', 'sec-fetch-site'])
+    headers.delete(own)
   headers.set(passedHeader, '1')
+  // A session of a browser is known here alone.
+  const token = tokenOf(request)
+  headers.delete('cookie')
+  if (token !== undefined) headers.set('authorization', `Bearer ${token}`)
   try {
     const answer = await fetch(new URL(`${pathname}${search}`, base), {
       method: request.method,

@@ -11,6 +11,7 @@ export const stopMs = {
   redis: 8000,
   store: 3000,
   system: 2000,
+  health: 1000,
   member: 2000,
   dispatcher: 3000,
   collector: 6000,

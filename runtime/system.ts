@@ -3,6 +3,7 @@ import type { AnyActorRef } from 'xstate'
 import { isLive } from '../actors/dead-letters.ts'
 import { Diagnostics } from '../actors/diagnostics.ts'
 import type { Log } from '../actors/ports.ts'
+import type { BaselineStore } from '../actors/ports-health.ts'
 import type { ChildSpec } from '../actors/supervisor.ts'
 import { type System, system } from '../actors/system.ts'
 import type { Throttle } from '../actors/throttle.ts'
@@ -11,17 +12,10 @@ import type { SystemMove } from '../machines/system.ts'
 import type { SystemFacts, SystemPolicy } from '../machines/system-rules.ts'
 import type { Shared } from './assembly.ts'
 import { systemClock } from './clock.ts'
+import type { NodeHealth } from './health.ts'
 import type { SystemRoutesOptions } from './http/system.ts'
 import type { Telemetry } from './telemetry/telemetry.ts'
 import type { World } from './world.ts'
-
-const policy: SystemPolicy = {
-  worsenMs: 3000,
-  mendMs: 10_000,
-  settleMs: 2000,
-  bootMs: 30_000,
-  reflectApartMs: 300_000,
-}
 
 const hourMs = 3_600_000
 
@@ -40,8 +34,10 @@ export interface NodeSystemOptions {
   /** The supervisor of all, once there is one. */
   root(): AnyActorRef | undefined
   audit(lines: string): Promise<void>
-  /** 0 to 1; undefined while nobody measures it. */
-  health(): number | undefined
+  health: Pick<NodeHealth, 'level' | 'because' | 'feels' | 'ailments' | 'view'>
+  /** How long things have to last before the state follows them. */
+  policy: SystemPolicy
+  baselines: BaselineStore
   log: Log
 }
 
@@ -61,7 +57,9 @@ export class NodeSystem {
     this.#diagnostics = new Diagnostics({
       ports: () => world.ports,
       sensors: () => this.#sensors(),
-      health: options.health,
+      health: () => options.health.level(),
+      because: () => options.health.because(),
+      baselines: options.baselines,
       node,
       held: () => [...telemetry.leases].flatMap(([name, { isHeld }]) => (isHeld ? [name] : [])),
       staleMs,
@@ -71,14 +69,14 @@ export class NodeSystem {
   }
 
   get system(): System {
-    const { id, world, throttle, isPublic, log, audit, shared } = this.#options
+    const { id, world, throttle, isPublic, log, audit, shared, policy } = this.#options
     this.#made ??= system({
       node: id,
       systemLog: () => world.ports.systemLog,
       audit,
       facts: () => this.#facts(),
       diagnose: (signal) => this.#diagnostics.diagnose(signal),
-      feels: () => this.#feels(),
+      feels: () => this.#options.health.feels(),
       throttle,
       hooks: [(move) => this.#count(move)],
       isPublic,
@@ -102,7 +100,11 @@ export class NodeSystem {
 
   routes(): SystemRoutesOptions {
     const { world } = this.#options
-    return { system: this.system, history: (query) => world.ports.systemLog.history(query) }
+    return {
+      system: this.system,
+      history: (query) => world.ports.systemLog.history(query),
+      health: () => this.#options.health.view(),
+    }
   }
 
   /** Why this node takes no work for its state. */
@@ -118,10 +120,12 @@ export class NodeSystem {
     const { errors, warnings } = telemetry.alarms
     const trouble = world.trouble()
     const shortage = trouble === undefined ? world.ports.headroom.shortage() : undefined
-    const ailments = [trouble, shortage, ...(drain.aborted ? [] : this.#down())]
+    const down = drain.aborted ? [] : this.#down()
+    const ailments = [trouble, shortage, ...health.ailments(), ...down]
     return {
       ailments: ailments.filter((ailment) => ailment !== undefined),
-      health: health(),
+      health: health.level(),
+      because: health.because(),
       errors,
       warnings,
     }
@@ -135,19 +139,6 @@ export class NodeSystem {
     return context.children
       .filter(({ id, status }) => id !== 'system' && status !== 'ready')
       .map(({ id, status }) => `${id} is ${status}`)
-  }
-
-  #feels(): string | undefined {
-    const { queueWaitSeconds, eventLoopLagSeconds } = this.#options.telemetry.vitals.measure()
-    const said = [
-      ['queue wait', queueWaitSeconds],
-      ['event loop lag', eventLoopLagSeconds],
-    ] as const
-    return said
-      .flatMap(([what, seconds]) =>
-        seconds === undefined ? [] : [`${what} ${Math.round(seconds * 1000) / 1000} s`],
-      )
-      .join(', ')
   }
 
   #count({ from, to }: SystemMove): void {

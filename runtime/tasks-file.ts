@@ -20,6 +20,13 @@ export interface TasksFile {
   singletons: SingletonDefinition[]
 }
 
+const files = new WeakMap<TaskDefinition, string>()
+
+/** The file a definition was read from; undefined for one that was made otherwise. */
+export function fileOfTask(definition: TaskDefinition): string | undefined {
+  return files.get(definition)
+}
+
 /**
  * The definitions of a TypeScript module: a default export, an array of them, or named exports.
  * @throws NotFoundError when there is no such file, UsageError when it defines nothing
@@ -38,6 +45,7 @@ export async function readTasksFile(file: string): Promise<TasksFile> {
   }
   const exported = [...new Set(Object.values(module).flat())]
   const tasks = exported.filter(isTaskDefinition)
+  for (const task of tasks) files.set(task, path)
   const singletons = exported.filter(isSingletonDefinition)
   if (tasks.length + singletons.length === 0) {
     throw new UsageError(

@@ -31,12 +31,14 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
   process.on(signal, () => void end(undefined))
 }
 
-async function work({ name, config, dataDir, tasksFiles }: WorkerAssignment): Promise<void> {
+async function work(assignment: WorkerAssignment): Promise<void> {
+  const { name, member, config, dataDir, tasksFiles } = assignment
   node = createNode({
     config,
     dataDir,
     roles: ['worker'],
     process: name,
+    member,
     logSink: toNode,
     tasksFiles,
     // Told at once: with the next heartbeat it may be too late.

@@ -21,6 +21,8 @@ import type { Counted, Inlet } from './telemetry/telemetry.ts'
 export interface WorkerAssignment {
   /** Its own name; the node's is `config.node.id`. */
   name: string
+  /** The id under which others know the node. */
+  member: string
   config: Config
   dataDir: string
   tasksFiles: readonly string[]
@@ -55,7 +57,7 @@ export interface WorkerProcessesOptions extends Omit<WorkerAssignment, 'name'> {
 const program = fileURLToPath(new URL('./worker-main.ts', import.meta.url))
 
 export function bunWorkerProcesses(options: WorkerProcessesOptions): WorkerProcesses {
-  const { node, config, dataDir, tasksFiles, throttle, log } = options
+  const { node, member, config, dataDir, tasksFiles, throttle, log } = options
   return {
     start(name, listener) {
       const inlet = options.inlet()
@@ -85,7 +87,7 @@ export function bunWorkerProcesses(options: WorkerProcessesOptions): WorkerProce
         }
       }
       const own = { ...config, node: { ...config.node, id: node } }
-      tell({ type: 'assignment', name, config: own, dataDir, tasksFiles })
+      tell({ type: 'assignment', name, member, config: own, dataDir, tasksFiles })
       tell({ type: 'share', share: throttle.share })
       return {
         pid: child.pid,

@@ -1,6 +1,6 @@
 /** The ports of a node, on Redis or in memory, and how they come up and go down. */
 import type { Redis } from 'ioredis'
-import { UnavailableError, UsageError } from '../actors/errors.ts'
+import { UnavailableError } from '../actors/errors.ts'
 import type { Admission, Dependency, DependencyListener, Log, Mailboxes } from '../actors/ports.ts'
 import type { Escalations } from '../actors/ports-escalations.ts'
 import type { Leases, Members } from '../actors/ports-fleet.ts'
@@ -27,13 +27,16 @@ import { connectOrFail, parseRedisUrl, redisClient } from './redis/client.ts'
 import { type EmbeddedRedis, embeddedRedis } from './redis/embedded.ts'
 import { redisEscalations } from './redis/escalations.ts'
 import { findOrInstallServer } from './redis/install.ts'
+import { ShardKeys } from './redis/keys.ts'
 import { redisLeases } from './redis/leases.ts'
 import { redisLetters } from './redis/letters.ts'
 import { redisLimits } from './redis/limits.ts'
 import { redisMembers } from './redis/members.ts'
 import { MemoryWatch } from './redis/memory-watch.ts'
 import { Pulse } from './redis/pulse.ts'
+import { agreedShards } from './redis/shards.ts'
 import { redisInspection, redisSystemLog } from './redis/system.ts'
+import { newRunId } from './run-id.ts'
 
 export interface Ports {
   mailboxes: Mailboxes
@@ -55,8 +58,15 @@ export interface World extends Dependency {
   readonly address: string
   /** @throws UnavailableError before it is open */
   readonly ports: Ports
+  /** @param twin by what a run is found that is the same: a key, or the content of its source */
+  newRunId(twin?: string): string
   /** Why it cannot be used now, or undefined. */
   trouble(): string | undefined
+  /**
+   * The queues behind the mailboxes; none in memory.
+   * @throws UnavailableError while they cannot be asked
+   */
+  readonly queues: Pick<BullMailboxes, 'names' | 'queue'> | undefined
 }
 
 /** Outcome maps of finished runs are kept a day, to tell late duplicates from news. */
@@ -84,7 +94,9 @@ export function memoryWorld({ config, log }: { config: Config; log: Log }): Worl
       systemLog: memorySystemLog(),
       inspection: memoryInspection(),
     },
+    newRunId: () => newRunId(now()),
     trouble: () => undefined,
+    queues: undefined,
     open: () => Promise.resolve(),
     revive: () => Promise.resolve(),
     close: () => mailboxes.close(),
@@ -113,6 +125,7 @@ interface Opened {
   memory: MemoryWatch
   clients: Redis[]
   mailboxes: BullMailboxes
+  shardKeys: ShardKeys
   ports: Ports
 }
 
@@ -127,9 +140,8 @@ class RedisWorld implements World {
     const { redis } = options.config
     this.#options = options
     this.#url = redis.url
-    if (redis.url !== undefined && parseRedisUrl(redis.url).kind === 'cluster') {
-      throw new UsageError('redis.url: expected a single Redis or a Sentinel, got a Redis Cluster')
-    }
+    // Refused at once, not when it is needed.
+    if (redis.url !== undefined) parseRedisUrl(redis.url)
     if (redis.url !== undefined) return
     this.#embedded = embeddedRedis({
       dataDir: options.dataDir,
@@ -147,6 +159,20 @@ class RedisWorld implements World {
   get ports(): Ports {
     if (this.#opened === undefined) throw new UnavailableError(`${this.address} is not open`)
     return this.#opened.ports
+  }
+
+  get queues(): BullMailboxes {
+    const trouble = this.trouble()
+    if (this.#opened !== undefined && trouble === undefined) return this.#opened.mailboxes
+    throw new UnavailableError(trouble ?? `${this.address} is not open`)
+  }
+
+  newRunId(twin?: string): string {
+    const { shardKeys } = this.#opened ?? {}
+    const now = systemClock.now()
+    if (shardKeys === undefined || twin === undefined) return newRunId(now)
+    const shard = shardKeys.shardOf(twin)
+    return newRunId(now, (id) => shardKeys.shardOf(id) === shard)
   }
 
   trouble(): string | undefined {
@@ -197,8 +223,10 @@ class RedisWorld implements World {
     }
     const redis = connect('node', 'command')
     const subscriber = connect('notices', 'subscriber')
+    let shardKeys: ShardKeys
     try {
       await Promise.all([redis, subscriber].map((client) => connectOrFail(client, connectMs)))
+      shardKeys = new ShardKeys(await agreedShards(redis, config.redis.shards))
     } catch (error) {
       for (const client of clients) client.disconnect()
       throw error
@@ -210,6 +238,7 @@ class RedisWorld implements World {
     const { lockMs, stalledIntervalMs } = config.mailbox
     const mailboxes = bullMailboxes({
       connect,
+      shardKeys,
       lockMs,
       stalledIntervalMs,
       log,
@@ -226,12 +255,12 @@ class RedisWorld implements World {
     const ports = {
       mailboxes,
       letters: redisLetters({ redis }),
-      accounting: redisAccounting({ redis, subscriber, now, mapKeepMs }),
-      admission: redisAdmission(redis),
+      accounting: redisAccounting({ redis, shardKeys, subscriber, now, mapKeepMs }),
+      admission: redisAdmission(redis, shardKeys),
       headroom: memory,
       limits: redisLimits(redis),
       members: redisMembers({ redis, subscriber, timeoutMs: operationTimeoutMs }),
-      leases: redisLeases({ url, operationTimeoutMs, log }),
+      leases: redisLeases({ url, operationTimeoutMs, shardKeys, log }),
       systemLog: redisSystemLog({ redis, subscriber, timeoutMs: operationTimeoutMs }),
       inspection: redisInspection({ redis, timeoutMs: operationTimeoutMs }),
       escalations: redisEscalations({
@@ -246,7 +275,7 @@ class RedisWorld implements World {
       lost()
     }
     const pulse = new Pulse(redis, { silent, heard: back })
-    this.#opened = { redis, pulse, memory, clients, mailboxes, ports }
+    this.#opened = { redis, pulse, memory, clients, mailboxes, shardKeys, ports }
   }
 }
 

@@ -8,6 +8,7 @@ const limits = {
   tasksMax: envelopeTasks,
   bytesMax: 262_144,
   keyPartitions: 16,
+  shards: 16,
   tasksOf: () => envelopeTasks,
 }
 

@@ -1,6 +1,7 @@
 /** How the words after flags are read. */
 import { InvalidArgumentError } from 'commander'
 import { parseDuration } from '../../config/duration.ts'
+import { expandNodeset } from '../../machines/nodeset.ts'
 import { checkKey } from '../idempotency-key.ts'
 
 export function duration(text: string): number {
@@ -44,4 +45,20 @@ export function collectRoles(value: string, all: Role[] | undefined): Role[] {
     return role
   })
   return [...(all ?? []), ...named]
+}
+
+export function collectLabels(
+  value: string,
+  all: Record<string, string> | undefined,
+): Record<string, string> {
+  const at = value.indexOf('=')
+  if (at < 1) throw new InvalidArgumentError(`expected NAME=VALUE, got '${value}'`)
+  return { ...all, [value.slice(0, at)]: value.slice(at + 1) }
+}
+
+/** A set of hosts as in `web[001-040],db1`; given more than once, all of them. */
+export function collectHosts(value: string, all: string[] | undefined): string[] {
+  const set = expandNodeset(value)
+  if ('problem' in set) throw new InvalidArgumentError(set.problem)
+  return [...new Set([...(all ?? []), ...set.hosts])]
 }

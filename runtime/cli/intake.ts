@@ -25,6 +25,8 @@ export interface RunFlags {
   tasks?: string[]
   workers?: number
   ephemeral?: boolean
+  /** The command is run once on each of these. */
+  hosts?: string[]
 }
 
 /** The source is checked to its end before it is submitted. */

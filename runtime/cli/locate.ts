@@ -1,9 +1,10 @@
 /** Find the node to talk to: a URL, a live node of the data directory, or one in this process. */
 import { readFile } from 'node:fs/promises'
-import { UnavailableError } from '../../actors/errors.ts'
+import { describeError, UnavailableError } from '../../actors/errors.ts'
 import type { Log } from '../../actors/ports.ts'
 import { connect, TokenError } from '../client.ts'
 import type { Muster } from '../client-api.ts'
+import { bestToken, parseTokens } from '../http/token.ts'
 import type { MusterNode } from '../node.ts'
 import { liveNodeFiles } from '../node-file.ts'
 import type { Globals, Invocation } from './invocation.ts'
@@ -125,14 +126,18 @@ function nodeLog(invocation: Invocation, left: AbortSignal | undefined) {
 export async function readToken(globals: Globals): Promise<string | undefined> {
   const file = globals.tokenFile ?? process.env['MUSTER_TOKEN_FILE']
   if (file === undefined || file === '') return undefined
+  let text: string
   try {
-    const token = (await readFile(file, 'utf8')).trim()
-    if (token !== '') return token
+    text = await readFile(file, 'utf8')
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
     throw new TokenError(`cannot read the token file: ${reason}`, { cause: error })
   }
-  throw new TokenError(`the token file ${file} is empty; write the node's token into it`)
+  try {
+    return bestToken(parseTokens(text, `the token file ${file}`))
+  } catch (error) {
+    throw new TokenError(describeError(error).message, { cause: error })
+  }
 }
 
 /** Whoever presses Ctrl-C does not want to wait for a task; one that is about to end may. */

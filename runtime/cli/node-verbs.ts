@@ -1,7 +1,7 @@
 /** The verbs about this node and this program. */
 import { Argument, type Command, Option } from 'commander'
 import type { BenchFlags } from './bench.ts'
-import { collect, collectRoles, parseCount, parsePort } from './flags.ts'
+import { collect, collectLabels, collectRoles, parseCount, parsePort } from './flags.ts'
 import type { Perform } from './program.ts'
 import type { StartFlags } from './start.ts'
 
@@ -19,6 +19,7 @@ export function addNodeVerbs(program: Command, perform: Perform): void {
     .option('--host <ADDRESS>', 'address to listen on')
     .option('--port <PORT>', 'port to listen on, 0 for any', parsePort)
     .option('--node-id <ID>', 'name of this node')
+    .option('--label <K=V>', 'label that tasks may select this node by (repeatable)', collectLabels)
     .option('--tasks <FILE>', 'module with kinds of tasks (repeatable)', collect)
     .option('--ephemeral', 'everything in memory, nothing durable')
     .option('--print-config', 'print the configuration in force and stop')
@@ -29,6 +30,11 @@ export function addNodeVerbs(program: Command, perform: Perform): void {
     .command('init')
     .description('write a commented muster.toml')
     .action(() => perform(async (invocation) => (await import('./init.ts')).init(invocation)))
+  program
+    .command('doctor')
+    .description('is this environment fit for a node, and how to mend what is not')
+    .addHelpText('after', doctorHelp)
+    .action(() => perform(async (invocation) => (await import('./doctor.ts')).doctor(invocation)))
   program
     .command('bench')
     .description('the benchmarks, all or by name; only in a checkout')
@@ -48,3 +54,6 @@ export function addNodeVerbs(program: Command, perform: Perform): void {
       ),
     )
 }
+
+const doctorHelp = `
+Exit codes: 0 all is well, 1 something is doubtful, 2 something that is needed is missing.`

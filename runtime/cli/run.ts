@@ -19,7 +19,7 @@ export async function run(
   file: string | undefined,
   flags: RunFlags,
 ): Promise<number> {
-  checkWords(invocation, file)
+  checkWords(invocation, file, flags)
   const departure = new Departure(flags.timeout)
   let located: Located | undefined
   let source: Source | undefined
@@ -31,7 +31,8 @@ export async function run(
     if (file !== undefined) source = await openSource(file, dataDir, readsTwice(flags))
     located = await locateWorker(invocation, flags, departure.signal)
     departure.signal.throwIfAborted()
-    source ??= commandSource(invocation.argv ?? [], located.isLocal ? process.cwd() : undefined)
+    const cwd = located.isLocal ? process.cwd() : undefined
+    source ??= commandSource(invocation.argv ?? [], cwd, flags.hosts)
     return await runOn(located, invocation, { source, flags, results, departure })
   } catch (error) {
     const how = Departure.of(error)
@@ -67,8 +68,13 @@ async function locateWorker(
   return located
 }
 
-function checkWords(invocation: Invocation, file: string | undefined): void {
+function checkWords(invocation: Invocation, file: string | undefined, flags: RunFlags): void {
   const { argv } = invocation
+  if (flags.hosts !== undefined && argv === undefined) {
+    throw new UsageError(
+      'expected a command after --, to run on the hosts of -H: muster run -H web[01-40] -- uptime',
+    )
+  }
   if (file !== undefined && argv !== undefined) {
     throw new UsageError(`expected a FILE or a command after --, got both: '${file}' and --`)
   }

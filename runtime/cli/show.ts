@@ -1,6 +1,7 @@
 /** `muster show RUN` and `muster show RUN/SEQ`. */
 import { UsageError } from '../../actors/errors.ts'
 import type { Run } from '../../actors/ports-runs.ts'
+import type { Decision } from '../../machines/balancer.ts'
 import { outcomes } from '../../machines/outcome.ts'
 import type { TaskReport } from '../client-api.ts'
 import { elapsed } from './elapsed.ts'
@@ -56,7 +57,7 @@ function runLines(run: Run): string[] {
   return [...lines, recap(run, undefined)]
 }
 
-function taskLines({ result, attempts }: TaskReport): string[] {
+function taskLines({ result, attempts, routing }: TaskReport): string[] {
   const lines = [field('task', `${result.run}/${result.seq}`)]
   if (result.id !== undefined) lines.push(field('id', result.id))
   lines.push(field('kind', result.kind))
@@ -68,6 +69,7 @@ function taskLines({ result, attempts }: TaskReport): string[] {
   }
   const took = elapsed(result.durationMs)
   lines.push(field(`attempt ${result.attempt}`, `${took} on ${result.node}, ${result.worker}`))
+  if (routing !== undefined) lines.push(...routingLines(routing))
   lines.push(field('started', time(result.startedAt)))
   lines.push(field('waited', elapsed(result.queueMs)))
   if (result.error !== undefined) {
@@ -77,6 +79,19 @@ function taskLines({ result, attempts }: TaskReport): string[] {
   if (result.output !== undefined) {
     lines.push(field('output', ''), JSON.stringify(result.output, null, 2))
   }
+  return lines
+}
+
+/** Why it ran where it did. */
+function routingLines({ strategy, candidates, winner, score, ...rest }: Decision): string[] {
+  const { fallbacks, excluded = {} } = rest
+  const of = candidates === 1 ? 'the only one' : `of ${candidates}`
+  const rounded = (number: number) => String(Math.round(number * 1000) / 1000)
+  const lines = [field('placed', `on ${winner} by ${strategy}, ${of}: score ${rounded(score)}`)]
+  const next = fallbacks.map((other) => `${other.node} (${rounded(other.score)})`)
+  if (next.length > 0) lines.push(field('  before', next.join(', ')))
+  const left = Object.entries(excluded).map(([reason, count]) => `${count} ${reason}`)
+  if (left.length > 0) lines.push(field('  not', left.join(', ')))
   return lines
 }
 

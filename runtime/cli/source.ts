@@ -89,10 +89,19 @@ export async function openSource(file: string, dataDir: string, twice: boolean):
   return { open, bytes: info.size, content, remove: nothingToRemove }
 }
 
-/** One `exec` task. `cwd` only where the node is on this machine. */
-export function commandSource(argv: readonly string[], cwd: string | undefined): Source {
-  const input = cwd === undefined ? { argv } : { argv, cwd }
-  const line = new TextEncoder().encode(`${JSON.stringify({ kind: 'exec', input })}\n`)
+/** One `exec` task, or one for each host. `cwd` only where the node is on this machine. */
+export function commandSource(
+  argv: readonly string[],
+  cwd: string | undefined,
+  hosts?: readonly string[],
+): Source {
+  // A folder of this machine means nothing on another.
+  const input = cwd === undefined || hosts !== undefined ? { argv } : { argv, cwd }
+  const tasks = hosts?.map((target) => ({ kind: 'exec', target, input })) ?? [
+    { kind: 'exec', input },
+  ]
+  const lines = tasks.map((task) => `${JSON.stringify(task)}\n`).join('')
+  const line = new TextEncoder().encode(lines)
   const hash = new ContentHash()
   hash.update(line)
   return { open: () => [line], bytes: line.length, content: hash.digest(), remove: nothingToRemove }

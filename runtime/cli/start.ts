@@ -10,6 +10,7 @@ export interface StartFlags {
   host?: string
   port?: number
   nodeId?: string
+  label?: Record<string, string>
   workers?: number
   processes?: number
   tasks?: string[]
@@ -74,6 +75,7 @@ function settingsOf(flags: StartFlags, tokenFile: string | undefined): SettingFl
   if (flags.host !== undefined) settings['http.host'] = flags.host
   if (flags.port !== undefined) settings['http.port'] = flags.port
   if (flags.nodeId !== undefined) settings['node.id'] = flags.nodeId
+  if (flags.label !== undefined) settings['node.labels'] = flags.label
   if (flags.processes !== undefined) settings['worker.processes'] = flags.processes
   Object.assign(settings, workerSettings(flags.workers))
   if (tokenFile !== undefined) settings['http.tokenFile'] = tokenFile

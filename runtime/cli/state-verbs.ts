@@ -1,7 +1,9 @@
 /** The verbs about the state of the system. */
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
+import { parseDuration } from '../../config/duration.ts'
 import type { Perform } from './program.ts'
 import type { ReasonFlags } from './state.ts'
+import type { TopFlags } from './top.ts'
 
 export function addStateVerbs(program: Command, perform: Perform): void {
   const state = program
@@ -23,4 +25,25 @@ export function addStateVerbs(program: Command, perform: Perform): void {
     .action(() =>
       perform(async (invocation) => (await import('./state.ts')).stateHistory(invocation)),
     )
+  program
+    .command('top')
+    .description('live view of a node: state and why, throughput, mailboxes, runs, nodes, health')
+    .option('--once', 'one frame, also on a terminal')
+    .option('--interval <DURATION>', 'between two looks (default 1s)', interval)
+    .addHelpText('after', topHelp)
+    .action((flags: TopFlags) =>
+      perform(async (invocation) => (await import('./top.ts')).top(invocation, flags)),
+    )
+}
+
+const topHelp = `
+q or Ctrl-C leaves. On no terminal, and with --json, it prints one frame; with --interval one after
+the other.`
+
+const intervalMinMs = 100
+
+function interval(text: string): number {
+  const ms = parseDuration(text)
+  if (ms !== undefined && ms >= intervalMinMs) return ms
+  throw new InvalidArgumentError(`expected a duration of 100ms or more, such as 2s; got '${text}'`)
 }

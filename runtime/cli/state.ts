@@ -9,6 +9,7 @@ import type { Invocation } from './invocation.ts'
 import { type Located, locate } from './locate.ts'
 import { printable } from './report.ts'
 import { table } from './table.ts'
+import { healthLine } from './top-frame.ts'
 
 export interface ReasonFlags {
   reason?: string
@@ -90,7 +91,7 @@ async function change(
 }
 
 async function show({ terminal }: Invocation, answer: SystemAnswer): Promise<number> {
-  const { state: name, since, reason, actor, effect, note, noop } = answer
+  const { state: name, since, reason, actor, effect, note, noop, health } = answer
   if (terminal.json) {
     await terminal.print(`${JSON.stringify(answer)}\n`)
     return exitCodes.ok
@@ -103,6 +104,7 @@ async function show({ terminal }: Invocation, answer: SystemAnswer): Promise<num
     `${already}${color(name)}  since ${when}, by ${printable(actor)}: ${printable(reason)}`,
     `admission × ${effect.admission}, concurrency × ${effect.concurrency}`,
     ...(note === undefined ? [] : [printable(note)]),
+    ...(health === undefined ? [] : [healthLine(answer, out)]),
   ]
   await terminal.print(lines.map((line) => `${line}\n`).join(''))
   return exitCodes.ok

@@ -1,14 +1,19 @@
 /** The verbs that bring work. */
 import type { Command } from 'commander'
-import { collect, duration, parseCount, parseKey } from './flags.ts'
+import { collect, collectHosts, duration, parseCount, parseKey } from './flags.ts'
 import type { RunFlags } from './intake.ts'
 import type { Perform } from './program.ts'
 
 export function addWorkVerbs(program: Command, perform: Perform): void {
   addWaitFlags(addIntakeFlags(program.command('run')))
     .description('run tasks (NDJSON) or one command, wait and report')
-    .usage('[flags] FILE|-\n       muster run [flags] -- ARGV…')
+    .usage('[flags] FILE|-\n       muster run [-H NODESET] [flags] -- ARGV…')
     .argument('[FILE]', 'file of tasks, one JSON object a line; - is stdin')
+    .option(
+      '-H, --hosts <NODESET>',
+      'run the command once on each of these, as in web[001-040],db1 (repeatable)',
+      collectHosts,
+    )
     .option('--dry-run', 'check every line and run none')
     .option('--ephemeral', 'everything in memory, nothing durable')
     .action((file: string | undefined, flags: RunFlags) =>

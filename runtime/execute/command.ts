@@ -1,4 +1,6 @@
-/** The executor of kind `exec`: one program, its own process group, no shell. */
+/** The executor of kind `exec`: one program, its own process group and cgroup, no shell. */
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describeError } from '../../actors/errors.ts'
 import {
   type ExecInput,
@@ -10,8 +12,14 @@ import type { Clock, ExecuteContext, Execution, Executor, Log } from '../../acto
 import { type Command, runSubprocess, type SubprocessResult } from '../../actors/subprocess.ts'
 import type { Task } from '../../actors/task.ts'
 import type { SubprocessTimes } from '../../machines/subprocess.ts'
-import { limitsModeOf, limitTools, rlimitFailure, rlimitPrefix } from './limits.ts'
+import { releaseCgroups, takeCgroups } from './cgroup-search.ts'
+import type { Cell, Cgroups } from './cgroups.ts'
+import { type Guardian, guardian } from './guardian.ts'
+import { limitTools, planLimits, rlimitFailure, rlimitPrefix } from './limits.ts'
 import { bunProcesses, resolveProgram } from './processes.ts'
+import { refusedInput } from './refused-input.ts'
+import { fileSpilling } from './spill.ts'
+import { traceparentOf } from './trace.ts'
 
 export interface CommandOptions {
   /** Bytes kept of each of stdout and stderr, unless the task says otherwise. */
@@ -20,7 +28,17 @@ export interface CommandOptions {
   softKillMs?: number
   /** SIGKILL, ms from the start, unless the task has a `timeoutMs`. */
   hardKillMs?: number
+  /** `off`: no command gets a cgroup, limits are rlimits. */
+  cgroups?: 'auto' | 'off'
+  /** Where output goes while it is too much for the memory. */
+  spillDir?: string
   log: Log
+}
+
+/** What commands need that is there from start to stop. */
+interface Surroundings {
+  cgroups?: Cgroups
+  guardian: Guardian
 }
 
 /** All that a command sees of our environment. Secrets live in what is not named here. */
@@ -35,11 +53,13 @@ const clock: Pick<Clock, 'monotonic'> = { monotonic: () => performance.now() }
 /** `stop` kills whatever runs; until the next `start` nothing more is run. */
 export function commandExecutor(options: CommandOptions): Executor {
   const { outputBytesMax = 1024 * 1024, softKillMs = 30_000, hardKillMs = 60_000, log } = options
-  const processes = bunProcesses(log)
+  const spilling = fileSpilling(options.spillDir ?? join(tmpdir(), 'muster'))
   const tools = limitTools()
   const baseEnv = inheritedEnv()
   const running = new Set<Promise<unknown>>()
   let stopping = new AbortController()
+  let opening: Promise<Surroundings> | undefined
+  let around: Partial<Surroundings> = {}
 
   const timesOf = ({ timeoutMs }: Task, { stallMs }: ExecInput): SubprocessTimes => ({
     softKillMs: timeoutMs ?? softKillMs,
@@ -59,41 +79,70 @@ export function commandExecutor(options: CommandOptions): Executor {
     if (signals.some((signal) => signal.aborted)) {
       return failedToStart('ABORTED', 'cancelled before it was started')
     }
-    const command = commandOf(input, baseEnv, context)
-    const limitsMode = limitsModeOf(input.limits)
+    const trace = traceparentOf(context)
+    const command = commandOf(input, baseEnv, context, trace)
+    const plan = planLimits(input.limits, around.cgroups)
     let { argv } = command
+    let cell: Cell | undefined
     try {
-      if (limitsMode === 'rlimit') {
-        argv = [
-          ...rlimitPrefix(input.limits ?? {}, tools),
-          resolveProgram(command),
-          ...argv.slice(1),
-        ]
+      if (plan.mode.endsWith('rlimit')) {
+        argv = [...rlimitPrefix(plan.byRlimit, tools), resolveProgram(command), ...argv.slice(1)]
       }
+      cell = around.cgroups?.open(plan.byCgroup)
     } catch (error) {
       return failedToStart(...entriesOf(error))
     }
     const times = timesOf(task, input)
     const keep = input.limits?.outputBytes ?? outputBytesMax
+    const processes = bunProcesses({ log, cell, guardian: around.guardian })
     const result = await runSubprocess(
       processes,
       { ...command, argv },
-      { times, outputBytesMax: keep, signals, clock },
+      { times, outputBytesMax: keep, spilling, signals, clock },
     )
-    return executionOf(input, times, limitsMode, result)
+    // One that never started was in no cell.
+    if (result.failure) cell?.close(false)
+    try {
+      const isOutOfMemory = cell?.ranOutOfMemory === true
+      return {
+        ...executionOf({ input, times, limitsMode: plan.mode, isOutOfMemory }, result),
+        trace,
+      }
+    } finally {
+      result.stdout.close()
+      result.stderr.close()
+    }
+  }
+
+  const open = async (): Promise<Surroundings> => {
+    const cgroups = options.cgroups === 'off' ? undefined : await takeCgroups()
+    const bases = cgroups?.bases ?? []
+    log.debug({ cgroups: bases }, 'where commands run')
+    return { ...(cgroups && { cgroups }), guardian: guardian(bases, log) }
+  }
+
+  const close = async () => {
+    const opened = await opening
+    opening = undefined
+    around = {}
+    opened?.guardian.close()
+    if (opened?.cgroups !== undefined) await releaseCgroups()
   }
 
   return {
     async start() {
       if (stopping.signal.aborted) stopping = new AbortController()
+      opening ??= open()
+      around = await opening
     },
     async stop() {
       stopping.abort()
       await Promise.all(running)
+      await close()
     },
     run(task, context) {
       const parsed = execInput.safeParse(task.input)
-      if (!parsed.success) return inputRefused(parsed.error.issues)
+      if (!parsed.success) return refusedInput(parsed.error.issues)
       const execution = execute(task, parsed.data, context).catch((error: unknown): Execution => {
         log.error({ run: context.run, seq: context.seq, ...describeError(error) }, 'exec broke')
         return failedToStart(...entriesOf(error))
@@ -118,21 +167,26 @@ function commandOf(
   { argv, cwd, env, stdin }: ExecInput,
   baseEnv: Record<string, string>,
   { run, seq }: ExecuteContext,
+  trace: string,
 ): Command {
   return {
     argv,
     ...(cwd !== undefined && { cwd }),
-    env: { ...baseEnv, ...env, MUSTER_RUN: run, MUSTER_SEQ: String(seq) },
+    env: { ...baseEnv, TRACEPARENT: trace, ...env, MUSTER_RUN: run, MUSTER_SEQ: String(seq) },
     ...(stdin !== undefined && { stdin }),
   }
 }
 
-function executionOf(
-  input: ExecInput,
-  times: SubprocessTimes,
-  limitsMode: LimitsMode,
-  result: SubprocessResult,
-): Execution {
+/** What its result has to say beside what it did. */
+interface Told {
+  input: ExecInput
+  times: SubprocessTimes
+  limitsMode: LimitsMode
+  isOutOfMemory: boolean
+}
+
+function executionOf(told: Told, result: SubprocessResult): Execution {
+  const { input, times, limitsMode } = told
   const { failure, cause, exit, stdout, stderr, durationMs } = result
   if (failure) return failedToStart(failure.code, failure.message)
   const { exitCode = null, signal = null } = exit ?? {}
@@ -162,31 +216,43 @@ function executionOf(
     const message = `no output for ${spoken(times.stallMs ?? 0)}; ${endingOf(result)}`
     return ended('timeout', 'STALLED', message)
   }
+  const unkept = stdout.problem ?? stderr.problem
+  if (unkept !== undefined) {
+    const message =
+      `its output could not be kept: ${unkept.message}; ${endingOf(result)}. ` +
+      'Make room in the data directory, or lower limits.outputBytes'
+    return ended('failed', unkept.code, message)
+  }
   if (exitCode !== null && (input.okExitCodes ?? okExitCodesDefault).includes(exitCode)) {
     return { outcome: 'ok', output }
   }
   const lastLine = stderr.lastLine()
   const detail = lastLine === '' ? '' : `: ${lastLine}`
   if (exitCode === null) {
-    const isCpu = signal === 'SIGXCPU' && input.limits?.cpuSeconds !== undefined
-    const why = isCpu ? ` (limits.cpuSeconds is ${input.limits?.cpuSeconds})` : ''
-    return ended('failed', 'SIGNAL', `killed by ${signal}${why}${detail}`)
+    return ended('failed', 'SIGNAL', `killed by ${signal}${causeOf(told, signal)}${detail}`)
   }
-  const refusal = limitsMode === 'rlimit' ? rlimitFailure(exitCode, output.stderr) : undefined
+  const refusal = limitsMode.endsWith('rlimit') ? rlimitFailure(exitCode, output.stderr) : undefined
   if (refusal !== undefined) {
     const message = `cannot start ${JSON.stringify(input.argv[0])} within its limits: ${refusal}`
     return failedToStart(exitCode === 127 ? 'ENOENT' : 'LIMITS_UNAVAILABLE', message)
   }
-  return ended('failed', 'EXIT', `exited with ${exitCode}${detail}`)
+  const why = causeOf(told, signal)
+  return ended('failed', 'EXIT', `exited with ${exitCode}${why}${detail}`)
+}
+
+/** Which limit it ran into, as far as that shows. */
+function causeOf({ input: { limits = {} }, isOutOfMemory }: Told, signal: string | null): string {
+  if (isOutOfMemory) return ` (limits.memoryBytes is ${limits.memoryBytes})`
+  const isOutOfTime = signal === 'SIGXCPU' && limits.cpuSeconds !== undefined
+  return isOutOfTime ? ` (limits.cpuSeconds is ${limits.cpuSeconds})` : ''
 }
 
 /** How a command that was told to end did so. */
 function endingOf({ exit, cause }: SubprocessResult): string {
   if (!exit) return `did not die of SIGKILL within ${spoken(reapMs)} and was given up`
   if (exit.signal !== null) return `ended by ${exit.signal}`
-  return cause === 'aborted'
-    ? `exited with ${exit.exitCode}`
-    : `exited with ${exit.exitCode} after SIGTERM`
+  const isTold = cause === 'timeLimit' || cause === 'stalled'
+  return `exited with ${exit.exitCode}${isTold ? ' after SIGTERM' : ''}`
 }
 
 function failedToStart(code: string, message: string): Execution {
@@ -196,13 +262,6 @@ function failedToStart(code: string, message: string): Execution {
 function entriesOf(error: unknown): [code: string, message: string] {
   const { code, message } = describeError(error)
   return [code, message]
-}
-
-function inputRefused(issues: readonly { path: PropertyKey[]; message: string }[]): Execution {
-  const message = issues
-    .map((issue) => `${['input', ...issue.path.map(String)].join('.')}: ${issue.message}`)
-    .join('; ')
-  return { outcome: 'failed', error: { code: 'INPUT', message }, stage: 'terminal' }
 }
 
 function spoken(ms: number): string {

@@ -16,26 +16,79 @@ export interface HandlerLimits {
 
 export function handlerExecutor(definition: TaskDefinition, limits: HandlerLimits): Executor {
   const inputOf = inputReader(definition)
+  const life = new Life(definition, limits.log)
   return {
     async start() {},
-    async stop() {},
+    stop: () => life.end(),
     run(task, context) {
-      const handlerContext = new HandlerContext(context, limits.log)
-      let input: unknown
-      try {
-        input = inputOf(task)
-      } catch (error) {
-        const message = `the input does not fit its kind here: ${errorOf(error).message}`
-        return { outcome: 'failed', error: { code: 'INPUT', message }, stage: 'terminal' }
-      }
-      try {
-        const output = definition.run(input, handlerContext)
-        if (isThenable(output)) return waitFor(output, definition, task, handlerContext, limits)
-        return finished(output, limits.outputBytesMax)
-      } catch (error) {
-        return threw(error)
-      }
+      return life.isSetUp ? run(task, context) : life.begin().then((no) => no ?? run(task, context))
     },
+  }
+
+  function run(task: Task, context: ExecuteContext): Execution | Promise<Execution> {
+    const handlerContext = new HandlerContext(context, limits.log)
+    let input: unknown
+    try {
+      input = inputOf(task)
+    } catch (error) {
+      const message = `the input does not fit its kind here: ${errorOf(error).message}`
+      return { outcome: 'failed', error: { code: 'INPUT', message }, stage: 'terminal' }
+    }
+    try {
+      const output = definition.run(input, handlerContext)
+      if (isThenable(output)) return waitFor(output, definition, task, handlerContext, limits)
+      return finished(output, limits.outputBytesMax)
+    } catch (error) {
+      return threw(error)
+    }
+  }
+}
+
+/** What is done once, before the first task and after the last. */
+class Life {
+  isSetUp: boolean
+  readonly #definition: TaskDefinition
+  readonly #log: Log
+  #beginning: Promise<Execution | undefined> | undefined
+
+  constructor(definition: TaskDefinition, log: Log) {
+    this.#definition = definition
+    this.#log = log
+    this.isSetUp = definition.setup === undefined && definition.teardown === undefined
+  }
+
+  /** @returns how the task fails that cannot begin */
+  begin(): Promise<Execution | undefined> {
+    if (this.#beginning !== undefined) return this.#beginning
+    const beginning = this.#begin()
+    this.#beginning = beginning
+    void beginning.then((failure) => {
+      // The next task tries again.
+      if (failure !== undefined) this.#beginning = undefined
+    })
+    return beginning
+  }
+
+  async #begin(): Promise<Execution | undefined> {
+    try {
+      await this.#definition.setup?.()
+      this.isSetUp = true
+      return undefined
+    } catch (error) {
+      const { code, message } = errorOf(error)
+      return { outcome: 'failed', error: { code, message: `setup: ${message}` }, stage: 'start' }
+    }
+  }
+
+  async end(): Promise<void> {
+    if (this.#beginning === undefined || (await this.#beginning) !== undefined) return
+    this.#beginning = undefined
+    this.isSetUp = false
+    try {
+      await this.#definition.teardown?.()
+    } catch (error) {
+      this.#log.warn(errorOf(error), 'the teardown of a kind failed')
+    }
   }
 }
 

@@ -1,12 +1,13 @@
 /**
- * Limits on what a command may use, by rlimits that util-linux `prlimit` sets before it becomes the
- * command. They hold for each process by itself, not for the tree: memory is address space
- * (RLIMIT_AS), cpu is processor time (RLIMIT_CPU), pids counts all processes of the user
- * (RLIMIT_NPROC). Never silently unlimited: what cannot be held is refused.
+ * Limits on what a command may use. Memory and number of processes are held by a cgroup where this
+ * machine allows one, for the whole tree; else, and processor time always, by rlimits that
+ * util-linux `prlimit` sets before it becomes the command. Those hold for each process by itself:
+ * memory is address space (RLIMIT_AS), cpu is processor time (RLIMIT_CPU), pids counts all
+ * processes of the user (RLIMIT_NPROC). Never silently unlimited: what cannot be held is refused.
  */
-
 import { MusterError } from '../../actors/errors.ts'
 import type { ExecLimits, LimitsMode } from '../../actors/exec-input.ts'
+import type { Cgroups } from './cgroups.ts'
 
 export interface LimitTools {
   /** Where util-linux `prlimit` is; null when this machine has none. */
@@ -19,9 +20,34 @@ export function limitTools(): LimitTools {
   return { prlimit: Bun.which('prlimit'), isRoot: process.getuid?.() === 0 }
 }
 
-/** Which mechanism holds these limits. `outputBytes` needs none: it is what we keep. */
-export function limitsModeOf({ memoryBytes, cpuSeconds, pids }: ExecLimits = {}): LimitsMode {
-  return (memoryBytes ?? cpuSeconds ?? pids) ? 'rlimit' : 'none'
+/** What holds which of the limits. `outputBytes` needs nothing: it is what we keep. */
+export interface LimitsPlan {
+  mode: LimitsMode
+  byCgroup: ExecLimits
+  byRlimit: ExecLimits
+}
+
+const unlimited: LimitsPlan = { mode: 'none', byCgroup: {}, byRlimit: {} }
+
+export function planLimits(
+  limits: ExecLimits | undefined,
+  cgroups: Cgroups | undefined,
+): LimitsPlan {
+  const { memoryBytes, cpuSeconds, pids } = limits ?? {}
+  if ((memoryBytes ?? cpuSeconds ?? pids) === undefined) return unlimited
+  const tree = {
+    ...(memoryBytes === undefined ? {} : { memoryBytes }),
+    ...(pids === undefined ? {} : { pids }),
+  }
+  const time = cpuSeconds === undefined ? {} : { cpuSeconds }
+  const version = cgroups?.versionFor(tree)
+  if (version === undefined) return { mode: 'rlimit', byCgroup: {}, byRlimit: { ...tree, ...time } }
+  const mode = `cgroup${version}` as const
+  return {
+    mode: cpuSeconds === undefined ? mode : `${mode}+rlimit`,
+    byCgroup: tree,
+    byRlimit: time,
+  }
 }
 
 /**
@@ -39,8 +65,9 @@ export function rlimitPrefix(limits: ExecLimits, { prlimit, isRoot }: LimitTools
   if (limits.pids !== undefined && isRoot) {
     throw new MusterError(
       'LIMITS_UNAVAILABLE',
-      'the task sets limits.pids, and the kernel does not hold that limit against root: ' +
-        'run the node as another user, or leave pids out of input.limits',
+      'the task sets limits.pids, there is no cgroup here to hold it, and the kernel does not ' +
+        'hold the rlimit against root: run the node as another user, give it a writable ' +
+        'cgroup, or leave pids out of input.limits',
     )
   }
   const prefix = [prlimit, '--core=0']

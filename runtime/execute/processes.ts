@@ -4,11 +4,40 @@ import { resolve } from 'node:path'
 import { describeError, MusterError } from '../../actors/errors.ts'
 import type { Log } from '../../actors/ports.ts'
 import type { Command, Processes, ProcessListener } from '../../actors/subprocess.ts'
+import type { Cell } from './cgroups.ts'
+import type { Guardian } from './guardian.ts'
 
-export function bunProcesses(log: Log): Processes {
+export interface ProcessOptions {
+  log: Log
+  /** Of the one process that is started. */
+  cell?: Cell | undefined
+  guardian?: Guardian | undefined
+}
+
+export function bunProcesses({ log, cell, guardian }: ProcessOptions): Processes {
   return {
     spawn(command, listener) {
-      const child = spawn(command, listener)
+      // Ended from here, nobody of it may be left; else those who left the group are on their own.
+      let isEnding = false
+      let isExited = false
+      const ended: ProcessListener['exited'] = (exit) => {
+        isExited = true
+        listener.exited(exit)
+        if (cell !== undefined) attempt(() => cell.close(!isEnding))
+        guardian?.forget(child.pid)
+      }
+      const attempt = (work: () => void) => {
+        try {
+          work()
+        } catch (error) {
+          log.warn({ pid: child.pid, ...describeError(error) }, 'the cgroup of a command is stuck')
+        }
+      }
+      const child = spawn(command, { ...listener, exited: ended }, cell)
+      // To be told of each costs more than to look into the cgroups at the end.
+      if (cell === undefined) guardian?.watch(child.pid)
+      else guardian?.wake()
+      attempt(() => cell?.join())
       const readers = [child.stdout.getReader(), child.stderr.getReader()] as const
       const warn = (error: unknown) => {
         log.warn({ pid: child.pid, ...describeError(error) }, 'a pipe of the command broke')
@@ -29,6 +58,10 @@ export function bunProcesses(log: Log): Processes {
       return {
         pid: child.pid,
         kill(signal) {
+          if (!isExited) {
+            isEnding = true
+            if (signal === 'SIGKILL') attempt(() => cell?.kill())
+          }
           try {
             process.kill(-child.pid, signal)
           } catch (error) {
@@ -68,13 +101,14 @@ async function pump(reader: Reader, take: (bytes: Uint8Array) => void): Promise<
 
 // Not Bun's own `timeout` and `maxBuffer`: they end the leader alone, and then wait for whoever
 // still holds the pipe.
-function spawn(command: Command, listener: ProcessListener) {
+function spawn(command: Command, listener: ProcessListener, cell: Cell | undefined) {
   const [program = '', ...rest] = command.argv
   try {
     return Bun.spawn([resolveProgram(command), ...rest], {
       argv0: program,
       ...(command.cwd !== undefined && { cwd: command.cwd }),
       env: command.env,
+      ...(cell !== undefined && { cgroup: cell.directory }),
       // Not a Buffer: its descriptor would stay open until the garbage is collected.
       stdin: command.stdin === undefined ? 'ignore' : 'pipe',
       stdout: 'pipe',

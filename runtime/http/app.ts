@@ -2,13 +2,18 @@
 import { Hono } from 'hono'
 import { describeError } from '../../actors/errors.ts'
 import type { TreeNode } from '../../actors/tree.ts'
-import type { VitalsWindow } from '../telemetry/vitals.ts'
+import type { Telemetry } from '../telemetry/telemetry.ts'
 import { auditRoutes } from './audit.ts'
+import { type BoardOptions, boardAt } from './board/mount.ts'
+import { consoleAt } from './console/mount.ts'
 import { type EscalationRoutesOptions, escalationRoutes } from './escalations.ts'
+import { type InspectOptions, inspectAt } from './inspect/mount.ts'
 import { type LeaseRoutesOptions, leaseRoutes } from './leases.ts'
 import { type LetterRoutesOptions, letterRoutes } from './letters.ts'
+import { type LoginRoutesOptions, loginRoutes } from './login.ts'
 import { type MetricsRoutesOptions, metricsRoutes } from './metrics.ts'
 import { type NodeRoutesOptions, nodeRoutes } from './nodes.ts'
+import { openApiRoutes } from './openapi.ts'
 import { problem, problemOf } from './problem.ts'
 import { type RunRoutesOptions, runRoutes } from './runs.ts'
 import { type SystemRoutesOptions, systemRoutes } from './system.ts'
@@ -17,13 +22,16 @@ export interface AppOptions extends RunRoutesOptions {
   /** Why the node is not ready; empty when it is. */
   unready(): string[]
   tree(): TreeNode
+  access?: LoginRoutesOptions
+  inspect?: InspectOptions['inspect']
+  board?: BoardOptions
   deadLetters: LetterRoutesOptions
   nodes: NodeRoutesOptions
   leases: LeaseRoutesOptions
   escalations?: EscalationRoutesOptions
   system?: SystemRoutesOptions
   metrics?: MetricsRoutesOptions
-  vitals?: VitalsWindow
+  telemetry?: Pick<Telemetry, 'tally' | 'lag' | 'vitals'>
 }
 
 export function httpApp(options: AppOptions): Hono {
@@ -37,15 +45,20 @@ export function httpApp(options: AppOptions): Hono {
     )
   })
   app.get('/v1/tree', () => Response.json(options.tree()))
+  if (options.access !== undefined) app.route('/', loginRoutes(options.access))
   app.route('/', runRoutes(options))
   app.route('/', nodeRoutes(options.nodes))
   app.route('/', leaseRoutes(options.leases))
-  app.route('/', letterRoutes(options.deadLetters))
+  app.route('/', letterRoutes({ ...options.deadLetters, kinds: options.kinds }))
   if (options.metrics !== undefined) app.route('/', metricsRoutes(options.metrics))
   if (options.escalations !== undefined) app.route('/', escalationRoutes(options.escalations))
   if (options.system !== undefined) app.route('/', systemRoutes(options.system))
-  const { vitals, tree } = options
-  if (vitals !== undefined) app.route('/', auditRoutes({ vitals, tree }))
+  const { telemetry, tree } = options
+  if (telemetry !== undefined) app.route('/', auditRoutes({ vitals: telemetry.vitals, tree }))
+  app.route('/', openApiRoutes())
+  app.route('/', consoleAt(options))
+  app.route('/', inspectAt(options))
+  app.route('/', boardAt(options.board))
   app.notFound(({ req: { method, path } }) => {
     const allowed = ['GET', 'POST'].filter((other) => app.router.match(other, path)[0].length > 0)
     if (allowed.length === 0) return problem(404, 'NO_ROUTE', `there is nothing at ${path}`)

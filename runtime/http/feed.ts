@@ -13,11 +13,17 @@ export class RunFeed {
   readonly #accounting: Accounting
   readonly #clock: Clock
   readonly #watchers = new Map<string, Set<() => void>>()
+  readonly #closing = new AbortController()
   #unwatch: (() => Promise<void>) | undefined
 
   constructor(accounting: Accounting, clock: Clock) {
     this.#accounting = accounting
     this.#clock = clock
+  }
+
+  /** Aborted when nobody is told anything any more. */
+  get closed(): AbortSignal {
+    return this.#closing.signal
   }
 
   async open(): Promise<void> {
@@ -28,6 +34,7 @@ export class RunFeed {
   }
 
   async close(): Promise<void> {
+    this.#closing.abort()
     await this.#unwatch?.()
     for (const watchers of this.#watchers.values()) for (const wake of watchers) wake()
   }

@@ -3,7 +3,7 @@ import { Hono } from 'hono'
 import { NotFoundError, UnavailableError } from '../../actors/errors.ts'
 import { nodeLineOf } from '../../actors/membership.ts'
 import type { MemberRecord, NodeRequest } from '../../actors/ports-fleet.ts'
-import { readReason } from './reason.ts'
+import { readJson, reasonBody } from './questions.ts'
 
 export interface NodeRoutesOptions {
   /** Everybody who is registered, the dead of the last hour among them. */
@@ -31,7 +31,7 @@ export function nodeRoutes(options: NodeRoutesOptions): Hono {
   const app = new Hono()
   app.get('/v1/nodes', async () => Response.json({ items: (await options.list()).map(nodeLineOf) }))
   app.post('/v1/nodes/:id/drain', async ({ req }) => {
-    const reason = (await readReason(req.raw)) ?? 'no reason was given'
+    const { reason = 'no reason was given' } = await readJson(reasonBody, req.raw)
     return Response.json(await drain(options, req.param('id'), reason), { status: 202 })
   })
   return app

@@ -2,12 +2,11 @@
 import { createHash } from 'node:crypto'
 import { Hono } from 'hono'
 import { tasksAgain } from '../../actors/again.ts'
-import { ConflictError, NotFoundError, UsageError } from '../../actors/errors.ts'
+import { ConflictError, NotFoundError } from '../../actors/errors.ts'
 import type { Run, RunAction } from '../../actors/ports-runs.ts'
-import { isOutcome, type Outcome, outcomes } from '../../machines/outcome.ts'
-import { describeValue } from '../rejection.ts'
+import { type Outcome, outcomes } from '../../machines/outcome.ts'
 import { isFinished } from './feed.ts'
-import { readBody, readReason } from './reason.ts'
+import { readJson, reasonBody, retryBody } from './questions.ts'
 import type { RunRoutesOptions } from './runs.ts'
 import { submit } from './submissions.ts'
 
@@ -22,7 +21,7 @@ export function runActionRoutes(options: RunRoutesOptions): Hono {
 
   for (const action of actions) {
     app.post(`/v1/runs/:id/${action}`, async ({ req }) => {
-      const reason = (await readReason(req.raw)) ?? 'no reason was given'
+      const { reason = 'no reason was given' } = await readJson(reasonBody, req.raw)
       const run = req.param('id')
       const progress = await accounting.control(run, action, reason)
       log.info({ run, action, reason }, 'a run was told what to do')
@@ -32,9 +31,7 @@ export function runActionRoutes(options: RunRoutesOptions): Hono {
 
   app.post('/v1/runs/:id/retry', async ({ req }) => {
     const id = req.param('id')
-    const body = await readBody(req.raw)
-    const reason = await readReason(body)
-    const wanted = readOutcomes(body['outcomes'])
+    const { reason, outcomes: wanted = againDefault } = await readJson(retryBody, req.raw)
     const progress = await accounting.get(id)
     if (progress === undefined) {
       throw new NotFoundError(`there is no run ${id}; \`muster ls\` lists those there are`)
@@ -57,15 +54,4 @@ export function runActionRoutes(options: RunRoutesOptions): Hono {
 function unfinished({ id, state }: Run): ConflictError {
   const message = `run ${id} is ${state}: wait for its end (muster watch ${id}), or cancel it`
   return new ConflictError(message, 'ILLEGAL_TRANSITION')
-}
-
-function readOutcomes(value: unknown): readonly Outcome[] {
-  if (value === undefined) return againDefault
-  const isList = Array.isArray(value) && value.length > 0
-  const bad = isList ? value.find((word) => typeof word !== 'string' || !isOutcome(word)) : value
-  if (!isList || bad !== undefined) {
-    const got = describeValue(bad)
-    throw new UsageError(`outcomes: expected a list of ${outcomes.join(', ')}, got ${got}`)
-  }
-  return value as Outcome[]
 }

@@ -1,13 +1,25 @@
 /** The routes of runs: contract section 8. */
 import { Hono } from 'hono'
+import { z } from 'zod'
 import type { Dispatcher } from '../../actors/dispatcher.ts'
 import { NotFoundError, UsageError } from '../../actors/errors.ts'
 import type { Kinds } from '../../actors/kind.ts'
 import type { Clock, Log, Results } from '../../actors/ports.ts'
 import type { Accounting, Run } from '../../actors/ports-runs.ts'
-import { isOutcome, type Outcome, outcomes } from '../../machines/outcome.ts'
+import type { Outcome } from '../../machines/outcome.ts'
 import { isFinished, type RunFeed } from './feed.ts'
+import {
+  pageMax,
+  pageQuery,
+  read,
+  readQuery,
+  resultsQuery,
+  seqPath,
+  submitQuery,
+} from './questions.ts'
+import { ndjson } from './requests.ts'
 import { runActionRoutes } from './run-actions.ts'
+import { streamOf } from './streams.ts'
 import { takeSubmission } from './submissions.ts'
 
 export interface RunRoutesOptions {
@@ -19,15 +31,15 @@ export interface RunRoutesOptions {
   feed: RunFeed
   kinds: Kinds
   lingerMs: number
+  /** Silence after which a submission that is a stream is broken off. */
+  streamSilenceMs: number
   clock: Clock
   log: Log
 }
 
 const pageDefault = 100
-const pageMax = 1000
 /** Rows read at a time while results are streamed. */
 const streamRows = 2000
-const ndjson = 'application/x-ndjson'
 
 export function runRoutes(options: RunRoutesOptions): Hono {
   const { accounting, results, feed } = options
@@ -47,11 +59,13 @@ export function runRoutes(options: RunRoutesOptions): Hono {
     })
   }
 
-  app.post('/v1/runs', ({ req }) => takeSubmission(options, req.raw, req.query('dryRun') === '1'))
+  app.post('/v1/runs', ({ req }) => {
+    const { dryRun } = readQuery(submitQuery, req.raw)
+    return takeSubmission(options, req.raw, dryRun === '1')
+  })
 
   app.get('/v1/runs', async (context) => {
-    const limit = pageLimit(context.req.query('limit'))
-    const after = context.req.query('after')
+    const { limit = pageDefault, after } = readQuery(pageQuery, context.req.raw)
     const items = await accounting.list({ limit, ...(after === undefined ? {} : { after }) })
     const next = items.length === limit ? items.at(-1)?.id : undefined
     return Response.json({ items, ...(next === undefined ? {} : { next }) })
@@ -61,7 +75,7 @@ export function runRoutes(options: RunRoutesOptions): Hono {
 
   app.get('/v1/runs/:id/tasks/:seq', async (context) => {
     const run = await find(context.req.param('id'))
-    const seq = wholeNumber('seq', context.req.param('seq'))
+    const { seq } = read(z.object({ seq: seqPath }), { seq: context.req.param('seq') })
     const task = await results.get(run.id, seq)
     if (task === undefined) {
       const why =
@@ -70,21 +84,25 @@ export function runRoutes(options: RunRoutesOptions): Hono {
           : `task ${seq} of run ${run.id} has no final outcome yet`
       throw new NotFoundError(why)
     }
-    return Response.json({ result: task.line, attempts: task.attempts })
+    const { line: result, attempts, routing } = task
+    return Response.json({ result, attempts, ...(routing === undefined ? {} : { routing }) })
   })
 
   app.get('/v1/runs/:id/results', async (context) => {
     const run = await find(context.req.param('id'))
-    const wanted = readOutcomes(context.req.query('outcome'))
-    const afterText = context.req.query('after')
-    const after = afterText === undefined ? undefined : wholeNumber('after', afterText)
-    const limitText = context.req.query('limit')
+    const query = readQuery(resultsQuery, context.req.raw)
+    const { outcome: wanted, after, fold } = query
+    if (fold === 'exact') {
+      const { foldedResults } = await import('./folded.ts')
+      return Response.json(await foldedResults(results, run, wanted))
+    }
     if (context.req.header('accept')?.includes(ndjson) === true) {
-      const limit =
-        limitText === undefined ? Number.POSITIVE_INFINITY : wholeNumber('limit', limitText)
+      const { limit = Number.POSITIVE_INFINITY } = query
       return streamOf(resultLines(results, run.id, wanted, after, limit), ndjson)
     }
-    const limit = pageLimit(limitText)
+    const { limit = pageDefault } = query
+    if (limit < 1 || limit > pageMax)
+      throw new UsageError(`limit: expected 1 to ${pageMax}, got ${limit}`)
     const rows = await results.query(run.id, {
       limit,
       ...(wanted === undefined ? {} : { outcomes: wanted }),
@@ -127,53 +145,11 @@ async function* resultLines(
   }
 }
 
+/** Each event is the whole run as it is: whoever comes back has missed nothing with the first. */
 async function* events(feed: RunFeed, run: string, signal: AbortSignal): AsyncGenerator<string> {
   for await (const now of feed.follow(run, signal)) {
     const name = isFinished(now) ? 'done' : 'progress'
     const id = now.total - now.counts.pending
     yield `id: ${id}\nevent: ${name}\ndata: ${JSON.stringify(now)}\n\n`
   }
-}
-
-/** A response that pulls its text, and stops its source when nobody reads any more. */
-function streamOf(source: AsyncGenerator<string>, type: string): Response {
-  const encoder = new TextEncoder()
-  const stream = new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        const { done, value } = await source.next()
-        if (done === true) controller.close()
-        else controller.enqueue(encoder.encode(value))
-      },
-      async cancel() {
-        await source.return(undefined)
-      },
-    },
-    // Not a step before somebody reads: to HEAD there is no reader.
-    { highWaterMark: 0 },
-  )
-  return new Response(stream, { headers: { 'content-type': type, 'cache-control': 'no-store' } })
-}
-
-/** Undefined when all are wanted. */
-function readOutcomes(text: string | undefined): Outcome[] | undefined {
-  if (text === undefined || text === '') return undefined
-  return text.split(',').map((word) => {
-    if (isOutcome(word)) return word
-    throw new UsageError(`outcome: expected one of ${outcomes.join(', ')}, got "${word}"`)
-  })
-}
-
-function pageLimit(text: string | undefined): number {
-  if (text === undefined) return pageDefault
-  const limit = wholeNumber('limit', text)
-  if (limit < 1 || limit > pageMax) {
-    throw new UsageError(`limit: expected 1 to ${pageMax}, got ${limit}`)
-  }
-  return limit
-}
-
-function wholeNumber(name: string, text: string): number {
-  if (/^\d{1,15}$/.test(text)) return Number(text)
-  throw new UsageError(`${name}: expected a whole number, got "${text}"`)
 }

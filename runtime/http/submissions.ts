@@ -5,24 +5,22 @@ import type { Submission } from '../../actors/submission.ts'
 import type { Rejection } from '../../actors/task.ts'
 import { checkKey } from '../idempotency-key.ts'
 import { listSource, ndjsonSource } from '../intake.ts'
-import { describeValue } from '../rejection.ts'
+import { fieldsOf, problemOf as problemIn } from '../rejection.ts'
 import { problem } from './problem.ts'
+import { submitBody } from './questions.ts'
+import { lively, mediaTypeOf, ndjson } from './requests.ts'
 import type { RunRoutesOptions } from './runs.ts'
+import { beatWith } from './streams.ts'
 
-/** A JSON submission is read whole. */
-const jsonBytesMax = 16 * 1_048_576
-/** What it may say. */
-const fields = ['tasks', 'reason', 'window', 'halt']
 /** A submission that takes longer than this to read is named before it is read to its end, ms. */
 const earlyAnswerMs = 200
-const ndjson = 'application/x-ndjson'
 
 export async function takeSubmission(
   options: RunRoutesOptions,
   request: Request,
   isDry: boolean,
 ): Promise<Response> {
-  const type = (request.headers.get('content-type') ?? '').split(';')[0]?.trim()
+  const type = mediaTypeOf(request)
   if (type !== ndjson && type !== 'application/json') {
     const detail = `expected content-type ${ndjson} or application/json, got ${type || 'none'}`
     return problem(415, 'MEDIA_TYPE', detail)
@@ -44,58 +42,33 @@ type ReadBody = Omit<Submission, 'onOpen'>
 function readStream(request: Request, options: RunRoutesOptions): ReadBody {
   const { kinds, lingerMs } = options
   return {
-    source: ndjsonSource(request.body ?? new Blob([]).stream(), { kinds, lingerMs }),
+    source: ndjsonSource(lively(request, options.streamSilenceMs), { kinds, lingerMs }),
     ...aboutOf(request),
   }
 }
 
 async function readJson(request: Request, options: RunRoutesOptions): Promise<ReadBody | Response> {
-  const parts: Uint8Array[] = []
-  let bytes = 0
-  for await (const part of request.body ?? new Blob([]).stream()) {
-    bytes += part.length
-    if (bytes > jsonBytesMax) {
-      const detail = `expected at most ${jsonBytesMax} bytes of JSON; send ${ndjson} for more`
-      return problem(413, 'TOO_LARGE', detail)
-    }
-    parts.push(part)
-  }
   let body: unknown
   try {
-    body = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(parts)))
+    body = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(await request.arrayBuffer()))
   } catch (error) {
     const got = error instanceof SyntaxError ? `broken JSON (${error.message})` : 'no UTF-8'
     return problem(400, 'BROKEN_JSON', `expected {"tasks": […]}, got ${got}`)
   }
-  const tasks =
-    typeof body === 'object' && body !== null && 'tasks' in body ? body.tasks : undefined
-  if (!Array.isArray(tasks)) {
-    const got = body === null || typeof body !== 'object' ? body : tasks
-    return problem(400, 'BAD_BODY', `tasks: expected an array of tasks, got ${describeValue(got)}`)
+  const read = submitBody.safeParse(body)
+  if (!read.success) {
+    const { path, message } = problemIn(read.error, body, fieldsOf(submitBody))
+    return problem(400, 'BAD_BODY', path === '' ? message : `${path}: ${message}`)
   }
-  const unknownField = Object.keys(body as object).find((field) => !fields.includes(field))
-  if (unknownField !== undefined) {
-    const detail = `${unknownField}: expected only ${fields.join(', ')}, got "${unknownField}"`
-    return problem(400, 'BAD_BODY', detail)
-  }
-  const { window, halt } = body as { window?: unknown; halt?: unknown }
-  const reason = (body as { reason?: unknown }).reason
-  if (reason !== undefined && typeof reason !== 'string') {
-    return problem(400, 'BAD_BODY', `reason: expected a string, got ${describeValue(reason)}`)
-  }
+  const { tasks, window, halt, reason } = read.data
   return {
     source: listSource(tasks, options.kinds),
     tasks: tasks.length,
     ...aboutOf(request),
     ...(reason === undefined ? {} : { reason }),
-    ...(window === undefined ? {} : { window: readShare('window', wordOf('window', window)) }),
-    ...(halt === undefined ? {} : { halt: readHalt('halt', wordOf('halt', halt)) }),
+    ...(window === undefined ? {} : { window: readShare('window', String(window)) }),
+    ...(halt === undefined ? {} : { halt: readHalt('halt', String(halt)) }),
   }
-}
-
-function wordOf(field: string, value: unknown): string {
-  if (typeof value === 'string' || typeof value === 'number') return String(value)
-  throw new UsageError(`${field}: expected a string, got ${describeValue(value)}`)
 }
 
 type AboutRequest = Pick<Submission, 'content' | 'key' | 'reason' | 'signal' | 'window' | 'halt'>
@@ -201,5 +174,5 @@ export async function submit(options: RunRoutesOptions, body: ReadBody): Promise
       isLeft = true
     },
   })
-  return new Response(late, { status, headers })
+  return beatWith(new Response(late, { status, headers }), ' ')
 }

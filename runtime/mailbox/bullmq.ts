@@ -9,11 +9,13 @@
 import { type Job, Queue } from 'bullmq'
 import type { Redis } from 'ioredis'
 import type { MailboxDepth, Mailboxes, Message, Receiver } from '../../actors/ports.ts'
-import { keys, mailboxPrefix } from '../redis/keys.ts'
+import { keys, ShardKeys } from '../redis/keys.ts'
 import { oldestAt, priorityNumber, promoteOldLow } from './priority.ts'
 import { atMost, bullReceiver, closeMs, type ReceiverOptions, wakeReceivers } from './receiver.ts'
 
-export interface BullMailboxesOptions extends ReceiverOptions {
+export interface BullMailboxesOptions extends Omit<ReceiverOptions, 'shardKeys'> {
+  /** Default: one shard. */
+  shardKeys?: ShardKeys
   /** A connection for the given purpose; closed by close(). */
   connect(purpose: string, kind: 'command' | 'blocking' | 'subscriber'): Redis
 }
@@ -26,6 +28,8 @@ export interface BullMailboxes extends Mailboxes {
    * @returns how many messages that were
    */
   reclaimAbandoned(isAlone: () => Promise<boolean>): Promise<number>
+  /** What a mailbox is on BullMQ. */
+  queue(mailbox: string): Queue
 }
 
 /** A message in work, and the token under which it is locked. */
@@ -35,7 +39,7 @@ interface Locked {
 }
 
 export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
-  const { connect, log } = options
+  const { connect, log, shardKeys = new ShardKeys() } = options
   const redis = connect('mailboxes', 'command')
   const opened: Redis[] = [redis]
   const queues = new Map<string, Queue>()
@@ -48,7 +52,7 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
     if (known !== undefined) return known
     const queue = new Queue(mailbox, {
       connection: redis,
-      prefix: mailboxPrefix,
+      prefix: shardKeys.mailboxPrefix(mailbox),
       streams: { events: { maxLen: 100 } },
     })
     queue.on('error', (error) => log.warn({ mailbox, error: error.message }, 'mailbox trouble'))
@@ -73,7 +77,7 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
     const locked: Locked[] = []
     for (const mailbox of await redis.smembers(keys.mailboxes)) {
       for (const job of await queueOf(mailbox).getActive()) {
-        const lock = await redis.get(`${mailboxPrefix}:${mailbox}:${job.id ?? ''}:lock`)
+        const lock = await redis.get(`${queueOf(mailbox).toKey(job.id ?? '')}:lock`)
         if (lock !== null) locked.push({ job, lock })
       }
     }
@@ -148,7 +152,7 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
         redis,
         receiveOptions,
         handle,
-        options,
+        options: { ...options, shardKeys },
         forget: () => receivers.delete(receiver),
       })
       receivers.set(receiver, holder)
@@ -167,6 +171,8 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
     oldestAt: (mailbox) => oldestAt(queueOf(mailbox), redis),
 
     names: () => redis.smembers(keys.mailboxes),
+
+    queue: queueOf,
 
     async onNew(listener) {
       const subscriber = connect('mailboxes:new', 'subscriber')

@@ -6,12 +6,13 @@ import { once } from 'node:events'
 import { type Job, type Queue, WaitingError } from 'bullmq'
 import type { Redis } from 'ioredis'
 import type { Delivery, Handle, Log, ReceiveOptions, Receiver } from '../../actors/ports.ts'
-import { keys, mailboxPrefix } from '../redis/keys.ts'
+import type { ShardKeys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
 import { type Lock, LockedWorker } from './locks.ts'
 import { ReceiverTrouble } from './trouble.ts'
 
 export interface ReceiverOptions {
+  shardKeys: ShardKeys
   lockMs: number
   stalledIntervalMs: number
   /** A message that could not be handled is held this long before it goes back. Default 1000. */
@@ -70,7 +71,9 @@ export async function bullReceiver(
    */
   const giveBack = async (job: Job, token: string | undefined, delivered: boolean) => {
     try {
-      if (!delivered) await countUndelivered(redis, job)
+      if (!delivered) {
+        await countUndelivered(redis, options.shardKeys.notes(mailbox, job.id ?? ''))
+      }
       await job.moveToWait(token)
       await wakeOthers()
     } catch (error) {
@@ -94,6 +97,7 @@ export async function bullReceiver(
     const locked: Locked = {
       token: token ?? '',
       key: `${queue.toKey(id)}:lock`,
+      notes: options.shardKeys.notes(mailbox, id),
       abort,
       lock,
     }
@@ -119,7 +123,7 @@ export async function bullReceiver(
   const worker = new LockedWorker(mailbox, process, {
     // BullMQ takes a second, blocking connection for itself and closes it.
     connection: redis,
-    prefix: mailboxPrefix,
+    prefix: options.shardKeys.mailboxPrefix(mailbox),
     autorun: false,
     concurrency: receiveOptions.ordered ? 1 : receiveOptions.concurrency,
     lockDuration: options.lockMs,
@@ -133,7 +137,7 @@ export async function bullReceiver(
   // Not before: a message that comes back for lack of an acknowledgement needs its notes.
   worker.on('completed', ({ id = '' }) => {
     if (!noted.delete(id)) return
-    redis.unlink(keys.notes(mailbox, id)).catch(trouble.meet)
+    redis.unlink(options.shardKeys.notes(mailbox, id)).catch(trouble.meet)
   })
   worker.on('failed', (job, error) => {
     log.error({ mailbox, id: job?.id, error: error.message }, 'a message was parked as failed')
@@ -203,14 +207,15 @@ function aborted(signal: AbortSignal): Promise<never> {
   return promise
 }
 
-async function countUndelivered(redis: Redis, job: Job): Promise<void> {
-  const notes = keys.notes(job.queueName, job.id ?? '')
+async function countUndelivered(redis: Redis, notes: string): Promise<void> {
   await redis.multi().hincrby(notes, undeliveredField, 1).pexpire(notes, notesKeepMs).exec()
 }
 
 /** A message at hand, and what says that it still is. */
 interface Locked {
   key: string
+  /** Where what is noted about it is kept. */
+  notes: string
   token: string
   /** What takes it away. */
   abort: AbortController
@@ -219,12 +224,11 @@ interface Locked {
 
 async function deliveryOf(
   job: Job,
-  { key, token, abort, lock }: Locked,
+  { key, notes, token, abort, lock }: Locked,
   redis: Redis,
   onNoted: () => void,
 ): Promise<Delivery> {
   const id = job.id ?? ''
-  const notes = keys.notes(job.queueName, id)
   const before = Math.max(0, job.attemptsStarted - 1)
   if (before > 0) onNoted()
   const undelivered = before > 0 ? await redis.hget(notes, undeliveredField) : 0

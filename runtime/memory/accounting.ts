@@ -344,6 +344,19 @@ export function memoryAccounting(
     async used(mailbox) {
       return room.get(mailbox) ?? 0
     },
+    async moveRoom(run, id, { from, to, tasks }) {
+      const ledger = ledgers.get(run)
+      if (ledger === undefined || ledger.finishedAt !== undefined || ledger.roomMoves.has(id))
+        return
+      ledger.roomMoves.add(id)
+      for (const held of [room, ledger.room]) {
+        add(held, from, -tasks)
+        add(held, to, tasks)
+      }
+    },
+    async usedIn(mailboxes) {
+      return mailboxes.map((mailbox) => room.get(mailbox) ?? 0)
+    },
     async paces() {
       return Object.fromEntries(paces)
     },

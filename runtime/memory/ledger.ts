@@ -1,12 +1,7 @@
 /** What the accounting in memory keeps of a run. */
-import {
-  type Envelope,
-  eachSeq,
-  endedByParent,
-  envelopeId,
-  mailboxKind,
-} from '../../actors/envelope.ts'
+import { type Envelope, eachSeq, endedByParent, envelopeId } from '../../actors/envelope.ts'
 import { isStopped } from '../../actors/holds.ts'
+import { mailboxKind } from '../../actors/place.ts'
 import type {
   DropSpool,
   HeldEnvelope,
@@ -39,6 +34,8 @@ export interface Ledger {
   ids: Map<string, number>
   storing: Set<string>
   room: Map<string, number>
+  /** What was moved of it, by the name of the move. */
+  roomMoves: Set<string>
   hold?: Hold
   stopReason?: string
   /** Put back while it was paused; the ids of all that ever were, and the tasks in them. */
@@ -76,6 +73,7 @@ export function newLedger(opened: OpenRun): Ledger {
     ids: new Map(),
     storing: new Set(),
     room: new Map(),
+    roomMoves: new Set(),
     parked: [],
     parkedIds: new Set(),
     parkedTasks: 0,

@@ -66,8 +66,9 @@ export function memoryResults(): Results {
     async get(run, seq) {
       const row = runs.get(run)?.get(seq)
       if (row === undefined) return undefined
-      const { attempts = [] } = (JSON.parse(row.more) as More | null) ?? {}
-      return { line: JSON.parse(row.line) as ResultLine, attempts }
+      const { attempts = [], routing } = (JSON.parse(row.more) as More | null) ?? {}
+      const said = routing === undefined ? {} : { routing }
+      return { line: JSON.parse(row.line) as ResultLine, attempts, ...said }
     },
   }
 }

@@ -1,22 +1,24 @@
 /** The accounting port on Redis: run records, outcome maps and spools, changed by Lua alone. */
 import { createHash, randomUUID } from 'node:crypto'
 import type { Redis } from 'ioredis'
-import { countSeqs, type Envelope, envelopeId, mailboxKind } from '../../actors/envelope.ts'
+import { countSeqs, type Envelope, envelopeId } from '../../actors/envelope.ts'
 import { ConflictError, drivenElsewhere, NotFoundError } from '../../actors/errors.ts'
 import { illegal } from '../../actors/holds.ts'
 import { fenced } from '../../actors/lease.ts'
+import { mailboxKind } from '../../actors/place.ts'
 import type { FencingToken } from '../../actors/ports-fleet.ts'
 import type {
   Accounting,
   Chunk,
   Hold,
+  KeyHolder,
   OpenRun,
   RunProgress,
   Settled,
   Settlement,
 } from '../../actors/ports-runs.ts'
 import type { Rejection } from '../../actors/task.ts'
-import { base, keys } from './keys.ts'
+import { keys, ShardKeys } from './keys.ts'
 import { afterwards, mapBytes, nibble } from './outcome-map.ts'
 import { readNotice, readProgress, readSpooled, recordOf } from './run-record.ts'
 import { Script } from './script.ts'
@@ -44,6 +46,8 @@ const scripts = {
 
 export interface RedisAccountingOptions {
   redis: Redis
+  /** Default: one shard. */
+  shardKeys?: ShardKeys
   /** A connection of its own, for notices. */
   subscriber: Redis
   now(): number
@@ -52,13 +56,24 @@ export interface RedisAccountingOptions {
 }
 
 export function redisAccounting(options: RedisAccountingOptions): Accounting {
-  const { redis, subscriber, now, mapKeepMs } = options
+  const { redis, subscriber, shardKeys = new ShardKeys(), now, mapKeepMs } = options
+
+  const spoolOf = (run: string) => [
+    shardKeys.run(run),
+    `${shardKeys.spool(run)}:first`,
+    shardKeys.spool(run),
+  ]
+  const behind = ({ run, mailbox }: Envelope) => `${shardKeys.run(run)}:behind:${mailbox}`
+  /** A script wants a key even where there is nothing to look up. */
+  const epochKey = (run: string, fence: FencingToken | undefined) =>
+    shardKeys.leaseEpoch(fence?.lease ?? '', shardKeys.shardOf(run))
+  const ofEach = <T>(ask: (shard: number) => Promise<T>) => Promise.all(shardKeys.all().map(ask))
 
   const get = async (run: string): Promise<RunProgress | undefined> => {
-    const record = await redis.hgetall(keys.run(run))
+    const record = await redis.hgetall(shardKeys.run(run))
     if (record['id'] === undefined) return undefined
     const rejected =
-      record['rejected'] === undefined ? [] : await redis.lrange(keys.rejected(run), 0, -1)
+      record['rejected'] === undefined ? [] : await redis.lrange(shardKeys.rejected(run), 0, -1)
     return readProgress(
       record,
       rejected.map((line) => JSON.parse(line) as Rejection),
@@ -73,8 +88,22 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
   ): Promise<unknown> => {
     const reply = await scripts.finish.call(
       redis,
-      [keys.run(run), keys.map(run), `${keys.run(run)}:storing`, epochKey(fence)],
-      [base, keys.notices, run, now(), sourceEnded ? '1' : '0', mapKeepMs, epochOf(fence), ...ids],
+      [
+        shardKeys.run(run),
+        shardKeys.map(run),
+        `${shardKeys.run(run)}:storing`,
+        epochKey(run, fence),
+      ],
+      [
+        shardKeys.base(run),
+        keys.notices,
+        run,
+        now(),
+        sourceEnded ? '1' : '0',
+        mapKeepMs,
+        epochOf(fence),
+        ...ids,
+      ],
     )
     return notFenced(reply, fence)
   }
@@ -85,12 +114,12 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     const reply = await scripts.settle.call(
       redis,
       [
-        keys.run(run),
-        keys.map(run),
-        `${keys.run(run)}:storing`,
-        keys.room,
-        `${keys.run(run)}:room`,
-        epochKey(fence),
+        shardKeys.run(run),
+        shardKeys.map(run),
+        `${shardKeys.run(run)}:storing`,
+        shardKeys.room(shardKeys.shardOf(run)),
+        `${shardKeys.run(run)}:room`,
+        epochKey(run, fence),
       ],
       [settlement.id, settlement.mailbox, keys.notices, run, ...counts, epochOf(fence), ...ranges],
     )
@@ -109,10 +138,16 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
 
   return {
     async open(run: OpenRun) {
+      const shard = shardKeys.shardOf(run.id)
+      const twin = run.key?.name ?? run.content
+      // In another shard it would not be seen by its twin.
+      if (twin !== undefined && shardKeys.shardOf(twin) !== shard) {
+        throw new Error(`expected run ${run.id} to have an id of the shard of what finds it`)
+      }
       const id = (await scripts.open.call(
         redis,
-        [keys.run(run.id), keys.key(hashOf(run.key?.name ?? ''))],
-        [base, run.id, run.content ?? '', run.key?.ttlMs ?? '', ...recordOf(run)],
+        [shardKeys.run(run.id), shardKeys.key(shard, hashOf(run.key?.name ?? ''))],
+        [shardKeys.base(run.id), run.id, run.content ?? '', run.key?.ttlMs ?? '', ...recordOf(run)],
       )) as string
       const progress = await get(id)
       if (progress === undefined) throw new NotFoundError(`run ${id} vanished while it was opened`)
@@ -122,45 +157,53 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     get,
 
     async runOfKey(key) {
-      return (await redis.get(keys.key(hashOf(key)))) ?? undefined
+      return (await redis.get(shardKeys.key(shardKeys.shardOf(key), hashOf(key)))) ?? undefined
     },
 
     async claimIds(run, ids) {
-      if (ids.length > 0) await redis.hset(keys.ids(run), ...ids.flat())
+      if (ids.length > 0) await redis.hset(shardKeys.ids(run), ...ids.flat())
     },
 
     async seqsOf(run, ids) {
       if (ids.length === 0) return []
-      const seqs = await redis.hmget(keys.ids(run), ...ids)
+      const seqs = await redis.hmget(shardKeys.ids(run), ...ids)
       return seqs.map((seq) => (seq === null ? undefined : Number(seq)))
     },
 
     async feed(run, feeder, driver, instead = '') {
-      return (await scripts.feed.call(redis, [keys.run(run)], [feeder, driver, instead])) === 1
+      return (await scripts.feed.call(redis, [shardKeys.run(run)], [feeder, driver, instead])) === 1
     },
 
     async unfeed(run, feeder) {
-      await scripts.unfeed.call(redis, [keys.run(run)], [feeder])
+      await scripts.unfeed.call(redis, [shardKeys.run(run)], [feeder])
     },
 
     async claimKeys(run, claims) {
-      const words = claims.flatMap(({ key, seq, ttlMs }) => [hashOf(key), `${run}/${seq}`, ttlMs])
-      const reply = await scripts.claim.call(redis, [keys.run(run)], [base, ...words])
-      return (reply as string[]).map((holder) => {
-        const [first = '', seq] = holder.split('/')
-        return first === '' ? undefined : { run: first, seq: Number(seq) }
-      })
+      const byShard = Map.groupBy(claims.keys(), (at) => shardKeys.shardOf(claims[at]?.key ?? ''))
+      const holders: (KeyHolder | undefined)[] = []
+      const claimIn = async (shard: number, places: readonly number[]) => {
+        const own = places.flatMap((at) => claims[at] ?? [])
+        const words = own.flatMap(({ key, seq, ttlMs }) => [hashOf(key), `${run}/${seq}`, ttlMs])
+        const dedupeBase = shardKeys.dedupeBase(shard)
+        const reply = await scripts.claim.call(redis, [dedupeBase], [dedupeBase, ...words])
+        for (const [index, holder] of (reply as string[]).entries()) {
+          const [first = '', seq] = holder.split('/')
+          holders[places[index] ?? 0] = first === '' ? undefined : { run: first, seq: Number(seq) }
+        }
+      }
+      await Promise.all([...byShard].map(([shard, places]) => claimIn(shard, places)))
+      return claims.map((_, at) => holders[at])
     },
 
     async commit(run: string, chunk: Chunk) {
-      const record = await redis.llen(keys.rejected(run))
+      const record = await redis.llen(shardKeys.rejected(run))
       const kept = chunk.rejected.slice(0, Math.max(0, rejectedKept - record))
       const held = chunk.held ?? []
       const waiting = [...chunk.spool, ...held.map(({ envelope }) => envelope)]
       const waitingTasks = waiting.reduce((sum, { seqs }) => sum + countSeqs(seqs), 0)
       const done = await scripts.commit.call(
         redis,
-        [keys.run(run), keys.spool(run), keys.rejected(run), keys.map(run)],
+        [shardKeys.run(run), shardKeys.spool(run), shardKeys.rejected(run), shardKeys.map(run)],
         [
           chunk.afterLine,
           chunk.lines,
@@ -195,7 +238,7 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     },
 
     async adopt(run, driver, fence) {
-      const record = [keys.run(run), epochKey(fence)]
+      const record = [shardKeys.run(run), epochKey(run, fence)]
       const reply = await scripts.adopt.call(redis, record, [driver, epochOf(fence)])
       return notFenced(reply, fence) === 1 ? get(run) : undefined
     },
@@ -217,7 +260,12 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
       Promise.all(settlements.map((settlement) => settleOne(settlement, fence))),
 
     async recount(run, fence) {
-      const record = [keys.run(run), keys.room, `${keys.run(run)}:room`, epochKey(fence)]
+      const record = [
+        shardKeys.run(run),
+        shardKeys.room(shardKeys.shardOf(run)),
+        `${shardKeys.run(run)}:room`,
+        epochKey(run, fence),
+      ]
       const reply = await scripts.recount.call(redis, record, [epochOf(fence)])
       const tasks = Number(notFenced(reply, fence))
       await finish(run, false, [], fence)
@@ -239,8 +287,8 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     },
 
     async control(run, action, reason) {
-      const words = [base, keys.notices, run, action, reason]
-      const reply = await scripts.control.call(redis, [keys.run(run)], words)
+      const words = [shardKeys.base(run), keys.notices, run, action, reason]
+      const reply = await scripts.control.call(redis, [shardKeys.run(run)], words)
       const progress = reply === -1 ? undefined : await get(run)
       if (progress === undefined) throw noRun(run)
       if (typeof reply === 'string') throw illegal(run, action, reply)
@@ -248,18 +296,23 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     },
 
     async holds() {
-      const holds = await redis.hgetall(keys.holds)
-      return new Map(Object.entries(holds) as [string, Hold][])
+      const holds = await ofEach((shard) => redis.hgetall(shardKeys.holds(shard)))
+      return new Map(holds.flatMap((some) => Object.entries(some) as [string, Hold][]))
     },
 
     async park(envelope) {
       const { run, mailbox, seqs } = envelope
-      const record = [keys.run(run), `${keys.run(run)}:parked`, keys.room, `${keys.run(run)}:room`]
+      const record = [
+        shardKeys.run(run),
+        `${shardKeys.run(run)}:parked`,
+        shardKeys.room(shardKeys.shardOf(run)),
+        `${shardKeys.run(run)}:room`,
+      ]
       const words = [keys.notices, run, envelopeId(envelope), mailbox, countSeqs(seqs)]
       const order = [firstOf(envelope), mailboxKind(mailbox)?.ordered === true ? '1' : '']
       const reply = await scripts.park.call(
         redis,
-        [...record, `${keys.spool(run)}:first`, behind(envelope)],
+        [...record, `${shardKeys.spool(run)}:first`, behind(envelope)],
         [...words, JSON.stringify(envelope), ...order],
       )
       return reply === 1
@@ -270,7 +323,7 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     },
 
     async begin(run, seq, attempt, who) {
-      const record = [keys.run(run), keys.map(run), `${keys.run(run)}:begun`]
+      const record = [shardKeys.run(run), shardKeys.map(run), `${shardKeys.run(run)}:begun`]
       const first = await scripts.begin.call(redis, record, [seq, attempt, who])
       return typeof first === 'string' ? first : undefined
     },
@@ -278,7 +331,7 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     async pending(run, seqs) {
       const bytes = await Promise.all(
         seqs.map(([first, count]) =>
-          redis.getrangeBuffer(keys.map(run), first >> 1, (first + count - 1) >> 1),
+          redis.getrangeBuffer(shardKeys.map(run), first >> 1, (first + count - 1) >> 1),
         ),
       )
       return seqs.flatMap(([first, count], range) =>
@@ -287,19 +340,17 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     },
 
     async list({ limit, after }) {
-      const ids = await redis.zrevrangebylex(
-        keys.runs,
-        after === undefined ? '+' : `(${after}`,
-        '-',
-        'LIMIT',
-        0,
-        limit,
+      const before = after === undefined ? '+' : `(${after}`
+      const ids = await ofEach((shard) =>
+        redis.zrevrangebylex(shardKeys.runs(shard), before, '-', 'LIMIT', 0, limit),
       )
-      const found = await Promise.all(ids.map(get))
+      const newest = ids.length === 1 ? ids.flat() : ids.flat().sort().reverse().slice(0, limit)
+      const found = await Promise.all(newest.map(get))
       return found.flatMap((progress) => (progress === undefined ? [] : [progress.run]))
     },
 
-    unfinished: () => redis.smembers(keys.unfinished),
+    unfinished: async () =>
+      (await ofEach((shard) => redis.smembers(shardKeys.unfinished(shard)))).flat(),
 
     async watch(listener) {
       const onMessage = (channel: string, message: string) => {
@@ -326,12 +377,8 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
   }
 }
 
-const spoolOf = (run: string) => [keys.run(run), `${keys.spool(run)}:first`, keys.spool(run)]
-const behind = ({ run, mailbox }: Envelope) => `${keys.run(run)}:behind:${mailbox}`
 const firstOf = ({ seqs }: Envelope) => seqs[0]?.[0] ?? 0
 
-/** A script wants a key even where there is nothing to look up. */
-const epochKey = (fence: FencingToken | undefined): string => keys.leaseEpoch(fence?.lease ?? '')
 const epochOf = (fence: FencingToken | undefined): number | '' => fence?.epoch ?? ''
 
 /** @throws FencedError where a script says that there is a newer grant */

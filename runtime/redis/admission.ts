@@ -1,19 +1,38 @@
 /** The admission port on Redis: an exact count of tasks in each mailbox, over all nodes. */
 import type { Redis } from 'ioredis'
 import type { Admission } from '../../actors/ports.ts'
-import { keys } from './keys.ts'
+import { keys, ShardKeys } from './keys.ts'
 import { Script } from './script.ts'
 
 const reserve = new Script('reserve')
+const moveRoom = new Script('move-room')
 
-export function redisAdmission(redis: Redis): Admission {
+/** How long it is remembered that room was moved: as long as a message may come again. */
+const movesKeepMs = 24 * 3_600_000
+
+/** Each shard counts the tasks of its own runs, and lets in its share of the bound. */
+export function redisAdmission(redis: Redis, shardKeys = new ShardKeys()): Admission {
   return {
     async reserve(mailbox, run, tasks, depthMax) {
-      const room = [keys.room, `${keys.run(run)}:room`]
-      return (await reserve.call(redis, room, [mailbox, tasks, depthMax])) === 1
+      const room = [shardKeys.room(shardKeys.shardOf(run)), `${shardKeys.run(run)}:room`]
+      const most = Math.max(1, Math.floor(depthMax / shardKeys.shards))
+      return (await reserve.call(redis, room, [mailbox, tasks, most])) === 1
     },
     async used(mailbox) {
-      return Number((await redis.hget(keys.room, mailbox)) ?? 0)
+      const rooms = shardKeys.all().map((shard) => redis.hget(shardKeys.room(shard), mailbox))
+      return (await Promise.all(rooms)).reduce((sum, room) => sum + Number(room ?? 0), 0)
+    },
+    async moveRoom(run, id, { from, to, tasks }) {
+      const record = shardKeys.run(run)
+      const room = shardKeys.room(shardKeys.shardOf(run))
+      const all = [record, room, `${record}:room`, `${record}:room:moves`]
+      await moveRoom.call(redis, all, [id, from, to, tasks, movesKeepMs])
+    },
+    async usedIn(mailboxes) {
+      if (mailboxes.length === 0) return []
+      const rooms = shardKeys.all().map((shard) => redis.hmget(shardKeys.room(shard), ...mailboxes))
+      const byShard = await Promise.all(rooms)
+      return mailboxes.map((_, at) => byShard.reduce((sum, of) => sum + Number(of[at] ?? 0), 0))
     },
     async paces() {
       const paces = await redis.hgetall(keys.paces)

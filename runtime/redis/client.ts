@@ -31,6 +31,15 @@ export type RedisTarget =
   | { kind: 'standalone' | 'sentinel'; options: ConnectionOptions }
   | { kind: 'cluster'; nodes: ClusterNode[]; options: ConnectionOptions }
 
+/**
+ * Waiting for a new primary is like waiting for a Redis that is away; so many tries, each after
+ * `redirectMs`.
+ */
+const redirectionsMax = 1000
+const redirectMs = 100
+/** Of a command that has a time limit: a new primary is looked for, and not waited for. */
+const promptRedirectionsMax = 3
+
 /** Without an answer for so long, a connection with commands under way is taken for dead. */
 const silenceMaxMs = 30_000
 const addresses = new WeakMap<RedisClient, string>()
@@ -70,22 +79,57 @@ export function redisClient(
     ...(purpose.kind === 'command' ? { socketTimeout: silenceMaxMs } : {}),
     ...(purpose.timeoutMs === undefined ? {} : promptly(purpose.timeoutMs)),
   }
-  const client =
-    target.kind === 'cluster'
-      ? new Cluster(target.nodes, {
-          redisOptions: options,
-          clusterRetryStrategy: retryDelayMs,
-          enableAutoPipelining: false,
-        })
-      : new Redis({
-          ...options,
-          retryStrategy: retryDelayMs,
-          ...(target.kind === 'sentinel' ? { sentinelRetryStrategy: retryDelayMs } : {}),
-        })
+  const client = clientOf(target, options, purpose)
   const address = hidePassword(url)
   addresses.set(client, address)
   logOutages(client, { redis: address, client: purpose.name }, log)
   return client
+}
+
+function clientOf(
+  target: RedisTarget,
+  options: ConnectionOptions,
+  purpose: ClientPurpose,
+): RedisClient {
+  if (target.kind !== 'cluster') {
+    return new Redis({
+      ...options,
+      retryStrategy: retryDelayMs,
+      ...(target.kind === 'sentinel' ? { sentinelRetryStrategy: retryDelayMs } : {}),
+    })
+  }
+  if (purpose.kind === 'subscriber') return clusterListener(target.nodes, options)
+  const isPrompt = purpose.timeoutMs !== undefined
+  return new Cluster(target.nodes, {
+    redisOptions: options,
+    clusterRetryStrategy: retryDelayMs,
+    enableAutoPipelining: false,
+    enableOfflineQueue: !isPrompt,
+    maxRedirections: isPrompt ? promptRedirectionsMax : redirectionsMax,
+    retryDelayOnFailover: redirectMs,
+    retryDelayOnClusterDown: redirectMs,
+    retryDelayOnTryAgain: redirectMs,
+  })
+}
+
+/**
+ * What is published in a cluster is heard at any of its servers. A client of the whole cluster would
+ * move its subscriptions to another server without a word, and nobody would know that he missed
+ * something; this one says `ready` again, wherever it comes back.
+ */
+function clusterListener(nodes: readonly ClusterNode[], options: ConnectionOptions): Redis {
+  const at = (index: number): ConnectionOptions => {
+    const node = nodes[index % nodes.length]
+    if (typeof node !== 'object') return {}
+    return { host: node.host ?? 'localhost', port: node.port ?? 6379 }
+  }
+  const listener = new Redis({ ...options, ...at(0), retryStrategy: retryDelayMs })
+  let tried = 0
+  listener.on('reconnecting', () => {
+    tried += 1
+    Object.assign(listener.options, at(tried))
+  })
+  return listener
 }
 
 /** Without an error listener a lost connection ends the process. */
@@ -104,6 +148,15 @@ function logOutages(client: RedisClient, fields: Record<string, unknown>, log: L
     awaySince = undefined
     log.info({ ...fields, awayMs }, 'Redis is back')
   })
+}
+
+export function isCluster(client: RedisClient): client is Cluster {
+  return client instanceof Cluster
+}
+
+/** The servers that may be written to: one, or those of a cluster. */
+export function primariesOf(client: RedisClient): Redis[] {
+  return isCluster(client) ? client.nodes('master') : [client]
 }
 
 /**

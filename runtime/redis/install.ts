@@ -30,7 +30,7 @@ export interface ServerSearch {
   machine?: Machine
 }
 
-function thisMachine(): Machine {
+export function thisMachine(): Machine {
   return {
     which: (program) => Bun.which(program, { PATH: process.env['PATH'] ?? '' }) ?? undefined,
     uid: process.getuid?.() ?? -1,
@@ -60,7 +60,7 @@ async function runCommand(
   return { exitCode, output: stdout + stderr }
 }
 
-function findServer(machine: Machine = thisMachine()): string | undefined {
+export function findServer(machine: Machine = thisMachine()): string | undefined {
   return machine.which('redis-server') ?? machine.which('valkey-server')
 }
 

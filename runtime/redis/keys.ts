@@ -1,15 +1,15 @@
 /**
- * Every key Muster keeps in Redis. All carry the hash tag of their shard, so that one script can
- * touch a run's record, its outcome map, its mailbox's room and the epoch of whoever asks for it in
- * one hash slot of a cluster.
+ * Every key Muster keeps in Redis. All carry the hash tag of a shard, so that one script can touch
+ * what belongs together in one hash slot of a cluster: a run with its record, its outcome map, the
+ * room it holds and the epoch of whoever asks for it; a mailbox with its messages, their locks and
+ * notes. What there is once for all is in the first shard. A single Redis has one shard.
  */
-const shard = '{s0}'
+import { fnv1a } from '../../machines/fnv.ts'
 
-/** Prefix of the BullMQ keys: `<prefix>:<mailbox>:…`. */
-export const mailboxPrefix = `muster:${shard}:mailbox`
+const baseOf = (shard: number) => `muster:{s${shard}}`
 
-/** Base of all other keys of the shard; scripts append to it. */
-export const base = `muster:${shard}`
+/** Base of all keys that there are once; scripts append to it. */
+export const base = baseOf(0)
 
 /** Scripts append a metric and the number of a bucket to it: a count with a ttl. */
 export const bucketBase = `${base}:esc:bucket:`
@@ -20,34 +20,14 @@ export const letterBase = `${base}:letter:`
 const leaseBase = (name: string) => `${base}:lease:${name}`
 
 export const keys = {
-  /** Hash: the run's record. */
-  run: (run: string) => `${base}:run:${run}`,
-  /** String: four bits a task. */
-  map: (run: string) => `${base}:run:${run}:map`,
-  /** List: envelopes accepted and not yet in a mailbox. */
-  spool: (run: string) => `${base}:run:${run}:spool`,
-  /** List: the first rejected lines, as JSON. */
-  rejected: (run: string) => `${base}:run:${run}:rejected`,
-  /** Hash: task id → seq. */
-  ids: (run: string) => `${base}:run:${run}:ids`,
-  /** String with a ttl: the run that was opened under an idempotency key of this hash. */
-  key: (hash: string) => `${base}:key:${hash}`,
-  /** Sorted set of run ids, all of score 0: ids sort by time. */
-  runs: `${base}:runs`,
-  /** Set of run ids. */
-  unfinished: `${base}:unfinished`,
-  /** Hash: run id → what holds it back. */
-  holds: `${base}:holds`,
-  /** Hash: mailbox → tasks that hold room in it. */
-  room: `${base}:room`,
+  /** String: over how many shards runs and mailboxes are spread. */
+  shards: `${base}:shards`,
   /** Hash: kind → ms of work a task. */
   paces: `${base}:paces`,
   /** Hash with a ttl: tokens in the bucket of that name, and the ms of Redis's clock it was at. */
   limit: (name: string) => `${base}:limit:${name}`,
   /** Set of mailbox names. */
   mailboxes: `${base}:mailboxes`,
-  /** Hash: what a worker noted about a message before it ran it. */
-  notes: (mailbox: string, id: string) => `${base}:notes:${mailbox}:${id}`,
   /** Hash: `<node id> <boot>` → what that node says of itself, as JSON. */
   members: `${base}:members`,
   /** Sorted set of `<node id> <boot>`, by the time of the last beat. */
@@ -98,4 +78,98 @@ export const keys = {
   systemOrder: `${base}:system:order`,
   /** Channel: operators said something. */
   systemOrdered: `${base}:system:ordered`,
+}
+
+/** The keys of what is spread over shards. All nodes of a Redis go by the same number of them. */
+export class ShardKeys {
+  readonly shards: number
+
+  constructor(shards = 1) {
+    this.shards = shards
+  }
+
+  /** Where something of this name is: a run, or what finds the run. */
+  shardOf(name: string): number {
+    return this.shards === 1 ? 0 : fnv1a(name) % this.shards
+  }
+
+  /** All of them, for what has to be asked of each. */
+  all(): number[] {
+    return Array.from({ length: this.shards }, (_, shard) => shard)
+  }
+
+  /** Of the shard of a run; scripts append to it. */
+  base(run: string): string {
+    return baseOf(this.shardOf(run))
+  }
+
+  /** Hash: the run's record. */
+  run(run: string): string {
+    return `${this.base(run)}:run:${run}`
+  }
+
+  /** String: four bits a task. */
+  map(run: string): string {
+    return `${this.run(run)}:map`
+  }
+
+  /** List: envelopes accepted and not yet in a mailbox. */
+  spool(run: string): string {
+    return `${this.run(run)}:spool`
+  }
+
+  /** List: the first rejected lines, as JSON. */
+  rejected(run: string): string {
+    return `${this.run(run)}:rejected`
+  }
+
+  /** Hash: task id → seq. */
+  ids(run: string): string {
+    return `${this.run(run)}:ids`
+  }
+
+  /** String with a ttl: the run that was opened under the idempotency key of this hash. */
+  key(shard: number, hash: string): string {
+    return `${baseOf(shard)}:key:${hash}`
+  }
+
+  /** Base of the dedupe keys of a shard; scripts append to it. */
+  dedupeBase(shard: number): string {
+    return baseOf(shard)
+  }
+
+  /** Sorted set of run ids, all of score 0: ids sort by time. */
+  runs(shard: number): string {
+    return `${baseOf(shard)}:runs`
+  }
+
+  /** Set of run ids. */
+  unfinished(shard: number): string {
+    return `${baseOf(shard)}:unfinished`
+  }
+
+  /** Hash: run id → what holds it back. */
+  holds(shard: number): string {
+    return `${baseOf(shard)}:holds`
+  }
+
+  /** Hash: mailbox → tasks of the runs of this shard that hold room in it. */
+  room(shard: number): string {
+    return `${baseOf(shard)}:room`
+  }
+
+  /** String: epoch of the newest grant of a lease, as the runs of this shard go by it. */
+  leaseEpoch(name: string, shard: number): string {
+    return shard === 0 ? keys.leaseEpoch(name) : `${baseOf(shard)}:lease:${name}:epoch`
+  }
+
+  /** Prefix of the BullMQ keys of a mailbox: `<prefix>:<mailbox>:…`. */
+  mailboxPrefix(mailbox: string): string {
+    return `${baseOf(this.shardOf(mailbox))}:mailbox`
+  }
+
+  /** Hash: what a worker noted about a message before it ran it. */
+  notes(mailbox: string, id: string): string {
+    return `${baseOf(this.shardOf(mailbox))}:notes:${mailbox}:${id}`
+  }
 }

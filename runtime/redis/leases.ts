@@ -9,7 +9,7 @@ import { fenced, holderOf } from '../../actors/lease.ts'
 import type { Log } from '../../actors/ports.ts'
 import type { Grant, LeaseRecord, Leases } from '../../actors/ports-fleet.ts'
 import { redisClient } from './client.ts'
-import { keys } from './keys.ts'
+import { keys, ShardKeys } from './keys.ts'
 import { Script } from './script.ts'
 import { withinTime } from './within-time.ts'
 
@@ -21,16 +21,20 @@ const scripts = {
   read: new Script('lease-read'),
   put: new Script('lease-put'),
   check: new Script('lease-check'),
+  raise: new Script('lease-raise'),
 }
 
 export interface RedisLeasesOptions {
   url: string
   operationTimeoutMs: number
+  /** The shards whose writes are fenced; default: one. */
+  shardKeys?: ShardKeys
   log: Log
 }
 
 /** @throws UsageError REDIS_URL when the URL cannot be understood */
-export function redisLeases({ url, operationTimeoutMs, log }: RedisLeasesOptions): Leases {
+export function redisLeases(options: RedisLeasesOptions): Leases {
+  const { url, operationTimeoutMs, shardKeys = new ShardKeys(), log } = options
   const commands = { name: 'leases', kind: 'command', timeoutMs: operationTimeoutMs } as const
   const redis = redisClient(url, commands, { log }) as Redis
   const subscriber = redisClient(url, { name: 'freed', kind: 'subscriber' }, { log }) as Redis
@@ -40,6 +44,15 @@ export function redisLeases({ url, operationTimeoutMs, log }: RedisLeasesOptions
 
   const read = async (name: string): Promise<LeaseRecord[]> =>
     recordOf(name, await scripts.read.call(redis, [keys.leaseLock(name)], []))
+
+  /** Before anybody leads by it: from then on the other shards refuse who led before. */
+  const raise = async (name: string, epoch: number): Promise<void> => {
+    const others = shardKeys.all().slice(1)
+    const raised = others.map((shard) =>
+      scripts.raise.call(redis, [shardKeys.leaseEpoch(name, shard)], [epoch]),
+    )
+    await Promise.all(raised)
+  }
 
   return {
     acquire: (name, owner, ttlMs) =>
@@ -52,9 +65,9 @@ export function redisLeases({ url, operationTimeoutMs, log }: RedisLeasesOptions
           ) as Promise<[number, string | number]>,
           redis.sadd(keys.leases, name),
         ])
-        return isGranted === 1
-          ? { granted: true, epoch: Number(number) }
-          : { granted: false, heldForMs: Math.max(0, Number(number)) }
+        if (isGranted !== 1) return { granted: false, heldForMs: Math.max(0, Number(number)) }
+        await raise(name, Number(number))
+        return { granted: true, epoch: Number(number) }
       }),
 
     renew: (grant, ttlMs) =>

@@ -7,6 +7,7 @@ import type { Redis } from 'ioredis'
 import { describeError } from '../../actors/errors.ts'
 import type { Log } from '../../actors/ports.ts'
 import type { Headroom } from '../../actors/ports-limits.ts'
+import { primariesOf } from './client.ts'
 
 export interface MemoryWatchOptions {
   redis: Redis
@@ -75,18 +76,14 @@ export class MemoryWatch implements Headroom {
     if (share !== undefined) this.#judge(share)
   }
 
-  /** How much of its memory is used up; 0 without a limit, undefined when it does not say. */
+  /** How much of its memory is used up, of the fullest server; 0 without a limit, undefined when it does not say. */
   async #share(): Promise<number | undefined> {
     const { redis, log } = this.#options
     // Asked while it is away, it would answer with how it was long ago.
     if (redis.status !== 'ready') return undefined
     try {
-      const info = await redis.info('memory')
-      const limit = fieldOf(info, 'maxmemory')
-      if (limit === 0) return 0
-      // What Redis itself leaves out of the account: buffers that empty by themselves.
-      const counted = fieldOf(info, 'used_memory') - fieldOf(info, 'mem_not_counted_for_evict')
-      return counted / limit
+      const infos = await Promise.all(primariesOf(redis).map((each) => each.info('memory')))
+      return Math.max(...infos.map(shareOf))
     } catch (error) {
       log.debug(describeError(error), 'cannot ask how much memory Redis has left')
       return undefined
@@ -114,6 +111,15 @@ export class MemoryWatch implements Headroom {
     }
     for (const listener of this.#listeners) listener()
   }
+}
+
+/** 0 without a limit. */
+function shareOf(info: string): number {
+  const limit = fieldOf(info, 'maxmemory')
+  if (limit === 0) return 0
+  // What Redis itself leaves out of the account: buffers that empty by themselves.
+  const counted = fieldOf(info, 'used_memory') - fieldOf(info, 'mem_not_counted_for_evict')
+  return counted / limit
 }
 
 /** 0 when there is no such field. */

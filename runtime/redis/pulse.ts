@@ -3,6 +3,7 @@
  * and nothing else would tell for half a minute.
  */
 import type { Redis } from 'ioredis'
+import { primariesOf } from './client.ts'
 
 /** Between two questions. */
 const beatMs = 1000
@@ -59,7 +60,7 @@ export class Pulse {
   async #ask(): Promise<void> {
     this.#beats = 0
     try {
-      await this.#redis.ping()
+      await Promise.all(primariesOf(this.#redis).map((server) => server.ping()))
     } catch {
       // Refused or disconnected: that is no silence.
     }

@@ -176,9 +176,11 @@ export function sqliteResults(
       const [row] = select(run, { after: seq - 1, limit: 1 })
       if (row?.seq !== seq) return undefined
       const [found] = linesOfRows(run, [row])
+      const { routing } = (JSON.parse(row.more ?? '{}') as More | null) ?? {}
       return {
         line: JSON.parse(found?.line ?? '') as ResultLine,
         attempts: row.attempts === null ? [] : (JSON.parse(row.attempts) as Attempt[]),
+        ...(routing === undefined ? {} : { routing }),
       }
     },
 

@@ -3,7 +3,9 @@
 /** Time between two looks, ms: a block is measured too short by so much at most. */
 const intervalMs = 20
 /** What stands still so long, ms, is an event of its own. */
-const blockMs = 50
+export const blockMs = 50
+/** Of a block on purpose the sensor has to see so much, ms, to be believed. */
+const proofMs = blockMs + intervalMs + 5
 /** How far back quantiles look: longer than anybody lets pass between two scrapes. */
 const windowMs = 60_000
 const slices = 12
@@ -21,6 +23,24 @@ export interface LagSummary {
   sumSeconds: number
 }
 
+/** How an event loop stood still of late. */
+export interface Standstill {
+  count: number
+  sumMs: number
+  maxMs: number
+}
+
+/** What became of a block on purpose. */
+export interface LagProof {
+  blockedMs: number
+  sawMs: number
+}
+
+interface Proving {
+  blockedMs: number
+  resolve(proof: LagProof): void
+}
+
 export class LoopLag {
   readonly #monotonic: () => number
   readonly #onBlocked: (ms: number) => void
@@ -30,6 +50,9 @@ export class LoopLag {
   /** Not yet taken by whoever sums them up elsewhere. */
   #fresh: number[] | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
+  /** Blocks of the last minute, oldest first. */
+  #blocks: { at: number; ms: number }[] = []
+  #proving: Proving | undefined
 
   /** @param monotonic ms @param onBlocked an event loop stood still for so many ms */
   constructor(monotonic: () => number, onBlocked: (ms: number) => void) {
@@ -47,6 +70,26 @@ export class LoopLag {
   stop(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
+  }
+
+  /** The blocks of the last so many ms; undefined when nobody measures. */
+  standstill(ms: number): Standstill | undefined {
+    if (this.#count === 0) return undefined
+    const from = this.#monotonic() - ms
+    const recent = this.#blocks.filter(({ at }) => at >= from).map((block) => block.ms)
+    const sumMs = recent.reduce((sum, block) => sum + block, 0)
+    return { count: recent.length, sumMs, maxMs: Math.max(0, ...recent) }
+  }
+
+  /**
+   * Blocks the event loop once, on purpose, right after a look, so that the next one has to be late
+   * by what is left; that look counts nowhere. Undefined when nobody looks.
+   */
+  prove(): Promise<LagProof> | undefined {
+    if (this.#timer === undefined) return undefined
+    const { promise, resolve } = Promise.withResolvers<LagProof>()
+    this.#proving = { blockedMs: 0, resolve }
+    return promise
   }
 
   /** Lags since it was last asked, ms. */
@@ -79,12 +122,27 @@ export class LoopLag {
     this.#timer = setTimeout(() => {
       const now = this.#monotonic()
       const lagMs = Math.max(0, Math.round((now - due) * 1000) / 1000)
-      this.#keep(lagMs)
-      this.#fresh?.push(lagMs)
-      if (lagMs >= blockMs) this.#onBlocked(lagMs)
-      this.#look(now + intervalMs)
+      const proving = this.#proving
+      if (proving !== undefined && proving.blockedMs > 0) {
+        this.#proving = undefined
+        proving.resolve({ blockedMs: proving.blockedMs, sawMs: lagMs })
+      } else {
+        this.#keep(lagMs)
+        this.#fresh?.push(lagMs)
+        if (lagMs >= blockMs) this.#onBlocked(lagMs)
+      }
+      this.#look(this.#monotonic() + intervalMs)
+      if (this.#proving !== undefined) this.#block(this.#proving)
     }, intervalMs)
     this.#timer.unref()
+  }
+
+  #block(proving: Proving): void {
+    const began = this.#monotonic()
+    while (this.#monotonic() - began < proofMs) {
+      // Nothing else is to run meanwhile.
+    }
+    proving.blockedMs = Math.round((this.#monotonic() - began) * 1000) / 1000
   }
 
   #keep(lagMs: number): void {
@@ -98,6 +156,9 @@ export class LoopLag {
       this.#forget()
     }
     slice.lagsMs.push(lagMs)
+    if (lagMs < blockMs) return
+    this.#blocks.push({ at: now, ms: lagMs })
+    while ((this.#blocks[0]?.at ?? now) < now - windowMs) this.#blocks.shift()
   }
 
   #forget(): void {

@@ -12,6 +12,7 @@ interface Metric {
 }
 
 const momentary = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const
+const choosing = [1e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2.5e-4, 0.001, 0.01] as const
 const lasting = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 600] as const
 const blocking = [0.1, 0.25, 0.5, 1, 2.5, 10, 30] as const
 const none = [] as const
@@ -69,6 +70,17 @@ export const metrics = {
     help: 'How long the dispatcher took to put an envelope into its mailbox, durably.',
     labels: none,
     buckets: momentary,
+  },
+  muster_placement_seconds: {
+    type: 'histogram',
+    help: 'How long the choice of a node took for an envelope that is placed on one of several.',
+    labels: none,
+    buckets: choosing,
+  },
+  muster_attempts_total: {
+    type: 'counter',
+    help: 'Attempts that this node settled, by how they went.',
+    labels: ['kind', 'outcome'],
   },
   muster_aggregation_seconds: {
     type: 'histogram',
@@ -147,6 +159,58 @@ export const metrics = {
     help: 'For how long an event loop of this node stood still, when for 50 ms or more.',
     labels: none,
     buckets: blocking,
+  },
+  muster_loop_held_seconds: {
+    type: 'histogram',
+    help: 'For how long tasks of a kind held an event loop of this node in one go, if for 50 ms.',
+    labels: ['kind'],
+    buckets: blocking,
+  },
+  muster_idle_wait_seconds: {
+    type: 'histogram',
+    help: 'How long envelopes waited though their worker had a hand free.',
+    labels: none,
+    buckets: lasting,
+  },
+  muster_health_score: {
+    type: 'gauge',
+    help: 'The score of the audit, of the last seconds ([health] windowMs); 0 is best.',
+    labels: none,
+  },
+  muster_health_level: {
+    type: 'gauge',
+    help: 'The same from 0 to 1, 1 is best, as the state of the node goes by it.',
+    labels: none,
+  },
+  muster_health_status: {
+    type: 'gauge',
+    help: '1 for the status of this node, 0 for the others; UNKNOWN while its sensors are blind.',
+    labels: ['status'],
+  },
+  muster_health_coverage: {
+    type: 'gauge',
+    help: 'Share of the sensors of health that see something.',
+    labels: none,
+  },
+  muster_health_sensor: {
+    type: 'gauge',
+    help: '1 while a sensor of health sees something, 0 while it is blind or off.',
+    labels: ['sensor'],
+  },
+  muster_memory_bytes: {
+    type: 'gauge',
+    help: 'Resident memory of this node, its worker processes included.',
+    labels: none,
+  },
+  muster_memory_high_water_total: {
+    type: 'counter',
+    help: 'How often memory rose above its high-water mark, and the intake was closed.',
+    labels: none,
+  },
+  muster_memory_collections_total: {
+    type: 'counter',
+    help: 'Collections that were asked for because of that.',
+    labels: none,
   },
   muster_log_dropped_total: {
     type: 'counter',

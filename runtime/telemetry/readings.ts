@@ -1,12 +1,14 @@
 /** What is not counted but read, each time that somebody asks for it. */
 import type { AnyActorRef } from 'xstate'
 import { isLive } from '../../actors/dead-letters.ts'
-import { mailboxKind } from '../../actors/envelope.ts'
+import type { HealthView } from '../../actors/health.ts'
+import { mailboxKind, mailboxLabel } from '../../actors/place.ts'
 import type { Admission, Mailboxes } from '../../actors/ports.ts'
 import { findChild, isReady } from '../../actors/supervisor.ts'
 import type { System } from '../../actors/system.ts'
 import { refill } from '../../machines/bucket.ts'
 import type { DispatcherContext } from '../../machines/dispatcher.ts'
+import { liveStatuses, type Sensor } from '../../machines/health-level.ts'
 import type { SupervisorContext } from '../../machines/supervisor.ts'
 import { systemStates } from '../../machines/system-rules.ts'
 import { systemClock } from '../clock.ts'
@@ -30,13 +32,15 @@ export interface ReadingsOptions {
   logDepth?: number | undefined
   /** Of the node, where it has one. */
   system?: Pick<System, 'view' | 'spentMs'> | undefined
+  /** Of a node that watches its health. */
+  health?: HealthView | undefined
 }
 
 /** Who asks for metrics must not wait for a Redis that does not answer. */
 const patienceMs = 1000
 
 export async function readingsOf(options: ReadingsOptions): Promise<Readings> {
-  const { telemetry, root, roles, ports, logDepth, system } = options
+  const { telemetry, root, roles, ports, logDepth, system, health } = options
   const lag = telemetry.lag.summary()?.quantiles.get(1)
   const tokens = root === undefined ? undefined : tokensOf(root)
   const leases = [...telemetry.leases]
@@ -53,6 +57,7 @@ export async function readingsOf(options: ReadingsOptions): Promise<Readings> {
     ...(tokens === undefined ? {} : { muster_admission_tokens: [[[], tokens]] }),
     ...(logDepth === undefined ? {} : { muster_log_queue_depth: [[[], logDepth]] }),
     ...(system === undefined ? {} : statesOf(system)),
+    ...(health === undefined ? {} : healthOf(health)),
     active_requests: [[[], telemetry.activeRequests]],
     ...(lag === undefined ? {} : { asyncio_event_loop_lag_seconds: [[[], lag]] }),
     ...(ports === undefined ? {} : await inTime(depthsOf(ports))),
@@ -65,6 +70,19 @@ function statesOf(system: Pick<System, 'view' | 'spentMs'>): Readings {
   return {
     muster_system_state: systemStates.map((name) => [[name], name === state ? 1 : 0]),
     muster_system_state_seconds: spent.map(([name, ms]) => [[name], ms / 1000]),
+  }
+}
+
+function healthOf({ status, score, level, coverage, sensors }: HealthView): Readings {
+  const sees = ({ state }: Sensor) => state === 'proved' || state === 'measuring'
+  const bytes = sensors.find(({ name }) => name === 'memory')?.value
+  return {
+    muster_health_score: [[[], score]],
+    ...(level === undefined ? {} : { muster_health_level: [[[], level]] }),
+    muster_health_status: liveStatuses.map((name) => [[name], name === status ? 1 : 0]),
+    muster_health_coverage: [[[], coverage.of === 0 ? 0 : coverage.seeing / coverage.of]],
+    muster_health_sensor: sensors.map((sensor) => [[sensor.name], sees(sensor) ? 1 : 0]),
+    ...(bytes === undefined ? {} : { muster_memory_bytes: [[[], bytes]] }),
   }
 }
 
@@ -85,21 +103,32 @@ async function depthsOf({
 }: NonNullable<ReadingsOptions['ports']>): Promise<Readings> {
   const names = (await mailboxes.names()).filter((name) => mailboxKind(name) !== undefined)
   const now = systemClock.now()
-  const ages: Readings['muster_mailbox_oldest_age_seconds'] = []
-  const depths = await Promise.all(
+  const ages = new Map<string, number>()
+  const depths = new Map<string, number>()
+  // Those of single nodes are told together: their names are no labels.
+  await Promise.all(
     names.map(async (mailbox) => {
       const [tasks, { waiting, active, delayed }, oldestAt = now] = await Promise.all([
         admission.used(mailbox),
         mailboxes.depth(mailbox),
         mailboxes.oldestAt(mailbox),
       ])
-      ages.push([[mailbox], Math.max(0, now - oldestAt) / 1000])
-      return divide(tasks, { waiting, active, delayed }).map(
-        ([state, share]): [Labels<'muster_mailbox_depth'>, number] => [[mailbox, state], share],
-      )
+      const label = mailboxLabel(mailbox)
+      const ageSeconds = Math.max(0, now - oldestAt) / 1000
+      ages.set(label, Math.max(ages.get(label) ?? 0, ageSeconds))
+      for (const [state, share] of divide(tasks, { waiting, active, delayed })) {
+        const name = `${label} ${state}`
+        depths.set(name, (depths.get(name) ?? 0) + share)
+      }
     }),
   )
-  return { muster_mailbox_depth: depths.flat(), muster_mailbox_oldest_age_seconds: ages }
+  return {
+    muster_mailbox_depth: [...depths].map(([name, tasks]) => {
+      const [label = '', state = ''] = name.split(' ')
+      return [[label, state], tasks]
+    }),
+    muster_mailbox_oldest_age_seconds: [...ages].map(([label, seconds]) => [[label], seconds]),
+  }
 }
 
 /**

@@ -4,11 +4,13 @@ import type { LeaseObserver } from '../../actors/failovers.ts'
 import { freshOutcomes } from '../../actors/fresh-outcomes.ts'
 import { reasonOf } from '../../actors/letters.ts'
 import type { Meter } from '../../actors/meter.ts'
+import { mailboxLabel } from '../../actors/place.ts'
 import type { LogLevel, Mailboxes } from '../../actors/ports.ts'
 import type { LogMeter } from '../../actors/ports-log.ts'
 import type { Settled, Settlement } from '../../actors/ports-runs.ts'
 import type { Outcome } from '../../machines/outcome.ts'
 import { systemClock } from '../clock.ts'
+import { Blame } from './blame.ts'
 import { LoopLag } from './loop-lag.ts'
 import type { MetricName } from './names.ts'
 import type { Readings } from './readings.ts'
@@ -19,6 +21,8 @@ import { VitalsWindow } from './vitals.ts'
 export interface Counted {
   series: Series[]
   lagsMs: number[]
+  /** What it holds of the memory of the machine. */
+  rssBytes?: number
 }
 
 /** Takes what one life of a worker process has counted. */
@@ -47,8 +51,18 @@ export class Telemetry implements Meter, LeaseObserver, LogMeter {
     peakRequests: (isLast) => this.#takePeak(isLast),
     monotonic: () => systemClock.monotonic(),
   })
+  readonly #blame = new Blame((kind, ms) => {
+    this.tally.observe('muster_loop_held_seconds', [kind], ms / 1000)
+  })
+  /** Of each living worker process. */
+  readonly #rssBytes = new Map<Inlet, number>()
   #activeRequests = 0
   #peakRequests = 0
+
+  /** What the worker processes of this node hold of the memory of the machine. */
+  get workersRssBytes(): number {
+    return [...this.#rssBytes.values()].reduce((sum, bytes) => sum + bytes, 0)
+  }
 
   get activeRequests(): number {
     return this.#activeRequests
@@ -73,15 +87,17 @@ export class Telemetry implements Meter, LeaseObserver, LogMeter {
 
   /** What was counted since this was last asked: for a process whose node counts for it. */
   take(): Counted {
-    return { series: this.tally.take(), lagsMs: this.lag.take() }
+    const rssBytes = process.memoryUsage.rss()
+    return { series: this.tally.take(), lagsMs: this.lag.take(), rssBytes }
   }
 
   /** For one life of a worker process. */
   inlet(): Inlet {
     let atHand = 0
     let isOver = false
-    return {
-      merge: ({ series, lagsMs }) => {
+    const inlet: Inlet = {
+      merge: ({ series, lagsMs, rssBytes }) => {
+        if (rssBytes !== undefined && !isOver) this.#rssBytes.set(inlet, rssBytes)
         const begun = totalOf(series, begunName)
         atHand += begun - totalOf(series, doneName)
         // Its last word came after its end: what was at hand then is done with already.
@@ -93,29 +109,52 @@ export class Telemetry implements Meter, LeaseObserver, LogMeter {
         isOver = true
         // Else it would count as a backlog for ever.
         this.tally.add(doneName, [], atHand)
+        this.#rssBytes.delete(inlet)
       },
     }
+    return inlet
   }
 
-  taken(mailbox: string, tasks: number, waitedMs: number | undefined): void {
+  taken(mailbox: string, tasks: number, waitedMs: number | undefined, idleMs?: number): void {
     this.tally.add(begunName, [])
+    this.#blame.taken(mailbox)
+    if (idleMs !== undefined) this.tally.observe('muster_idle_wait_seconds', [], idleMs / 1000)
     if (waitedMs === undefined) return
     const waited = Math.max(0, waitedMs) / 1000
     this.tally.observe('threadpool_queue_wait_seconds', [], waited)
-    this.tally.observe('muster_queue_wait_seconds', [mailbox], waited, tasks)
+    this.tally.observe('muster_queue_wait_seconds', [mailboxLabel(mailbox)], waited, tasks)
   }
 
-  released(): void {
+  released(mailbox: string): void {
     this.tally.add(doneName, [])
+    this.#blame.released(mailbox)
+  }
+
+  heldLoop(kind: string, ms: number): void {
+    this.#blame.held(kind, ms)
+  }
+
+  /** Memory of this node was too much, or a collection was asked for because of that. */
+  memoryHigh(what: 'high' | 'collection'): void {
+    const name =
+      what === 'high' ? 'muster_memory_high_water_total' : 'muster_memory_collections_total'
+    this.tally.add(name, [])
   }
 
   settled(...[mailbox, kind, endings, retried]: Parameters<Meter['settled']>): void {
     const observe = this.tally.observer('muster_task_duration_seconds', [kind])
+    const attempts = { ok: 0, failed: 0, timeout: 0 }
     for (const { outcome, durationMs, execution } of endings) {
-      if (hasRun(outcome)) observe(durationMs / 1000)
-      else if (outcome === 'dead') {
-        this.tally.add('muster_deadletters_total', [mailbox, reasonOf(execution.error?.code)])
+      if (hasRun(outcome)) {
+        observe(durationMs / 1000)
+        attempts[outcome] += 1
+      } else if (outcome === 'dead') {
+        const reason = reasonOf(execution.error?.code)
+        this.tally.add('muster_deadletters_total', [mailboxLabel(mailbox), reason])
       }
+    }
+    for (const [outcome, count] of Object.entries(attempts)) {
+      if (count > 0) this.tally.add('muster_attempts_total', [kind, outcome], count)
     }
     if (retried > 0) this.tally.add('muster_retries_total', [kind], retried)
   }
@@ -130,6 +169,10 @@ export class Telemetry implements Meter, LeaseObserver, LogMeter {
   /** Too many bad outcomes: an escalation was opened. */
   escalated(metric: string): void {
     this.tally.add('muster_escalations_total', [metric])
+  }
+
+  routed(ms: number): void {
+    this.tally.observe('muster_placement_seconds', [], ms / 1000)
   }
 
   aggregated(ms: number): void {
@@ -155,7 +198,7 @@ export class Telemetry implements Meter, LeaseObserver, LogMeter {
 
   /** The lock on a message ended. */
   stalled(mailbox: string): void {
-    this.tally.add('muster_stalled_total', [mailbox])
+    this.tally.add('muster_stalled_total', [mailboxLabel(mailbox)])
   }
 
   /** This node is out for the lease. */
@@ -211,6 +254,7 @@ export class Telemetry implements Meter, LeaseObserver, LogMeter {
   }
 
   #blocked(ms: number): void {
+    this.#blame.blocked(ms)
     this.tally.observe('muster_blocking_seconds', [], ms / 1000)
     this.tally.observe('blocking_duration_seconds', [], ms / 1000)
     this.tally.add('blocking_events_total', [])
@@ -222,7 +266,7 @@ function totalOf(series: readonly Series[], name: MetricName<'counter'>): number
   return of.reduce((sum, { numbers }) => sum + (numbers[0] ?? 0), 0)
 }
 
-function hasRun(outcome: Outcome): boolean {
+function hasRun(outcome: Outcome): outcome is 'ok' | 'failed' | 'timeout' {
   return outcome === 'ok' || outcome === 'failed' || outcome === 'timeout'
 }
 

@@ -16,13 +16,12 @@ import {
   type Envelope,
   eachSeq,
   envelopeId,
-  mailboxKind,
   type PackItem,
   type PackLimits,
   pack,
-  workMailbox,
   workMessage,
 } from '../../actors/envelope.ts'
+import { mailboxKind, workMailbox } from '../../actors/place.ts'
 import type { SeqRange } from '../../actors/ports-runs.ts'
 import { itemsOf, packLimits, taskOf } from './world.ts'
 
@@ -63,6 +62,7 @@ const limits = record({
     tasksMax,
     bytesMax,
     keyPartitions,
+    shards: keyPartitions,
     tasksOf: () => share,
   }),
 )

@@ -1,7 +1,7 @@
 /** Workers with an envelope that makes no progress: aborted, restarted and counted. */
 import { afterEach, describe, expect, test } from 'bun:test'
-import { workMailbox } from '../../actors/envelope.ts'
 import type { Kind } from '../../actors/kind.ts'
+import { workMailbox } from '../../actors/place.ts'
 import type { Execution } from '../../actors/ports.ts'
 import { type WorkerOptions, worker } from '../../actors/worker.ts'
 import { type TestClock, testClock } from '../kit/clock.ts'

@@ -109,6 +109,7 @@ function beginAll(steady: World, random: Random) {
     workersSupervisor({
       ...steady,
       mailboxes,
+      self: 'n-1',
       kinds,
       node: 'n-1',
       retry: backoff,

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from 'bun:test'
-import { workMailbox } from '../../actors/envelope.ts'
+import { workMailbox } from '../../actors/place.ts'
 import { beginWorker, isEmpty, jobs, resultsOf } from './working.ts'
 import { dispatch, failed, kindOf, memoryWorld, ok, packLimits, type World } from './world.ts'
 

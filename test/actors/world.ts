@@ -223,6 +223,7 @@ export const packLimits: PackLimits = {
   tasksMax: 100,
   bytesMax: 262_144,
   keyPartitions: 4,
+  shards: 4,
   tasksOf: () => 100,
 }
 

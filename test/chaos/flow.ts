@@ -5,7 +5,7 @@ import { Queue } from 'bullmq'
 import { Redis } from 'ioredis'
 import { envelopeVersion } from '../../actors/envelope.ts'
 import type { Run } from '../../actors/ports-runs.ts'
-import { mailboxPrefix } from '../../runtime/redis/keys.ts'
+import { ShardKeys } from '../../runtime/redis/keys.ts'
 import { eventually } from '../kit/eventually.ts'
 import { countRows } from '../kit/ledger.ts'
 import type { Verdict } from '../kit/oracle.ts'
@@ -144,7 +144,10 @@ async function newerVersion(random: Random): Promise<Trial> {
   const redis = await startRedis()
   const arena = new Arena({ redis: redis.url })
   const connection = new Redis(redis.path, { maxRetriesPerRequest: null })
-  const queue = new Queue('work.effect', { connection, prefix: mailboxPrefix })
+  const queue = new Queue('work.effect', {
+    connection,
+    prefix: new ShardKeys().mailboxPrefix('work.effect'),
+  })
   try {
     await arena.start()
     const first = random.integer(0, 50)

@@ -40,7 +40,7 @@ describe('defaults', () => {
     expect(escalation).toEqual({ windowMs: 60_000, buckets: 12, threshold: 500 })
     expect(log).toMatchObject({ queueMax: 100_000, flushMs: 500, flushBytes: 4_194_304 })
     expect(log).toMatchObject({ fileBytesMax: 104_857_600, filesMax: 10 })
-    expect(http).toEqual({ host: '127.0.0.1', port: 7070 })
+    expect(http).toMatchObject({ host: '127.0.0.1', port: 7070 })
     expect(node).toEqual({ roles: ['dispatcher', 'worker', 'collector'], labels: {} })
   })
 

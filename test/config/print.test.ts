@@ -25,7 +25,13 @@ describe('the file that init writes', () => {
     const { id: _id, ...node } = config.node
     const { url: _url, ...redis } = config.redis
     const { tokenFile: _tokenFile, ...http } = config.http
-    expect({ ...config, node, redis, http, store: {}, limits: {}, hosts: {} }).toEqual(
+    const {
+      httpCaFile: _ca,
+      containerProgram: _program,
+      sshConfig: _ssh,
+      ...worker
+    } = config.worker
+    expect({ ...config, node, redis, http, worker, store: {}, limits: {}, hosts: {} }).toEqual(
       loadConfig({}).config,
     )
   })

@@ -31,6 +31,23 @@ export function admissionConformance(open: OpenBooks): void {
     expect(await admission.reserve('work.a', 'r-1', 10, 10)).toBe(true)
     expect(await admission.reserve('work.b', 'r-1', 10, 10)).toBe(true)
     expect(await admission.used('work.c')).toBe(0)
+    expect(await admission.usedIn(['work.c', 'work.b', 'work.a'])).toEqual([0, 10, 10])
+    expect(await admission.usedIn([])).toEqual([])
+  })
+
+  test('room moves from one mailbox to another, once for each name of a move', async () => {
+    await admission.reserve('work.a', 'r-1', 10, 10)
+    await admission.reserve('work.b', 'r-2', 10, 10)
+    const move = { from: 'work.a', to: 'work.b', tasks: 4 }
+    await Promise.all([
+      admission.moveRoom('r-1', 'm-1', move),
+      admission.moveRoom('r-1', 'm-1', move),
+      admission.moveRoom('r-9', 'm-1', move),
+    ])
+    // However full the other one is.
+    expect(await admission.usedIn(['work.a', 'work.b'])).toEqual([6, 14])
+    await admission.moveRoom('r-1', 'm-2', { ...move, tasks: 6 })
+    expect(await admission.usedIn(['work.a', 'work.b'])).toEqual([0, 20])
   })
 
   test('paces are read as they were recorded, the last one of a kind', async () => {

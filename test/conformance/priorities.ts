@@ -1,6 +1,7 @@
 /** What every implementation of the mailboxes port must do: `low` waits, but not for ever. */
 import { afterEach, beforeEach, expect, test } from 'bun:test'
-import { type Envelope, workMailbox, workMessage } from '../../actors/envelope.ts'
+import { type Envelope, workMessage } from '../../actors/envelope.ts'
+import { workMailbox } from '../../actors/place.ts'
 import type { Mailboxes, Priority } from '../../actors/ports.ts'
 import { eventually } from '../kit/eventually.ts'
 import { message, type OpenMailboxes } from './mailboxes.ts'

@@ -213,6 +213,26 @@ export function resultsConformance(open: OpenResults): void {
     expect((await results.get('r-1', 4))?.attempts).toEqual(attempts)
   })
 
+  test('a row says why its task ran on its node, where that was chosen', async () => {
+    const routing = {
+      strategy: 'weighted',
+      candidates: 2,
+      excluded: { full: 1 },
+      winner: 'a',
+      score: 2100,
+      fallbacks: [{ node: 'b', score: 1900 }],
+    } as const
+    const chosen = { ...routing, fallbacks: [...routing.fallbacks] }
+    await results.put([
+      { ...rowOf('r-1', 0, 'ok'), more: [{ routing: chosen }] },
+      rowOf('r-1', 1, 'ok'),
+    ])
+    expect((await results.get('r-1', 0))?.routing).toEqual(chosen)
+    expect((await results.get('r-1', 1))?.routing).toBeUndefined()
+    const [first] = await results.query('r-1', { limit: 1 })
+    expect(first?.line).not.toContain('routing')
+  })
+
   test('what is needed to run a task again is kept with it', async () => {
     const task = { input: { a: [1] }, key: 'k' }
     await results.put([

@@ -9,10 +9,13 @@ import ledger from './ledger.ts'
 const root = new URL('../../', import.meta.url).pathname
 const readme = readFileSync(`${root}README.md`, 'utf8')
 
-test.each(['smallest', 'ledger'])('the README shows %s as it is in test/examples', (name) => {
-  const program = readFileSync(new URL(`./${name}.ts`, import.meta.url), 'utf8')
-  expect(readme).toContain(`\`\`\`ts\n${program}\`\`\``)
-})
+test.each(['smallest', 'ledger', 'client'])(
+  'the README shows %s as it is in test/examples',
+  (name) => {
+    const program = readFileSync(new URL(`./${name}.ts`, import.meta.url), 'utf8')
+    expect(readme).toContain(`\`\`\`ts\n${program}\`\`\``)
+  },
+)
 
 test('the singleton leads on one node, and its tasks run', async () => {
   const node = await createNode({
@@ -31,6 +34,27 @@ test('the singleton leads on one node, and its tasks run', async () => {
   expect((await muster.leases()).map(({ name }) => name)).toContain('ledger')
   await node.stop()
 })
+
+test('the client talks to a node by its URL alone', async () => {
+  const node = await createNode({
+    dataDir: temporaryDirectory(),
+    ephemeral: true,
+    http: { port: 0 },
+    log: { level: 'error' },
+  })
+  await node.start()
+  const child = Bun.spawn([process.execPath, `${root}test/examples/client.ts`], {
+    cwd: temporaryDirectory(),
+    env: { ...process.env, MUSTER_URL: node.url ?? '' },
+    stdout: 'pipe',
+    stderr: 'inherit',
+  })
+  const stdout = await new Response(child.stdout).text()
+  expect(await child.exited).toBe(0)
+  expect(stdout).toMatch(/^done 100 of 100$/m)
+  expect(stdout).toMatch(/^r-[0-9a-z]+ completed 100 ok$/m)
+  await node.stop()
+}, 30_000)
 
 test('the smallest program runs and prints its results', async () => {
   const child = Bun.spawn([process.execPath, `${root}test/examples/smallest.ts`], {

@@ -1,6 +1,6 @@
 import { expect, test } from 'bun:test'
 import { assert, property, string } from 'fast-check'
-import { fnv1a } from '../../machines/fnv.ts'
+import { fnv1a, fnv1a64, shardOf } from '../../machines/fnv.ts'
 
 test('the published vectors of FNV-1a hold', () => {
   expect(fnv1a('')).toBe(0x811c9dc5)
@@ -27,4 +27,31 @@ test('keys spread over sixteen partitions', () => {
   }
   expect(Math.min(...counts)).toBeGreaterThan(800)
   expect(Math.max(...counts)).toBeLessThan(1200)
+})
+
+test('the published vectors of FNV-1a with 64 bits hold, over UTF-8', () => {
+  expect(fnv1a64('')).toBe(0xcbf29ce484222325n)
+  expect(fnv1a64('a')).toBe(0xaf63dc4c8601ec8cn)
+  expect(fnv1a64('m-1')).toBe(0x08dba019181b0c9an)
+  expect(fnv1a64('ä')).toBe(0x0ac21207b7181582n)
+})
+
+test('keys belong to the shards that other programs would give them', () => {
+  const shards = [2, 3, 4, 8]
+  const vectors: Record<string, number[]> = {
+    'm-1': [0, 2, 2, 2],
+    'm-2': [1, 1, 3, 7],
+    'm-3': [0, 0, 0, 4],
+    a: [0, 1, 0, 4],
+    kalshi_fed_q2: [1, 0, 3, 7],
+    polymarket_yes: [1, 1, 3, 7],
+  }
+  for (const [key, expected] of Object.entries(vectors)) {
+    expect(shards.map((count) => shardOf(key, count))).toEqual(expected)
+  }
+})
+
+test('less than one shard is an error', () => {
+  for (const count of [0, -1, 1.5, Number.NaN])
+    expect(() => shardOf('a', count)).toThrow(RangeError)
 })

@@ -8,11 +8,13 @@ import type { Accounting, RunNotice } from '../../actors/ports-runs.ts'
 import { redisAccounting } from '../../runtime/redis/accounting.ts'
 import { redisAdmission } from '../../runtime/redis/admission.ts'
 import { redisClient, unixUrl } from '../../runtime/redis/client.ts'
-import { keys } from '../../runtime/redis/keys.ts'
+import { ShardKeys } from '../../runtime/redis/keys.ts'
 import { chunkOf, envelopeOf, mailbox, runOf, settlementOf } from '../conformance/accounting.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
 import { type RedisServer, startRedis } from '../kit/redis.ts'
+
+const keys = new ShardKeys()
 
 const quiet: Log = { debug() {}, info() {}, warn() {}, error() {} }
 const mapKeepMs = 5000
@@ -79,7 +81,7 @@ test('of a finished run only its record stays, and its map for a while', async (
   const left = (await redis.keys('*r-1*')).toSorted()
   expect(left).toEqual([keys.run('r-1'), keys.map('r-1')])
   expect(await redis.pttl(keys.map('r-1'))).toBeWithin(1, mapKeepMs + 1)
-  expect(await redis.exists(keys.room)).toBe(1)
+  expect(await redis.exists(keys.room(0))).toBe(1)
 })
 
 test('once its map is gone, a finished run counts nothing more', async () => {

@@ -98,8 +98,10 @@ describe('exec', () => {
     expect(output.stdout).toContain('COLOUR=blue\n')
     expect(output.stdout).toContain('MUSTER_RUN=r-test\n')
     expect(output.stdout).toContain('MUSTER_SEQ=7\n')
+    expect(output.stdout).toMatch(/^TRACEPARENT=00-[0-9a-f]{32}-[0-9a-f]{16}-01$/m)
     const allowed =
-      'PATH HOME LANG LC_ALL TMPDIR USER SHELL COLOUR MUSTER_RUN MUSTER_SEQ PWD SHLVL _'
+      'PATH HOME LANG LC_ALL TMPDIR USER SHELL COLOUR TRACEPARENT MUSTER_RUN MUSTER_SEQ ' +
+      'PWD SHLVL _'
     expect(names.filter((name) => name !== '' && !allowed.split(' ').includes(name))).toEqual([])
   })
 })
@@ -196,7 +198,8 @@ describe('exec limits', () => {
   test.skipIf(!hasPrlimit)('memoryBytes binds', async () => {
     const argv = ['tail', '/dev/zero']
     const { outcome, output, stage } = await exec({ argv, limits: { memoryBytes: 64 * 2 ** 20 } })
-    expect([outcome, stage, output.limitsMode]).toEqual(['failed', 'run', 'rlimit'])
+    expect([outcome, stage]).toEqual(['failed', 'run'])
+    expect(output.limitsMode).toMatch(/^(rlimit|cgroup[12])$/)
     expect(output.durationMs).toBeLessThan(20_000)
     const small = await exec({ argv: ['echo', 'ok'], limits: { memoryBytes: 64 * 2 ** 20 } })
     expect([small.outcome, small.output.stdout]).toEqual(['ok', 'ok\n'])
@@ -211,26 +214,9 @@ describe('exec limits', () => {
       code: 'SIGNAL',
       message: 'killed by SIGXCPU (limits.cpuSeconds is 1)',
     })
-    const limits = { cpuSeconds: 5, memoryBytes: 1_073_741_824 }
-    const told = await exec({ argv: sh('ulimit -c; ulimit -t; ulimit -v'), limits })
-    expect(told.output.stdout).toBe('0\n5\n1048576\n')
+    const told = await exec({ argv: sh('ulimit -c; ulimit -t'), limits: { cpuSeconds: 5 } })
+    expect([told.output.stdout, told.output.limitsMode]).toEqual(['0\n5\n', 'rlimit'])
   })
-
-  test.skipIf(!hasPrlimit)(
-    'pids is held, or refused where the kernel would not hold it',
-    async () => {
-      const { stage, error, output } = await exec({
-        argv: sh('ulimit -u || ulimit -p'),
-        limits: { pids: 9999 },
-      })
-      if (process.getuid?.() === 0) {
-        expect([stage, error?.code]).toEqual(['start', 'LIMITS_UNAVAILABLE'])
-        expect(error?.message).toContain('does not hold that limit against root')
-      } else {
-        expect(output.stdout).toBe('9999\n')
-      }
-    },
-  )
 
   test('limits that nothing here can hold are refused, never left out', () => {
     expect(() => rlimitPrefix({ memoryBytes: 1 }, { prlimit: null, isRoot: false })).toThrow(

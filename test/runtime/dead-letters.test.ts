@@ -2,39 +2,14 @@ import { expect, test } from 'bun:test'
 import { createActor, createMachine } from 'xstate'
 import { DeadLetters } from '../../actors/dead-letters.ts'
 import { systemClock } from '../../runtime/clock.ts'
-import { httpApp } from '../../runtime/http/app.ts'
-import { RunFeed } from '../../runtime/http/feed.ts'
 import { memoryWorld } from '../actors/world.ts'
+import { bareApp } from './bare-app.ts'
 import { startNode } from './started-node.ts'
 
 test('GET /v1/deadletters shows what reached nobody, the newest first', async () => {
   const world = memoryWorld()
   const letters = new DeadLetters({ clock: { ...systemClock, now: () => 7000 }, log: world.log })
-  const app = httpApp({
-    ...world,
-    dispatcher: undefined,
-    feed: new RunFeed(world.accounting, world.clock),
-    kinds: new Map(),
-    elsewhere: async () => undefined,
-    lingerMs: 0,
-    tree: () => {
-      throw new Error('nobody asked for it')
-    },
-    deadLetters: {
-      local: () => letters.list(),
-      redriving: () => ({ ...world, dispatcher: undefined }),
-    },
-    unready: () => [],
-    nodes: {
-      list: async () => [],
-      ask: async () => false,
-      id: 'a',
-      boot: 'a1',
-      drain: () => undefined,
-      isDraining: () => false,
-    },
-    leases: () => world.leases,
-  })
+  const app = bareApp(world, letters)
   const ask = async () => (await app.request('/v1/deadletters')).json()
   expect(await ask()).toEqual({ items: [] })
   const actor = createActor(createMachine({}), { id: 'process-1:3' }).start()

@@ -13,7 +13,9 @@ interface Asked {
 
 function refusal(asked: Asked, options: { host?: string; token?: string } = {}) {
   const { host = '127.0.0.1:7070', path = '/v1/runs', ...rest } = asked
-  const refuse = guard({ host: '127.0.0.1', ...options })
+  const tokens =
+    options.token === undefined ? [] : [{ role: 'write' as const, text: options.token }]
+  const refuse = guard({ host: options.host ?? '127.0.0.1', tokens })
   return refuse(new Request(url + path, { headers: { host, ...rest } }))
 }
 

@@ -163,7 +163,8 @@ describe('the kinds of a node', () => {
 
   test('are the built-in ones and those that were added', () => {
     const kinds = kindsOf([task('mine')], config.worker, silent)
-    expect([...kinds.keys()].toSorted()).toEqual(['exec', 'fail', 'mine', 'noop', 'sleep'])
+    const builtIn = ['container', 'exec', 'fail', 'http', 'noop', 'sleep']
+    expect([...kinds.keys()].toSorted()).toEqual([...builtIn, 'mine'].toSorted())
   })
 
   test.each(['noop', 'exec'])('a built-in name (%s) cannot be taken', (kind) => {

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ConflictError, NotAcceptingError } from '../../actors/errors.ts'
 import type { SystemEntry } from '../../actors/ports-system.ts'
-import type { SystemView } from '../../actors/system-record.ts'
 import { connect } from '../../runtime/client.ts'
+import type { SystemReport } from '../../runtime/http/system.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
 import { startRedis } from '../kit/redis.ts'
@@ -27,12 +27,14 @@ async function start(options: Parameters<typeof startNode>[0] = {}) {
 
 const say = ({ ask }: StartedNode, body: unknown) =>
   ask('/v1/system', { method: 'POST', body: JSON.stringify(body) })
-const view = async ({ ask }: StartedNode) => (await (await ask('/v1/system')).json()) as SystemView
+const view = async ({ ask }: StartedNode) =>
+  (await (await ask('/v1/system')).json()) as SystemReport
 
 describe('/v1/system', () => {
   test('tells how the node is, with the fields of the contract first', async () => {
     const node = await start()
-    const { state, since, effect, ...rest } = await view(node)
+    const { state, since, effect, health, ...rest } = await view(node)
+    expect(['HEALTHY', 'UNKNOWN']).toContain(health?.status ?? '')
     expect([state, effect]).toEqual(['OPERATIONAL', { admission: 1, concurrency: 1 }])
     expect(Math.abs(Date.now() - since)).toBeLessThan(60_000)
     expect(rest).toEqual({ reason: 'all is well', actor: 'system' })

@@ -98,9 +98,9 @@ test('a process that ends leaves no envelope behind that counts as at hand', asy
   const child = new Telemetry()
   const inlet = telemetry.inlet()
   for (let number = 0; number < 3; number += 1) child.taken('work.a', 10, 5)
-  child.released()
+  child.released('work.a')
   inlet.merge(child.take())
-  child.released()
+  child.released('work.a')
   inlet.end()
   // Its last word, which was on its way.
   inlet.merge(child.take())

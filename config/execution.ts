@@ -1,0 +1,29 @@
+/** The keys of `[worker]` that say how commands, requests and handlers are run. */
+import { choice, optionalText, whole } from './key.ts'
+
+const mebibyte = 1_048_576
+
+export const execution = {
+  commandCgroups: choice(
+    ['auto', 'off'],
+    'auto',
+    'Whether each command gets a cgroup of its own, where this machine allows it.',
+  ),
+  httpConcurrency: whole(256, { min: 1, max: 10_000 }, 'Requests (http) under way at a time.'),
+  httpLinkLocal: choice(
+    ['refuse', 'allow'],
+    'refuse',
+    'Whether requests may go to link-local addresses, and those where clouds keep credentials.',
+  ),
+  httpCaFile: optionalText(
+    /^[^\p{Cc}\p{Cs}]+$/u,
+    'the path of a file',
+    'Certificates (PEM) of the authorities to trust, instead of the usual ones.',
+    { example: './authorities.pem' },
+  ),
+  handlerMemoryMax: whole(
+    2048 * mebibyte,
+    { min: 64 * mebibyte, max: 2 ** 50, zeroToo: true },
+    'Memory, in bytes, at which a handler with a process of its own is ended; 0 is no limit.',
+  ),
+}

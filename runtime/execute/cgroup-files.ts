@@ -1,0 +1,92 @@
+/** Directories of cgroups: who is in them, and how they are emptied and removed. */
+import { readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describeError } from '../../actors/errors.ts'
+
+/** Kernels without accounting of swap have no such file; then there is none to be limited. */
+export function setIfThere(file: string, value: string): void {
+  if (statSync(file, { throwIfNoEntry: false }) !== undefined) writeFileSync(file, value)
+}
+
+export function killAll(directory: string): void {
+  try {
+    const kill = join(directory, 'cgroup.kill')
+    if (statSync(kill, { throwIfNoEntry: false }) !== undefined) {
+      writeFileSync(kill, '1')
+      return
+    }
+  } catch (error) {
+    if (describeError(error).code !== 'ENOENT') throw error
+    return
+  }
+  // Who is forked meanwhile is found by the next look.
+  for (let look = 0; look < looksMax; look += 1) {
+    const pids = pidsIn(directory)
+    if (pids.length === 0) return
+    for (const pid of pids) {
+      try {
+        process.kill(Number(pid), 'SIGKILL')
+      } catch (error) {
+        if (describeError(error).code !== 'ESRCH') throw error
+      }
+    }
+  }
+}
+
+/** The dying are listed for a moment. */
+const looksMax = 20
+
+export function free(directory: string, outside: string): void {
+  for (const pid of pidsIn(directory)) writeIfAlive(join(outside, 'cgroup.procs'), pid)
+}
+
+export function writeIfAlive(file: string, pid: string): void {
+  try {
+    writeFileSync(file, pid)
+  } catch (error) {
+    const { code } = describeError(error)
+    if (code !== 'ESRCH' && code !== 'EINVAL') throw error
+  }
+}
+
+export function pidsIn(directory: string): string[] {
+  return textIn(join(directory, 'cgroup.procs'))
+    .split('\n')
+    .filter((pid) => pid !== '')
+}
+
+export function textIn(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    const { code } = describeError(error)
+    if (code === 'ENOENT' || code === 'ENODEV') return ''
+    throw error
+  }
+}
+
+export function removeOrKeep(directory: string, dusty: Set<string>): void {
+  try {
+    rmdirSync(directory)
+  } catch (error) {
+    if (describeError(error).code !== 'ENOENT') dusty.add(directory)
+  }
+}
+
+export function namesIn(base: string): string[] {
+  try {
+    return readdirSync(base, { withFileTypes: true }).flatMap((entry) =>
+      entry.isDirectory() ? [entry.name] : [],
+    )
+  } catch {
+    // Gone, or not ours to look at.
+    return []
+  }
+}
+
+/** What cannot be removed yet is left to the next one to start. */
+export function removeTree(base: string): void {
+  const left = new Set<string>()
+  for (const name of namesIn(base)) removeOrKeep(join(base, name), left)
+  removeOrKeep(base, left)
+}

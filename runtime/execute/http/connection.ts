@@ -1,0 +1,328 @@
+/** Connections that requests go over: opened to a checked address, kept for the next request. */
+import { isIP } from 'node:net'
+import { describeError, MusterError } from '../../../actors/errors.ts'
+import type { HttpTimings } from '../../../actors/http-input.ts'
+import { addressesOf, type Lookup } from './addresses.ts'
+import { AnswerReader } from './wire.ts'
+
+export interface PoolOptions {
+  lookup: Lookup
+  /** Link-local and metadata addresses may be asked. */
+  isAllowed: boolean
+  /** Certificates of the authorities to trust, instead of those that Bun knows. */
+  ca?: string
+}
+
+/** What is told while a request is under way. */
+export interface Progress {
+  timings: HttpTimings
+  phase: 'resolve' | 'connect' | 'tls' | 'processing' | 'transfer'
+  address?: string
+  certDaysLeft?: number
+  /** Ends it, however far it is. */
+  abort?: (reason: Error) => void
+}
+
+const idleMs = 5000
+const idleMaxPerOrigin = 64
+const dayMs = 86_400_000
+
+type Socket = Bun.Socket
+
+/** One connection; at most one request is on it. */
+class Connection {
+  readonly address: string
+  certDaysLeft: number | undefined
+  isClosed = false
+  idleSince = 0
+  socket: Socket | undefined
+  /** What is not written yet. */
+  #out: Buffer | undefined
+  #take: ((piece: Buffer) => void) | undefined
+  #ended: ((error: Error | undefined) => void) | undefined
+
+  constructor(address: string) {
+    this.address = address
+  }
+
+  write(bytes: Buffer): void {
+    const { socket } = this
+    if (socket === undefined) return
+    const written = socket.write(bytes)
+    this.#out = written < bytes.length ? bytes.subarray(Math.max(0, written)) : undefined
+  }
+
+  /** There is room again. */
+  drained(): void {
+    if (this.#out !== undefined) this.write(this.#out)
+  }
+
+  listen(take: (piece: Buffer) => void, ended: (error: Error | undefined) => void): void {
+    this.#take = take
+    this.#ended = ended
+  }
+
+  received(piece: Buffer): void {
+    // Nobody asked: it cannot be trusted with the next request.
+    if (this.#take === undefined) this.close()
+    else this.#take(piece)
+  }
+
+  closed(error: Error | undefined): void {
+    this.isClosed = true
+    this.#ended?.(error)
+  }
+
+  idle(): void {
+    this.#take = undefined
+    this.#ended = undefined
+    this.idleSince = performance.now()
+  }
+
+  close(): void {
+    this.isClosed = true
+    this.#take = undefined
+    this.#ended = undefined
+    this.socket?.terminate()
+  }
+}
+
+export class ConnectionPool {
+  readonly #options: PoolOptions
+  readonly #idle = new Map<string, Connection[]>()
+  #sweeping: ReturnType<typeof setInterval> | undefined
+
+  constructor(options: PoolOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    this.#sweeping ??= setInterval(() => this.#sweep(), idleMs / 2)
+    this.#sweeping.unref()
+  }
+
+  stop(): void {
+    clearInterval(this.#sweeping)
+    this.#sweeping = undefined
+    for (const connections of this.#idle.values()) for (const one of connections) one.close()
+    this.#idle.clear()
+  }
+
+  /**
+   * Sends a request and reads its answer, at most `maxBytes` of its body.
+   * @throws an error with a code
+   */
+  async exchange(
+    url: URL,
+    bytes: Buffer,
+    { method, maxBytes }: { method: string; maxBytes: number },
+    progress: Progress,
+  ): Promise<AnswerReader> {
+    // What must not be sent twice gets a connection that nobody is about to close.
+    const isRepeatable = method !== 'POST' && method !== 'PATCH'
+    const kept = isRepeatable ? this.#takeIdle(url.origin) : undefined
+    if (kept !== undefined) {
+      const reader = new AnswerReader(method, maxBytes)
+      try {
+        return await this.#over(kept, url, bytes, reader, progress)
+      } catch (error) {
+        // The other side may close what is kept at any time; then the request was not looked at.
+        const isStale = !reader.hasHead && describeError(error).code === 'ECONNRESET'
+        if (!isStale) throw error
+      }
+    }
+    const fresh = await this.#open(url, progress)
+    return this.#over(fresh, url, bytes, new AnswerReader(method, maxBytes), progress)
+  }
+
+  #over(
+    connection: Connection,
+    url: URL,
+    bytes: Buffer,
+    reader: AnswerReader,
+    progress: Progress,
+  ): Promise<AnswerReader> {
+    const { promise, resolve, reject } = Promise.withResolvers<AnswerReader>()
+    const { timings } = progress
+    const begun = performance.now()
+    let first = 0
+    const end = (error?: Error) => {
+      if (first > 0) timings.transferMs += performance.now() - first
+      if (error === undefined && reader.isDone && reader.isReusable && !connection.isClosed) {
+        connection.idle()
+        this.#putBack(url.origin, connection)
+      } else connection.close()
+      delete progress.abort
+      if (error === undefined) resolve(reader)
+      else reject(error)
+    }
+    progress.phase = 'processing'
+    progress.address = connection.address
+    if (connection.certDaysLeft !== undefined) progress.certDaysLeft = connection.certDaysLeft
+    progress.abort = end
+    connection.listen(
+      (piece) => {
+        if (first === 0) {
+          first = performance.now()
+          timings.processingMs += first - begun
+          progress.phase = 'transfer'
+        }
+        try {
+          reader.add(piece)
+        } catch (error) {
+          end(asError(error))
+          return
+        }
+        // What is beyond the bound is not waited for.
+        if (reader.isDone || reader.truncated) end()
+      },
+      (error) => {
+        try {
+          if (error !== undefined) throw error
+          reader.end()
+          end()
+        } catch (problem) {
+          end(asError(problem))
+        }
+      },
+    )
+    connection.write(bytes)
+    return promise
+  }
+
+  async #open(url: URL, progress: Progress): Promise<Connection> {
+    const { timings } = progress
+    const { lookup, isAllowed } = this.#options
+    const begun = performance.now()
+    progress.phase = 'resolve'
+    const addresses = await abortable(addressesOf(url.hostname, lookup, isAllowed), progress)
+    timings.resolveMs += performance.now() - begun
+    let problem: unknown
+    for (const address of addresses) {
+      try {
+        return await this.#connect(url, address, progress)
+      } catch (error) {
+        problem = error
+        // Another address of the same host would not say otherwise.
+        if ((progress.phase as Progress['phase']) !== 'connect') break
+      }
+    }
+    throw problem
+  }
+
+  async #connect(url: URL, address: string, progress: Progress): Promise<Connection> {
+    const { timings } = progress
+    const isTls = url.protocol === 'https:'
+    const connection = new Connection(address)
+    const ready = Promise.withResolvers<void>()
+    const begun = performance.now()
+    let opened = 0
+    progress.phase = 'connect'
+    progress.address = address
+    const fail = (error: unknown) => ready.reject(asError(error))
+    const connecting = Bun.connect({
+      hostname: address,
+      port: Number(url.port) || (isTls ? 443 : 80),
+      ...(isTls && { tls: this.#tlsOf(url) }),
+      socket: {
+        open(socket: Socket) {
+          connection.socket = socket
+          opened = performance.now()
+          timings.connectMs += opened - begun
+          if (isTls) progress.phase = 'tls'
+          else ready.resolve()
+        },
+        handshake(socket: Socket, _isDone, error) {
+          timings.tlsMs += performance.now() - opened
+          connection.certDaysLeft = daysLeft(socket)
+          if (connection.certDaysLeft !== undefined) {
+            progress.certDaysLeft = connection.certDaysLeft
+          }
+          if (error === null) ready.resolve()
+          else fail(error)
+        },
+        data: (_socket, piece) => connection.received(piece),
+        drain: () => connection.drained(),
+        close: (_socket, error) => {
+          const text = 'the connection was closed while it was opened'
+          fail(error ?? new MusterError('ECONNRESET', text))
+          connection.closed(error ?? undefined)
+        },
+        error: (_socket, error) => connection.closed(error),
+        connectError: (_socket, error) => fail(error),
+      },
+    })
+    // Its own rejection says the same as connectError.
+    connecting.catch(fail)
+    try {
+      await abortable(ready.promise, progress)
+      return connection
+    } catch (error) {
+      connection.close()
+      // One that is opened after all is not wanted any more.
+      connecting.then(
+        (socket) => socket.terminate(),
+        () => undefined,
+      )
+      throw error
+    }
+  }
+
+  // The name and the certificate are looked at in `handshake`, to tell what is wrong with them.
+  #tlsOf({ hostname }: URL) {
+    const { ca } = this.#options
+    const name = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname
+    return {
+      rejectUnauthorized: false,
+      ...(isIP(name) === 0 && { serverName: name }),
+      ...(ca !== undefined && { ca }),
+    }
+  }
+
+  #takeIdle(origin: string): Connection | undefined {
+    const connections = this.#idle.get(origin)
+    for (;;) {
+      const connection = connections?.pop()
+      if (connection === undefined || !connection.isClosed) return connection
+    }
+  }
+
+  #putBack(origin: string, connection: Connection): void {
+    const connections = this.#idle.get(origin)
+    if (this.#sweeping === undefined) connection.close()
+    else if (connections === undefined) this.#idle.set(origin, [connection])
+    else if (connections.length < idleMaxPerOrigin) connections.push(connection)
+    else connection.close()
+  }
+
+  #sweep(): void {
+    const oldest = performance.now() - idleMs
+    for (const [origin, connections] of this.#idle) {
+      const kept = connections.filter((one) => {
+        const isKept = !one.isClosed && one.idleSince > oldest
+        if (!isKept) one.close()
+        return isKept
+      })
+      if (kept.length === 0) this.#idle.delete(origin)
+      else this.#idle.set(origin, kept)
+    }
+  }
+}
+
+/** The promise, or the reason for which the request is given up. */
+function abortable<Value>(promise: Promise<Value>, progress: Progress): Promise<Value> {
+  const { promise: either, resolve, reject } = Promise.withResolvers<Value>()
+  progress.abort = reject
+  promise.then(resolve, reject)
+  return either
+}
+
+function daysLeft(socket: Socket): number | undefined {
+  const { valid_to: until } = (socket.getPeerCertificate() ?? {}) as { valid_to?: string }
+  const at = until === undefined ? Number.NaN : Date.parse(until)
+  return Number.isNaN(at) ? undefined : Math.floor((at - Date.now()) / dayMs)
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
+}

@@ -1,0 +1,242 @@
+/** The executor of kind `http`: one request, its redirects, and what was expected of the answer. */
+import { readFileSync } from 'node:fs'
+import { describeError, MusterError } from '../../../actors/errors.ts'
+import { type HttpInput, type HttpOutput, httpInput } from '../../../actors/http-input.ts'
+import type { ExecuteContext, Execution, Executor } from '../../../actors/ports.ts'
+import { refusedInput } from '../refused-input.ts'
+import { traceparentOf } from '../trace.ts'
+import { type Lookup, systemLookup } from './addresses.ts'
+import { ConnectionPool, type Progress } from './connection.ts'
+import { type AnswerReader, type Request, requestBytes } from './wire.ts'
+
+export interface HttpOptions {
+  /** Of one attempt with all its redirects, unless the task says otherwise. */
+  timeoutMs: number
+  /** Bytes of the body kept, unless the task says otherwise. */
+  bytesMax: number
+  linkLocal: 'refuse' | 'allow'
+  /** PEM file with the authorities to trust. */
+  caFile?: string | undefined
+  lookup?: Lookup
+}
+
+const redirectsDefault = 5
+const redirecting = new Set([301, 302, 303, 307, 308])
+/** They belong to the host they were written for. */
+const credentials = new Set(['authorization', 'cookie', 'proxy-authorization'])
+const timerMsMax = 2 ** 31 - 1
+
+export function httpExecutor(options: HttpOptions): Executor {
+  let pool: ConnectionPool | undefined
+  const running = new Set<Progress>()
+  return {
+    async start() {
+      if (pool !== undefined) return
+      const { caFile, lookup = systemLookup, linkLocal } = options
+      const ca = caFile === undefined ? undefined : readFileSync(caFile, 'utf8')
+      const isAllowed = linkLocal === 'allow'
+      pool = new ConnectionPool({ lookup, isAllowed, ...(ca !== undefined && { ca }) })
+      pool.start()
+    },
+    async stop() {
+      for (const { abort } of running) abort?.(stopped('its executor was stopped'))
+      pool?.stop()
+      pool = undefined
+    },
+    run(task, context) {
+      const parsed = httpInput.safeParse(task.input)
+      if (!parsed.success) return refusedInput(parsed.error.issues)
+      if (pool === undefined) return { ...failed(stopped('not started')), stage: 'start' }
+      const timeoutMs = Math.min(task.timeoutMs ?? options.timeoutMs, timerMsMax)
+      const maxBytes = parsed.data.maxBytes ?? options.bytesMax
+      return new Attempt(pool, parsed.data, { context, timeoutMs, maxBytes, running }).run()
+    },
+  }
+}
+
+function stopped(why: string): MusterError {
+  return new MusterError('ABORTED', `stopped before it ended: ${why}`)
+}
+
+interface AttemptOptions {
+  context: ExecuteContext
+  timeoutMs: number
+  maxBytes: number
+  running: Set<Progress>
+}
+
+class Attempt {
+  readonly #pool: ConnectionPool
+  readonly #input: HttpInput
+  readonly #options: AttemptOptions
+  readonly #trace: string
+  readonly #begun = performance.now()
+  readonly #progress: Progress = {
+    timings: { resolveMs: 0, connectMs: 0, tlsMs: 0, processingMs: 0, transferMs: 0 },
+    phase: 'resolve',
+  }
+  #url: URL
+  #redirects = 0
+  #answer: AnswerReader | undefined
+  /** Why it was given up; set before anything else hears of it. */
+  #ending: Error | undefined
+
+  constructor(pool: ConnectionPool, input: HttpInput, options: AttemptOptions) {
+    this.#pool = pool
+    this.#input = input
+    this.#options = options
+    this.#url = new URL(input.url)
+    this.#trace = traceparentOf(options.context)
+  }
+
+  async run(): Promise<Execution> {
+    const { context, timeoutMs, running } = this.#options
+    const { signal } = context
+    const onAbort = () => this.#end(stopped('its run or its worker did not want it any more'))
+    const timer = setTimeout(() => {
+      const text = `did not end within ${timeoutMs} ms; it was at: ${this.#progress.phase}`
+      this.#end(new MusterError('TIMEOUT', text))
+    }, timeoutMs)
+    signal.addEventListener('abort', onAbort, { once: true })
+    running.add(this.#progress)
+    try {
+      if (signal.aborted) onAbort()
+      await this.#follow()
+      const unmet = this.#unmet()
+      const told = { output: this.#output(), trace: this.#trace }
+      return unmet === undefined ? { outcome: 'ok', ...told } : { ...failed(unmet), ...told }
+    } catch (error) {
+      return { ...failed(asRefusal(error)), output: this.#output(), trace: this.#trace }
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', onAbort)
+      running.delete(this.#progress)
+    }
+  }
+
+  #end(reason: Error): void {
+    this.#ending ??= reason
+    this.#progress.abort?.(reason)
+  }
+
+  async #follow(): Promise<void> {
+    const { method = 'GET', headers = {}, body, maxRedirects = redirectsDefault } = this.#input
+    let request: Request = {
+      method,
+      url: this.#url,
+      headers: withTrace(headers, this.#trace),
+      ...(body !== undefined && { body }),
+    }
+    for (;;) {
+      if (this.#ending !== undefined) throw this.#ending
+      const bounds = { method: request.method, maxBytes: this.#options.maxBytes }
+      const bytes = requestBytes(request)
+      this.#answer = await this.#pool.exchange(this.#url, bytes, bounds, this.#progress)
+      const next = this.#redirectOf(this.#answer)
+      if (next === undefined) return
+      if (this.#redirects >= maxRedirects) {
+        const text = `was redirected more than ${maxRedirects} times, at last to ${next.href}`
+        throw new MusterError('TOO_MANY_REDIRECTS', text)
+      }
+      this.#redirects += 1
+      request = redirected(request, this.#answer.status, next)
+      this.#url = next
+    }
+  }
+
+  #redirectOf({ status, headers }: AnswerReader): URL | undefined {
+    const { location } = headers
+    const isAsked = this.#input.maxRedirects !== 0
+    if (!isAsked || location === undefined || !redirecting.has(status)) return undefined
+    const next = URL.canParse(location, this.#url.href) ? new URL(location, this.#url) : undefined
+    if (next?.protocol === 'http:' || next?.protocol === 'https:') return next
+    throw new MusterError(
+      'EPROTO',
+      `was redirected to ${JSON.stringify(location)}, neither http: nor https:`,
+    )
+  }
+
+  #unmet(): MusterError | undefined {
+    const { status, bodyMatches, certDaysLeft } = this.#input.expect ?? {}
+    const got = this.#answer?.status ?? 0
+    const isExpected =
+      status === undefined ? got >= 200 && got < 300 : [status].flat().includes(got)
+    if (!isExpected) {
+      const wanted = status === undefined ? '200 to 299' : [status].flat().join(' or ')
+      return new MusterError('HTTP_STATUS', `expected status ${wanted}, got ${got}`)
+    }
+    if (bodyMatches !== undefined && !new RegExp(bodyMatches, 'u').test(this.#text())) {
+      return new MusterError('HTTP_BODY', `expected a body that matches /${bodyMatches}/, got none`)
+    }
+    if (certDaysLeft === undefined) return undefined
+    const left = this.#progress.certDaysLeft
+    if (left !== undefined && left >= certDaysLeft) return undefined
+    const has = left === undefined ? 'no certificate, for this is not https' : `${left}`
+    const text = `expected a certificate for ${certDaysLeft} more days, got ${has}`
+    return new MusterError('CERT_DAYS_LEFT', text)
+  }
+
+  #text(): string {
+    return this.#answer?.text() ?? ''
+  }
+
+  #output(): HttpOutput {
+    const { timings, address, certDaysLeft } = this.#progress
+    const answer = this.#answer
+    const rounded = Object.fromEntries(
+      Object.entries(timings).map(([phase, ms]) => [phase, Math.round(ms * 1000) / 1000]),
+    ) as unknown as HttpOutput['timings']
+    return {
+      ...(answer !== undefined && {
+        status: answer.status,
+        headers: answer.headers,
+        body: this.#text(),
+        truncated: answer.truncated,
+        bodyBytes: answer.bytes,
+      }),
+      url: this.#url.href,
+      ...(address !== undefined && { address }),
+      redirects: this.#redirects,
+      ...(certDaysLeft !== undefined && { certDaysLeft }),
+      timings: rounded,
+      durationMs: Math.round((performance.now() - this.#begun) * 1000) / 1000,
+    }
+  }
+}
+
+function withTrace(headers: Request['headers'], traceparent: string): Request['headers'] {
+  const isSaid = Object.keys(headers).some((name) => name.toLowerCase() === 'traceparent')
+  return isSaid ? headers : { ...headers, traceparent }
+}
+
+/** As browsers do it: 303 asks with GET, and so do 301 and 302 after a POST. */
+function redirected(request: Request, status: number, next: URL): Request {
+  const { method, url, headers, body } = request
+  const isGet = (status === 303 && method !== 'HEAD') || (status < 303 && method === 'POST')
+  const isElsewhere = url.origin !== next.origin
+  const kept = Object.entries(headers).filter(([name]) => {
+    const lower = name.toLowerCase()
+    if (isElsewhere && (credentials.has(lower) || lower === 'host')) return false
+    return !(isGet && lower === 'content-type')
+  })
+  return {
+    method: isGet ? 'GET' : method,
+    url: next,
+    headers: Object.fromEntries(kept),
+    ...(!isGet && body !== undefined && { body }),
+  }
+}
+
+function failed(error: Error): Execution {
+  const { code, message } = describeError(error)
+  return {
+    outcome: code === 'TIMEOUT' ? 'timeout' : 'failed',
+    error: { code, message },
+    // What was refused here will be refused again.
+    stage: code === 'ADDRESS_REFUSED' ? 'terminal' : 'run',
+  }
+}
+
+function asRefusal(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
+}

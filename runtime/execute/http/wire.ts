@@ -1,0 +1,227 @@
+/** HTTP/1.1 as it is on the wire: a request in bytes, and an answer out of pieces of bytes. */
+import { MusterError } from '../../../actors/errors.ts'
+
+const headBytesMax = 65_536
+const lineBytesMax = 1024
+const nothing = Buffer.alloc(0)
+
+export interface Request {
+  method: string
+  url: URL
+  headers: Readonly<Record<string, string>>
+  body?: string
+}
+
+export function requestBytes({ method, url, headers, body }: Request): Buffer {
+  let head = `${method} ${url.pathname}${url.search} HTTP/1.1\r\n`
+  const named = new Set<string>()
+  for (const [name, value] of Object.entries(headers)) {
+    named.add(name.toLowerCase())
+    head += `${name}: ${value}\r\n`
+  }
+  if (!named.has('host')) head += `host: ${url.host}\r\n`
+  if (!named.has('user-agent')) head += 'user-agent: muster\r\n'
+  if (!named.has('accept')) head += 'accept: */*\r\n'
+  const bytes = body === undefined ? nothing : Buffer.from(body)
+  if (body !== undefined) head += `content-length: ${bytes.length}\r\n`
+  return Buffer.concat([Buffer.from(`${head}\r\n`, 'latin1'), bytes])
+}
+
+function malformed(what: string): MusterError {
+  return new MusterError('EPROTO', `the answer is not HTTP/1.1: ${what}`)
+}
+
+type Phase = 'head' | 'length' | 'untilClose' | 'size' | 'chunk' | 'chunkEnd' | 'trailer' | 'done'
+
+/** One answer. Give it what arrives, until it is done. */
+export class AnswerReader {
+  status = 0
+  headers: Record<string, string> = {}
+  /** Of the body. */
+  bytes = 0
+  /** The connection can carry another request. */
+  isReusable = false
+  readonly #isHead: boolean
+  readonly #keepMax: number
+  readonly #kept: Buffer[] = []
+  #keptBytes = 0
+  #phase: Phase = 'head'
+  #rest: Buffer = nothing
+  /** Bytes to come of the body or of the chunk. */
+  #left = 0
+
+  constructor(method: string, keepMax: number) {
+    this.#isHead = method === 'HEAD'
+    this.#keepMax = keepMax
+  }
+
+  get isDone(): boolean {
+    return this.#phase === 'done'
+  }
+
+  get hasHead(): boolean {
+    return this.#phase !== 'head'
+  }
+
+  /** More of the body came than is kept. */
+  get truncated(): boolean {
+    return this.bytes > this.#keptBytes
+  }
+
+  text(): string {
+    const [only] = this.#kept
+    const all = this.#kept.length === 1 && only !== undefined ? only : Buffer.concat(this.#kept)
+    return new TextDecoder().decode(all, { stream: this.truncated })
+  }
+
+  /** @throws MusterError EPROTO */
+  add(piece: Buffer): void {
+    this.#rest = this.#rest.length === 0 ? piece : Buffer.concat([this.#rest, piece])
+    while (this.#step());
+    if (this.isDone && this.#rest.length > 0) this.isReusable = false
+  }
+
+  /**
+   * The other side has closed the connection.
+   * @throws MusterError when that came too early
+   */
+  end(): void {
+    if (this.#phase === 'untilClose') this.#phase = 'done'
+    if (this.isDone) return
+    const what = this.hasHead ? 'in the middle of the answer' : 'without an answer'
+    throw new MusterError('ECONNRESET', `the connection was closed ${what}`)
+  }
+
+  /** False when more has to come first. */
+  #step(): boolean {
+    switch (this.#phase) {
+      case 'head':
+        return this.#readHead()
+      case 'length':
+      case 'chunk':
+        return this.#readBody()
+      case 'untilClose':
+        this.#keep(this.#take(this.#rest.length))
+        return false
+      case 'size':
+        return this.#readSize()
+      case 'chunkEnd':
+        return this.#readLine((line) => {
+          if (line !== '') throw malformed('a chunk is longer than it says')
+          this.#phase = 'size'
+        })
+      case 'trailer':
+        return this.#readLine((line) => {
+          if (line === '') this.#phase = 'done'
+        })
+      default:
+        return false
+    }
+  }
+
+  #readHead(): boolean {
+    const end = this.#rest.indexOf('\r\n\r\n')
+    if (end > headBytesMax || (end < 0 && this.#rest.length > headBytesMax)) {
+      throw malformed(`its head is longer than ${headBytesMax} bytes`)
+    }
+    if (end < 0) {
+      // Whatever this is, it will not become an answer.
+      if (this.#rest.length >= 5 && this.#rest.toString('latin1', 0, 5) !== 'HTTP/') {
+        throw malformed(`it begins with ${JSON.stringify(this.#rest.toString('latin1', 0, 20))}`)
+      }
+      return false
+    }
+    const [first = '', ...lines] = this.#take(end + 4)
+      .toString('latin1', 0, end)
+      .split('\r\n')
+    const [, version, code] = /^HTTP\/1\.([01]) (\d{3})(?: |$)/.exec(first) ?? []
+    if (code === undefined) throw malformed(`it begins with ${JSON.stringify(first.slice(0, 80))}`)
+    this.status = Number(code)
+    // An interim answer; the real one follows.
+    if (this.status < 200 && this.status !== 101) return true
+    this.headers = headersOf(lines)
+    this.#frame(version === '1')
+    return !this.isDone
+  }
+
+  #frame(isPersistent: boolean): void {
+    const { connection = '', 'content-length': length, 'transfer-encoding': coding } = this.headers
+    const wants = connection.toLowerCase()
+    this.isReusable = isPersistent ? !wants.includes('close') : wants.includes('keep-alive')
+    if (this.#isHead || this.status === 204 || this.status === 304) {
+      this.#phase = 'done'
+    } else if (coding !== undefined) {
+      if (coding.toLowerCase() !== 'chunked') throw malformed(`transfer-encoding ${coding}`)
+      // Two lengths are one too many: nobody can say where the next answer begins.
+      if (length !== undefined) this.isReusable = false
+      this.#phase = 'size'
+    } else if (length !== undefined) {
+      const lengths = new Set(length.split(',').map((text) => text.trim()))
+      const [only = ''] = lengths
+      if (lengths.size > 1 || !/^\d{1,15}$/.test(only)) throw malformed(`content-length ${length}`)
+      this.#left = Number(only)
+      this.#phase = this.#left === 0 ? 'done' : 'length'
+    } else {
+      this.isReusable = false
+      this.#phase = 'untilClose'
+    }
+  }
+
+  #readBody(): boolean {
+    const part = this.#take(Math.min(this.#left, this.#rest.length))
+    this.#left -= part.length
+    this.#keep(part)
+    if (this.#left > 0) return false
+    this.#phase = this.#phase === 'length' ? 'done' : 'chunkEnd'
+    return !this.isDone
+  }
+
+  #readSize(): boolean {
+    return this.#readLine((line) => {
+      const [, size] = /^([0-9a-fA-F]{1,12})[ \t]*(?:;.*)?$/.exec(line) ?? []
+      if (size === undefined)
+        throw malformed(`a chunk of ${JSON.stringify(line.slice(0, 20))} bytes`)
+      this.#left = Number.parseInt(size, 16)
+      this.#phase = this.#left === 0 ? 'trailer' : 'chunk'
+    })
+  }
+
+  #readLine(use: (line: string) => void): boolean {
+    const end = this.#rest.indexOf('\r\n')
+    if (end > lineBytesMax || (end < 0 && this.#rest.length > lineBytesMax)) {
+      throw malformed('a line of its body is too long')
+    }
+    if (end < 0) return false
+    use(this.#take(end + 2).toString('latin1', 0, end))
+    return !this.isDone
+  }
+
+  #take(count: number): Buffer {
+    const part = this.#rest.subarray(0, count)
+    this.#rest = count === this.#rest.length ? nothing : this.#rest.subarray(count)
+    return part
+  }
+
+  #keep(part: Buffer): void {
+    this.bytes += part.length
+    const room = this.#keepMax - this.#keptBytes
+    if (room <= 0 || part.length === 0) return
+    const kept = part.subarray(0, room)
+    // Not a view: what is received next may be written over it.
+    this.#kept.push(Buffer.from(kept))
+    this.#keptBytes += kept.length
+  }
+}
+
+function headersOf(lines: readonly string[]): Record<string, string> {
+  const headers: Record<string, string> = {}
+  for (const line of lines) {
+    const colon = line.indexOf(':')
+    const name = line.slice(0, colon).toLowerCase()
+    if (colon < 1 || /[ \t]/.test(name)) throw malformed(`the header ${JSON.stringify(line)}`)
+    const value = line.slice(colon + 1).trim()
+    const known = Object.hasOwn(headers, name) ? headers[name] : undefined
+    headers[name] = known === undefined ? value : `${known}, ${value}`
+  }
+  return headers
+}

@@ -1,0 +1,27 @@
+/** The kind `http`, as `[worker]` of the configuration has it. */
+import { httpInput } from '../actors/http-input.ts'
+import type { Kind } from '../actors/kind.ts'
+import type { Config } from '../config/schema.ts'
+import { httpExecutor } from './execute/http/request.ts'
+
+const paceMs = 20
+
+export function httpKind(worker: Config['worker']): Kind {
+  const executor = httpExecutor({
+    timeoutMs: worker.handlerTimeoutMs,
+    bytesMax: worker.outputBytesMax,
+    linkLocal: worker.httpLinkLocal,
+    caFile: worker.httpCaFile,
+  })
+  return {
+    kind: 'http',
+    input: httpInput,
+    profile: 'io',
+    executor,
+    retries: 'handler',
+    attempts: worker.attempts,
+    concurrency: worker.httpConcurrency,
+    paceMs,
+    limitMs: ({ timeoutMs }) => timeoutMs ?? worker.handlerTimeoutMs,
+  }
+}
