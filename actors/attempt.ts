@@ -7,6 +7,7 @@ import { heldFromMs, type Meter } from './meter.ts'
 import type { Attempt, Delivery, ExecuteContext, Execution } from './ports.ts'
 import type { Fence } from './ports-fleet.ts'
 import type { Hold } from './ports-runs.ts'
+import type { Publish } from './publisher.ts'
 import type { Stay } from './quarantine.ts'
 import type { Ending, SettlementOptions } from './settlement.ts'
 import type { Settling } from './settling.ts'
@@ -32,6 +33,11 @@ export interface Work {
   /** Aborted when the mailbox takes it away, and when its run is cancelled or halted now. */
   signal: AbortSignal
   settling: Settling
+}
+
+/** Whether a worker was lost with it before, in this mailbox or in one that it was moved from. */
+export function isSuspect({ envelope, delivery }: Pick<Work, 'envelope' | 'delivery'>): boolean {
+  return delivery.redeliveries > 0 || envelope.notes !== undefined
 }
 
 export interface Job {
@@ -72,7 +78,7 @@ export function tokenFor(
 
 /** Runs one attempt; at once, without a promise, when the executor does. */
 export function runTask(
-  options: SettlementOptions & { meter?: Pick<Meter, 'heldLoop'> },
+  options: SettlementOptions & { meter?: Pick<Meter, 'heldLoop'>; publish?: Publish },
   { envelope, signal, fence, hand, hold }: Work,
   job: Job,
   attempt: number,
@@ -98,6 +104,7 @@ export function runTask(
   const { run, kind: name } = envelope
   const context: ExecuteContext = { run, seq: job.seq, kind: name, attempt, signal }
   if (fence !== undefined) context.fence = fence
+  if (options.publish !== undefined) context.publish = options.publish
   const { at } = envelope
   if (at !== undefined && 'host' in at && job.task.target !== undefined) {
     context.host = job.task.target

@@ -7,6 +7,7 @@ import { describeError, FencedError, UnavailableError } from './errors.ts'
 import type { Clock, Log, Mailboxes } from './ports.ts'
 import type { FencingToken, Leases, MemberRecord, Members } from './ports-fleet.ts'
 import type { Accounting } from './ports-runs.ts'
+import type { Topics } from './ports-topics.ts'
 import { lookAfterStrays, type StraysOptions } from './strays.ts'
 
 export interface CoordinatorOptions {
@@ -14,6 +15,7 @@ export interface CoordinatorOptions {
   leases: Leases
   accounting: Accounting
   mailboxes: Pick<Mailboxes, 'reclaim' | 'promoteLow'>
+  topics: Pick<Topics, 'forget'>
   /** This boot of this node. */
   boot: string
   /** The boot in the name of the driver of a run. */
@@ -100,7 +102,7 @@ async function coordinateNodes(
  * before it joins: whoever comes after a killed one need not wait for its time to run out.
  */
 export async function sweepGone(
-  options: Pick<CoordinatorOptions, 'members' | 'leases' | 'isGone' | 'log'> & {
+  options: Pick<CoordinatorOptions, 'members' | 'leases' | 'topics' | 'isGone' | 'log'> & {
     mailboxes: Pick<Mailboxes, 'reclaim'>
     staleMs: number
   },
@@ -164,7 +166,7 @@ async function lookAfter(
     await term.leases.check(fence.lease, fence.epoch)
     const silentMs = isGone ? 0 : staleMs * sweepShare
     if (!(await members.forget(record.id, record.boot, silentMs))) return
-  }
+  } else await term.leases.check(fence.lease, fence.epoch)
   await sweep(term, record, records)
   done.add(record.boot)
 }
@@ -176,9 +178,12 @@ async function lookAfter(
 async function sweep(
   {
     leases,
+    topics,
     mailboxes,
     log,
-  }: Pick<CoordinatorOptions, 'leases' | 'log'> & { mailboxes: Pick<Mailboxes, 'reclaim'> },
+  }: Pick<CoordinatorOptions, 'leases' | 'topics' | 'log'> & {
+    mailboxes: Pick<Mailboxes, 'reclaim'>
+  },
   record: MemberRecord,
   records: readonly MemberRecord[],
 ): Promise<void> {
@@ -191,7 +196,9 @@ async function sweep(
   for (const { name } of held) {
     await leases.revoke(name, `its holder ${id} (pid ${pid}) is dead`)
   }
-  if (record.swept === true && messages === 0 && held.length === 0) return
+  // The mailboxes of durable subscriptions stay; what it had of them has just gone back.
+  const listened = await topics.forget(boot)
+  if (record.swept === true && messages === 0 && held.length === 0 && !listened) return
   log.warn({ node: id, boot, host, pid, messages }, 'a dead node was swept')
 }
 

@@ -48,6 +48,8 @@ export interface Envelope {
   ends?: Ends
   /** Where they are to run, when that is not anywhere. */
   at?: Place
+  /** Noted of it in the mailbox that it was moved from, where a worker was lost with it. */
+  notes?: Record<string, string>
   /** Why they are in the mailbox of that node, where somebody chose it. */
   routing?: Decision
 }

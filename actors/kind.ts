@@ -6,6 +6,7 @@ import type { z } from 'zod'
 import { UsageError } from './errors.ts'
 import type { Executor, Log } from './ports.ts'
 import type { Fence } from './ports-fleet.ts'
+import type { Publish } from './publisher.ts'
 import type { Task } from './task.ts'
 
 /** What a handler is told beside its input. */
@@ -18,6 +19,8 @@ export interface TaskContext {
   signal: AbortSignal
   /** Of the singleton that submitted the task: what is written through it is refused when stale. */
   fence?: Fence
+  /** To topics. What is published before the handler ends is durable before the task is. */
+  publish: Publish
   log: Log
 }
 

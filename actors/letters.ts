@@ -14,8 +14,10 @@ import type {
   Letters,
   NewLetter,
 } from './ports-letters.ts'
+import type { TopicMessage } from './ports-topics.ts'
 import type { Ending } from './settlement.ts'
 import type { TaskLine } from './task.ts'
+import { flawOfTopicMessage, isTopicMailbox } from './topic-message.ts'
 
 export interface LetterOptions {
   letters: Pick<Letters, 'put'>
@@ -114,14 +116,21 @@ export async function parkSchema(options: LetterOptions, delivery: Delivery): Pr
   return true
 }
 
+type Understood = Envelope | ResultsEnvelope | TopicMessage
+
 /** Whether this version can read a body of a mailbox. */
-export function isUnderstood(mailbox: string, body: unknown): body is Envelope | ResultsEnvelope {
+export function isUnderstood(mailbox: string, body: unknown): body is Understood {
   return flawOf(mailbox, body) === undefined
 }
 
 /** Looks at no more than the outline: it is asked of every message. */
 function flawOf(mailbox: string, body: unknown): Pick<NewLetter, 'reason' | 'error'> | undefined {
   const fields = recordOf(body)
+  if (isTopicMailbox(mailbox)) {
+    const error = flawOfTopicMessage(fields)
+    if (error === undefined) return undefined
+    return { reason: error.code === 'TOPIC_VERSION' ? 'schema' : 'undeliverable', error }
+  }
   const version = fields['v']
   const isResults = mailbox === resultsMailbox
   const what = isResults ? 'durationMs' : 'tasks'

@@ -4,13 +4,13 @@
  * process: only such a one is condemned.
  */
 import { backoffMs } from '../machines/backoff.ts'
-import { heldBack, type Job, runTask, tokenFor, type Work } from './attempt.ts'
+import { heldBack, isSuspect, type Job, runTask, tokenFor, type Work } from './attempt.ts'
 import { describeError } from './errors.ts'
 import { crashNotes, runnerNote } from './letters.ts'
 import type { Limiter } from './limits.ts'
 import type { Meter } from './meter.ts'
 import { mayBeginOnce, type OnceOptions } from './once.ts'
-import type { Delivery, Log } from './ports.ts'
+import { type Delivery, diedNote, type Log } from './ports.ts'
 import { attemptOf, type Ending, isRetried, type SettlementOptions } from './settlement.ts'
 
 export interface OneByOneOptions extends SettlementOptions, OnceOptions {
@@ -25,7 +25,10 @@ export interface OneByOneOptions extends SettlementOptions, OnceOptions {
 
 /** Noted deaths of its worker while a task was running. */
 interface Deaths {
+  /** Those that somebody has seen, and those that can be counted of the others. */
   marked: number
+  /** Of the others: it lost its lock, and may only have been slow. */
+  losses: number
   /** At least once nothing else ran in its process. */
   alone: boolean
 }
@@ -35,7 +38,15 @@ const lateAfter = 2
 /** As long as each of them stays noted then, ms. */
 const lateMs = 20
 
-const nothingRuns = { running: '', runningAlone: '' }
+/**
+ * A lock may be lost by one that is alive, on a machine with too much to do. So often it has to be
+ * before that counts as one death.
+ */
+const lossesADeath = 3
+
+const noDeaths: Deaths = { marked: 0, losses: 0, alone: false }
+
+const nothingRuns = { running: '', runningAlone: '', [diedNote]: '' }
 
 /**
  * Where care is taken each task is noted before it runs. One that was noted when its worker died
@@ -53,7 +64,7 @@ export async function runOneByOne(
   const deaths = await countDeaths(delivery, notes)
   hand.progress()
   if (careful) acquitWhenDrained(options, delivery)
-  if (delivery.redeliveries > 0) stay.suspect()
+  if (isSuspect(work)) stay.suspect()
   const parked: Job[] = []
   for (const job of jobs) {
     const before = endedBefore(options, work, job, deaths)
@@ -65,6 +76,8 @@ export async function runOneByOne(
     else if (known !== undefined) settling.add(known)
     if (known !== undefined) continue
     const isAlone = deaths.has(job.seq)
+    // Whoever has the process next, what has ended here must not be noted as running alone.
+    if (stay.isAlone && !isAlone) await delivery.note(nothingRuns)
     await (isAlone ? stay.alone() : stay.together())
     await takeSlot(work)
     try {
@@ -120,7 +133,7 @@ function endedBefore(
   deaths: ReadonlyMap<number, Deaths>,
 ): Ending | undefined {
   const { notes } = work
-  const { marked, alone } = deaths.get(job.seq) ?? { marked: 0, alone: false }
+  const { marked, alone } = deaths.get(job.seq) ?? noDeaths
   if (alone && marked >= options.poisonKills) {
     const message = `its worker died ${marked + 1} times while it ran; it is not run again`
     return deadEnding(options, work, job, { code: 'POISON', message })
@@ -207,17 +220,27 @@ async function countDeaths(
   for (const [field, count] of Object.entries(notes)) {
     if (!field.startsWith('kills:')) continue
     const seq = Number(field.slice(6))
-    deaths.set(seq, { marked: Number(count), alone: notes[`alone:${seq}`] !== undefined })
+    const losses = Number(notes[`losses:${seq}`] ?? 0)
+    deaths.set(seq, { marked: Number(count), losses, alone: notes[`alone:${seq}`] !== undefined })
   }
   const running = notes['running'] ?? ''
-  if (running === '') return deaths
+  if (running === '') {
+    // Of the next loss it would say nothing.
+    if (notes[diedNote] === '1') await delivery.note(nothingRuns)
+    return deaths
+  }
   const seq = Number(running)
-  const before = deaths.get(seq) ?? { marked: 0, alone: false }
+  const before = deaths.get(seq) ?? noDeaths
   const alone = before.alone || notes['runningAlone'] === '1'
-  deaths.set(seq, { marked: before.marked + 1, alone })
+  const isSeen = notes[diedNote] === '1'
+  const losses = before.losses + (isSeen ? 0 : 1)
+  const isDeath = isSeen || losses % lossesADeath === 0
+  const marked = before.marked + (isDeath ? 1 : 0)
+  deaths.set(seq, { marked, losses, alone })
   const counted = {
-    [`kills:${seq}`]: String(before.marked + 1),
-    ...crashNotes(notes, seq, before.marked + 1),
+    [`kills:${seq}`]: String(marked),
+    [`losses:${seq}`]: String(losses),
+    ...(isDeath ? crashNotes(notes, seq, marked) : {}),
     ...(alone ? { [`alone:${seq}`]: '1' } : {}),
     ...nothingRuns,
   }

@@ -122,6 +122,8 @@ export interface Member {
   startedAt: number
   /** Tasks at hand. */
   load: number
+  /** The store that its results go to; undefined: files of the node that collects. */
+  store?: string
   /** How its work went lately, once it has done some. */
   history?: WorkHistory
   state: 'joining' | 'alive' | 'draining'

@@ -9,6 +9,8 @@ import type { Outcome } from '../machines/outcome.ts'
 import type { DeadLetter, Tell } from './dead-letters.ts'
 import type { Envelope, ResultsEnvelope } from './envelope.ts'
 import type { Fence } from './ports-fleet.ts'
+import type { TopicMessage } from './ports-topics.ts'
+import type { Publish } from './publisher.ts'
 import type { ResultLine } from './result.ts'
 import type { ResultBatch } from './results.ts'
 import type { Task } from './task.ts'
@@ -47,7 +49,7 @@ export interface Message {
   id: string
   priority: Priority
   delayMs: number
-  body: Envelope | ResultsEnvelope
+  body: Envelope | ResultsEnvelope | TopicMessage
 }
 
 export interface Delivery {
@@ -68,6 +70,9 @@ export interface ReceiveOptions {
   /** Strict order: at most one message of this mailbox is handled in the whole system. */
   ordered: boolean
 }
+
+/** Among the notes of a delivery, '1': whoever had the message last is gone for good (`reclaim`). */
+export const diedNote = 'died'
 
 /** Resolving acknowledges the message; throwing gives it back to be delivered again. */
 export type Handle = (delivery: Delivery) => Promise<void>
@@ -116,7 +121,7 @@ export interface Mailboxes {
   /** The names under which the receivers of this process hold messages. */
   holders(): string[]
   /**
-   * Deliver again at once what these held, all of whom are gone for good.
+   * Deliver again at once what these held, all of whom are gone for good, and note that they are.
    * @returns how many messages that were
    */
   reclaim(holders: readonly string[]): Promise<number>
@@ -206,6 +211,7 @@ export interface ExecuteContext {
   host?: string
   /** To be called now and then while it waits for what others have: it is not hung. */
   progress?(): void
+  publish?: Publish
   /** Aborted on cancel, halt, lost lock or forced stop. Time limits are the executor's own. */
   signal: AbortSignal
 }
@@ -286,6 +292,8 @@ export interface WorkerProcess {
   readonly pid: number
   /** Ask it to end: it gives what is at hand so long, and hands the rest back. */
   stop(graceMs: number): void
+  /** Ask it for a heartbeat now. */
+  check(): void
   kill(): void
 }
 

@@ -90,6 +90,10 @@ export class Stay {
     taken.addEventListener('abort', () => this.end(), { once: true })
   }
 
+  get isAlone(): boolean {
+    return this.#has === 'all'
+  }
+
   /** Waits until it may run beside others. */
   async together(): Promise<void> {
     if (this.#has === 'share') return

@@ -229,7 +229,8 @@ interface NodePool {
 }
 
 function poolName(kind: string, select: Readonly<Record<string, string>>): string {
-  return `${kind} ${JSON.stringify(Object.entries(select).toSorted(([a], [b]) => (a < b ? -1 : 1)))}`
+  const labels = Object.entries(select).toSorted(([a], [b]) => (a < b ? -1 : 1))
+  return `${kind} ${JSON.stringify(labels)}`
 }
 
 /** What a task costs there, by the label `cost`; 1 where it says nothing of use. */

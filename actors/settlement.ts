@@ -114,7 +114,7 @@ export function retriedIn(messages: readonly Message[]): number {
   let retried = 0
   for (const { body } of messages) {
     if ('tasks' in body) retried += countSeqs(body.seqs)
-    else
+    else if ('more' in body)
       for (const said of body.more ?? []) retried += (said?.attempt ?? body.attempt) - body.attempt
   }
   return retried
@@ -128,9 +128,10 @@ function retryOf(
 ): Message {
   const backoff = backoffMs(options.retry, envelope.attempt, options.random())
   const delayMs = isStopped ? 0 : backoff
+  const { notes: _, ...rest } = envelope
   return workMessage(
     {
-      ...envelope,
+      ...rest,
       attempt: envelope.attempt + 1,
       readyAt: options.clock.now() + delayMs,
       seqs: rangesOf(again),

@@ -7,9 +7,11 @@
  * next sends it to the same place again, under the same id.
  */
 import {
+  appendSeq,
   countSeqs,
   delayOf,
   type Envelope,
+  eachSeq,
   envelopeId,
   envelopeVersion,
   workMessage,
@@ -19,7 +21,7 @@ import { isStopped } from './holds.ts'
 import { type MailboxName, mailboxKind, nowhere, type Place } from './place.ts'
 import type { Admission, Clock, Delivery, Log, Mailboxes, Receiver } from './ports.ts'
 import type { FencingToken, Leases, MemberRecord, Members } from './ports-fleet.ts'
-import type { Accounting } from './ports-runs.ts'
+import type { Accounting, SeqRange } from './ports-runs.ts'
 import type { Router } from './router.ts'
 import { unrunMessage } from './unrun.ts'
 
@@ -80,6 +82,8 @@ class Strays {
   readonly #receivers = new Map<string, Receiver>()
   /** Since when each has not been served, epoch ms. */
   readonly #unservedAt = new Map<string, number>()
+  /** Tasks that were sent on from each. */
+  readonly #moved = new Map<string, number>()
   #records: readonly MemberRecord[] = []
 
   constructor(options: StraysOptions, fence: FencingToken) {
@@ -125,6 +129,10 @@ class Strays {
   async #letGo(mailbox: string, receiver: Receiver): Promise<void> {
     this.#receivers.delete(mailbox)
     await receiver.stop(0)
+    const tasks = this.#moved.get(mailbox) ?? 0
+    this.#moved.delete(mailbox)
+    if (tasks === 0) return
+    this.#options.log.info({ mailbox, tasks }, 'what waited for a node that is gone went to others')
   }
 
   async #receive(mailbox: string, name: MailboxName): Promise<void> {
@@ -149,21 +157,31 @@ class Strays {
     if (envelope.v !== envelopeVersion) throw new Error('expected an envelope of this version')
     const { accounting, clock } = this.#options
     const notes = delivery.redeliveries > 0 ? await delivery.notes() : {}
-    if (notes['to'] !== undefined) return this.#move(mailbox, envelope, notes['to'], delivery)
+    const { to, seqs, ...earlier } = notes
+    // Whoever gets it is to know what became of others who had it.
+    const whole = delivery.redeliveries > 0 ? { ...envelope, notes: earlier } : envelope
+    if (to !== undefined && seqs !== undefined) {
+      const left = new Set(eachSeq(JSON.parse(seqs) as SeqRange[]))
+      return this.#move(mailbox, partOf(whole, left), to, delivery)
+    }
     const pending = await accounting.pending(envelope.run, envelope.seqs)
-    // The node that died had settled it, and could not say so any more.
-    if (!pending.includes(true)) return
+    // What the node that died had settled, and could not say so any more, is not run again.
+    const unsettled = partOf(
+      whole,
+      new Set([...eachSeq(envelope.seqs)].filter((_, index) => pending[index] !== false)),
+    )
+    if (unsettled.tasks.length === 0) return
     for (;;) {
       delivery.signal.throwIfAborted()
-      const routed = await this.#place(envelope)
+      const routed = await this.#place(unsettled)
       if (routed !== undefined) {
-        await delivery.note({ to: routed.mailbox })
+        await delivery.note({ to: routed.mailbox, seqs: JSON.stringify(routed.seqs) })
         return this.#move(mailbox, routed, routed.mailbox, delivery)
       }
       if (this.#isOverdue(mailbox, envelope.readyAt) || (await this.#isOver(envelope))) break
       await clock.wait(againMs, delivery.signal)
     }
-    await this.#giveUp(mailbox, name, envelope, delivery)
+    await this.#giveUp(mailbox, name, unsettled, delivery)
   }
 
   /** None of its tasks is to be started any more. */
@@ -189,7 +207,8 @@ class Strays {
     await admission.moveRoom(run, `${id} ${mailbox}`, { from: mailbox, to, tasks })
     const moved = { ...envelope, mailbox: to }
     await mailboxes.send([workMessage(moved, delayOf(moved, clock.now()))])
-    log.info({ run, id, tasks, mailbox, to }, 'tasks of a node that is gone went to another')
+    this.#moved.set(mailbox, (this.#moved.get(mailbox) ?? 0) + tasks)
+    log.debug({ run, id, tasks, mailbox, to }, 'tasks of a node that is gone went to another')
   }
 
   async #giveUp(
@@ -222,6 +241,22 @@ class Strays {
       if (error instanceof FencedError) this.fenced = error
       throw error
     }
+  }
+}
+
+/** The same with some of its tasks alone. */
+function partOf(envelope: Envelope, kept: ReadonlySet<number>): Envelope {
+  const all = [...eachSeq(envelope.seqs)]
+  if (kept.size === all.length) return envelope
+  const seqs: SeqRange[] = []
+  for (const seq of all) if (kept.has(seq)) appendSeq(seqs, seq)
+  const isKept = (_: unknown, index: number) => kept.has(all[index] ?? -1)
+  const { history, tasks, ...rest } = envelope
+  return {
+    ...rest,
+    seqs,
+    tasks: tasks.filter(isKept),
+    ...(history === undefined ? {} : { history: history.filter(isKept) }),
   }
 }
 

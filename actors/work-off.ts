@@ -1,6 +1,6 @@
 /** Works an envelope off: runs what of it is still to be run, and settles it. */
 import type { Hand } from './at-hand.ts'
-import type { Job, Work } from './attempt.ts'
+import { isSuspect, type Job, type Work } from './attempt.ts'
 import { appendSeq, type Envelope, eachSeq } from './envelope.ts'
 import { describeError, FencedError } from './errors.ts'
 import { fenceOfEnvelope } from './fence.ts'
@@ -10,6 +10,7 @@ import type { Paces } from './paces.ts'
 import type { Delivery, Execution, Log } from './ports.ts'
 import type { Fence, Leases } from './ports-fleet.ts'
 import type { Accounting, SeqRange } from './ports-runs.ts'
+import type { Publish } from './publisher.ts'
 import { type Quarantine, Stay } from './quarantine.ts'
 import { Settling, type SettlingOptions, settledBefore } from './settling.ts'
 import type { Slots } from './slots.ts'
@@ -24,6 +25,8 @@ export interface WorkOffOptions extends OneByOneOptions, SettlingOptions {
   paces: Paces
   /** Of the process that all of this runs in. */
   quarantine: Quarantine
+  /** What handlers publish goes this way. */
+  publish?: Publish
   log: Log
 }
 
@@ -38,7 +41,8 @@ export interface EnvelopeAtHand {
 export async function workOff(options: WorkOffOptions, atHand: EnvelopeAtHand): Promise<void> {
   const { envelope, delivery, hand } = atHand
   const { run } = envelope
-  const notes = delivery.redeliveries > 0 ? await delivery.notes() : {}
+  const own = delivery.redeliveries > 0 ? await delivery.notes() : {}
+  const notes = { ...envelope.notes, ...own }
   const settling = new Settling(options, envelope, delivery, notes)
   const stopping = new AbortController()
   const stop = () => {
@@ -86,7 +90,7 @@ export async function workOff(options: WorkOffOptions, atHand: EnvelopeAtHand): 
 /** Runs them, or puts them back to wait until their run goes on. */
 async function runAll(options: WorkOffOptions, work: Work, jobs: readonly Job[]): Promise<void> {
   const once = work.envelope.tasks.some((task) => task.delivery === 'at-most-once')
-  const careful = work.delivery.redeliveries > 0 || once
+  const careful = isSuspect(work) || once
   let left = jobs
   if (left.length > 0) await work.stay.together()
   while (left.length > 0) {
@@ -121,7 +125,7 @@ async function mayBegin(
 }
 
 function parkedOf(envelope: Envelope, jobs: readonly Job[]): Envelope {
-  const { history: _, ...rest } = envelope
+  const { history: _, notes: __, ...rest } = envelope
   const seqs: SeqRange[] = []
   for (const { seq } of jobs) appendSeq(seqs, seq)
   return {
@@ -181,7 +185,7 @@ async function recordPace(options: WorkOffOptions, kind: string, ms: number): Pr
 async function jobsOf(options: WorkOffOptions, work: Work): Promise<Job[]> {
   const { envelope, delivery, hand, notes } = work
   const { attempt, parks } = envelope
-  const isNew = delivery.redeliveries === 0 && attempt === 1 && parks === undefined
+  const isNew = !isSuspect({ envelope, delivery }) && attempt === 1 && parks === undefined
   const pending =
     isNew && !options.ordered
       ? undefined

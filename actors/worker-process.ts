@@ -2,6 +2,7 @@
 import { assign, fromCallback } from 'xstate'
 import type { Owned } from '../machines/service.ts'
 import {
+  type Silence,
   type WorkerProcessEvent,
   type WorkerProcessInput,
   workerProcessMachine,
@@ -11,7 +12,7 @@ import { describeError, HungError, MusterError, PoisonedError } from './errors.t
 import type { Clock, Log, Mailboxes, WorkerProcess, WorkerProcesses } from './ports.ts'
 import type { ChildSpec } from './supervisor.ts'
 
-export interface WorkerProcessOptions extends WorkerProcessInput {
+export interface WorkerProcessOptions extends Omit<WorkerProcessInput, 'leaveMs'> {
   name: string
   processes: WorkerProcesses
   mailboxes: Pick<Mailboxes, 'reclaim'>
@@ -33,6 +34,7 @@ export function workerProcess(options: WorkerProcessOptions): ChildSpec {
   /** All under which it has held messages: what it tells now may be older than its last opening. */
   const holders = new Set<string>()
   let isSuspected = false
+  let isAsked = false
 
   /** Nobody else can have what a dead process held, so nobody has to wait for its locks to end. */
   const giveBack = async () => {
@@ -61,7 +63,11 @@ export function workerProcess(options: WorkerProcessOptions): ChildSpec {
         isSuspected = is
       },
       undelivered: (letters) => options.deadLetters.merge(name, letters),
-      failed: (error) => tell(owner, { type: 'process.failed', error }),
+      failed: (error) => {
+        // It ends by itself then, in order.
+        isAsked = true
+        tell(owner, { type: 'process.failed', error })
+      },
       exited: ({ exitCode, signal }) => {
         if (!isGone) {
           isGone = true
@@ -72,8 +78,9 @@ export function workerProcess(options: WorkerProcessOptions): ChildSpec {
             : new MusterError('PROCESS_ENDED', message)
           tell(owner, { type: 'process.exited', error })
         }
-        // One that ended in order has handed back what it held.
-        if (exitCode !== 0) void giveBack()
+        // One that was asked to end, and did in order, has handed back what it held. A handler may
+        // have ended it with 0 as well.
+        if (exitCode !== 0 || !isAsked) void giveBack()
       },
     })
     child = started
@@ -86,17 +93,20 @@ export function workerProcess(options: WorkerProcessOptions): ChildSpec {
   })
 
   return {
-    input: { silenceMs, reapMs },
+    input: { silenceMs, reapMs, leaveMs: options.graceMs() + reapMs },
     logic: workerProcessMachine.provide({
       actors: { process },
       actions: {
         askToStop: () => {
+          isAsked = true
           options.hurry?.addEventListener('abort', () => child?.stop(0), { once: true })
           child?.stop(options.graceMs())
         },
         kill: () => child?.kill(),
-        recordSilence: assign(({ context }) => {
-          const silence = `said nothing for ${context.silenceMs} ms and was killed`
+        askHowItIs: () => child?.check(),
+        recordSilence: assign(({ context }, { was }: Silence) => {
+          const silentMs = was === 'killed' ? context.silenceMs : (context.silenceMs * 3) / 4
+          const silence = `said nothing for ${silentMs} ms and was ${was}`
           const message = `worker process ${child?.pid} ${silence}`
           return { error: isSuspected ? new PoisonedError(message) : new HungError(message) }
         }),

@@ -14,11 +14,14 @@ import { describeError } from './errors.ts'
 import { FreeHands } from './free-hands.ts'
 import type { Kind } from './kind.ts'
 import { parkSchema } from './letters.ts'
-import type { Delivery, Mailboxes, Receiver } from './ports.ts'
+import { type Delivery, diedNote, type Mailboxes, type Receiver } from './ports.ts'
 import { Slots } from './slots.ts'
 import type { ChildSpec } from './supervisor.ts'
 import type { Throttle } from './throttle.ts'
 import { type WorkOffOptions, workOff } from './work-off.ts'
+
+/** Whoever fails waits no longer than this to say so. */
+const deathNoteMs = 1000
 
 export interface WorkerOptions extends WorkOffOptions {
   /** Time beyond the limit of its tasks after which an envelope without progress is hung. */
@@ -44,6 +47,7 @@ export function worker(options: WorkerOptions): ChildSpec {
   let opening: Promise<Receiver> | undefined
   let atHand: AtHand | undefined
   let ungovern = () => {}
+  const deliveries = new Set<Delivery>()
   const hands = new FreeHands(kind.concurrency, options.clock)
 
   const handle = (self: AnyActorRef, inHand: AtHand) => async (delivery: Delivery) => {
@@ -51,6 +55,7 @@ export function worker(options: WorkerOptions): ChildSpec {
     const envelope = delivery.body as Envelope
     const tasks = countSeqs(envelope.seqs)
     const hand = inHand.begin(delivery.id, limitOf(envelope))
+    deliveries.add(delivery)
     const tell = (type: 'envelope.received' | 'envelope.settled' | 'envelope.returned') => {
       // What was taken from a worker that has failed may still end.
       options.tell(self, { type, tasks, oldestAt: inHand.oldestAt } satisfies WorkerEvent)
@@ -70,7 +75,17 @@ export function worker(options: WorkerOptions): ChildSpec {
       throw error
     } finally {
       hands.give()
+      deliveries.delete(delivery)
       options.meter?.released(mailbox)
+    }
+  }
+
+  /** Its process lives on, but what runs there has had its time. */
+  const noteDeath = async (delivery: Delivery) => {
+    try {
+      await delivery.note({ [diedNote]: '1' })
+    } catch (error) {
+      options.log.debug(describeError(error), 'a message was lost before this could be noted')
     }
   }
 
@@ -108,7 +123,11 @@ export function worker(options: WorkerOptions): ChildSpec {
           options.hurry?.addEventListener('abort', () => void stop(0), { once: true })
           return stop(options.graceMs())
         }),
-        abort: fromPromise<void, Owned>(() => stop(0)),
+        abort: fromPromise<void, Owned>(async () => {
+          const told = Promise.all([...deliveries].map(noteDeath))
+          await Promise.race([told, options.clock.wait(deathNoteMs)])
+          await stop(0)
+        }),
       },
     }),
   }

@@ -18,6 +18,8 @@ import {
   text,
   whole,
 } from './key.ts'
+import { hostProbe, probing } from './probe.ts'
+import { store } from './store.ts'
 
 const second = 1000
 const hour = 3_600_000
@@ -152,7 +154,7 @@ const worker = z.strictObject({
   processSilenceMs: duration(
     15 * second,
     { min: 2 * second, max: hour },
-    'Silence of its event loop after which a worker process is killed and started again.',
+    'Silence of its event loop that gets a worker process killed; after 3/4 it is asked to stop.',
   ),
   concurrency: whole(64, { min: 1, max: 10_000 }, 'Handlers that wait (io) running at a time.'),
   commandConcurrency: whole(
@@ -236,6 +238,11 @@ const worker = z.strictObject({
 
 const mailbox = z.strictObject({
   depthMax: whole(200_000, { min: 1, max: 100_000_000 }, 'Tasks in one mailbox at most.'),
+  topicDepthMax: whole(
+    100_000,
+    { min: 1, max: 100_000_000 },
+    'Messages one durable subscription may have waiting; beyond that publishing is refused.',
+  ),
   lockMs: duration(
     15 * second,
     { min: 500, max: hour },
@@ -280,6 +287,7 @@ const lease = z.strictObject({
 const member = z.strictObject({
   heartbeatMs: duration(10 * second, { min: 100, max: hour }, 'How often a node says it is there.'),
   staleMs: duration(30 * second, { min: 200, max: day }, 'Silence after which a node is dead.'),
+  ...probing,
 })
 
 const escalation = z.strictObject({
@@ -309,15 +317,6 @@ const log = z.strictObject({
   filesMax: whole(10, { min: 1, max: 1000 }, 'Files put aside and kept.'),
 })
 
-const store = z.strictObject({
-  url: optionalText(
-    /^postgres(ql)?:\/\/[^\s\p{Cc}\p{Cs}]+$/u,
-    'a URL beginning with postgres:// or postgresql://',
-    'The PostgreSQL for results; without one they are in SQLite in the data directory.',
-    { example: 'postgres://muster@127.0.0.1:5432/muster', secret: true },
-  ),
-})
-
 const limits = z.record(
   itemNames.limit,
   z.strictObject({
@@ -336,6 +335,7 @@ const hosts = z.record(
       { example: '192.0.2.17' },
     ),
     labels: labels('What tasks may select this host by.'),
+    ...hostProbe,
   }),
 )
 

@@ -2,6 +2,9 @@
  * A worker process of this node: started, awaited until it takes work, believed to be alive for as
  * long as its own event loop says so, asked to stop. One that ends unasked, or falls silent, is a
  * failure of this actor, and its supervisor decides what follows.
+ *
+ * What is done about one that is silent is a ladder: it is asked how it is, then to stop, then it is
+ * killed, and its supervisor starts another, which is well again when it takes work.
  */
 import { assign, fromCallback, setup } from 'xstate'
 import { type Owned, ownedBy } from './service.ts'
@@ -11,6 +14,8 @@ export interface WorkerProcessInput {
   silenceMs: number
   /** Wait for its death after it was killed, ms; then it is given up. */
   reapMs: number
+  /** What one that was asked to stop for its silence, and is heard again, gets to end, ms. */
+  leaveMs: number
 }
 
 export interface WorkerProcessContext extends WorkerProcessInput {
@@ -36,6 +41,11 @@ export type WorkerProcessEvent =
   /** It says why it gives up, or could not be started, or how it ended. */
   | { type: 'process.failed'; error: unknown }
   | { type: 'process.exited'; error: unknown }
+
+/** What was done about it. */
+export interface Silence {
+  was: 'asked to stop' | 'killed'
+}
 
 /** Runs as long as the actor lives, and leaves no process behind. */
 const unbound = fromCallback<WorkerProcessEvent, Owned>(() => {
@@ -73,8 +83,12 @@ export const workerProcessMachine = setup({
     kill: () => {
       throw new Error('bind kill in actors/worker-process.ts')
     },
+    /** Asks it to tell how it is now, and not when its time has come. */
+    askHowItIs: () => {
+      throw new Error('bind askHowItIs in actors/worker-process.ts')
+    },
     /** The error of one that said nothing for too long. */
-    recordSilence: () => {
+    recordSilence: (_, _silence: Silence) => {
       throw new Error('bind recordSilence in actors/worker-process.ts')
     },
     fail: ({ context }) => {
@@ -83,6 +97,8 @@ export const workerProcessMachine = setup({
   },
   delays: {
     halfSilenceAfter: ({ context }) => context.silenceMs / 2,
+    quarterSilenceAfter: ({ context }) => context.silenceMs / 4,
+    leaveAfter: ({ context }) => context.leaveMs,
     reapAfter: ({ context }) => context.reapMs,
   },
 }).createMachine({
@@ -111,12 +127,26 @@ export const workerProcessMachine = setup({
          * Who stood still himself has not read yet what was told meanwhile: between the two halves
          * he does.
          */
-        quiet: { after: { halfSilenceAfter: '#workerProcess.hung' } },
+        quiet: {
+          entry: 'askHowItIs',
+          after: { quarterSilenceAfter: '#workerProcess.asked' },
+        },
       },
+    },
+    /** If it hears anything at all, it hands back itself what it holds. */
+    asked: {
+      entry: [{ type: 'recordSilence', params: { was: 'asked to stop' } }, 'askToStop'],
+      after: { quarterSilenceAfter: 'hung' },
+      on: { stop: 'stopping', 'process.beat': { target: 'leaving', actions: 'recordBeat' } },
+    },
+    /** It was only slow, and ends in order. */
+    leaving: {
+      after: { leaveAfter: 'hung' },
+      on: { stop: 'stopping' },
     },
     /** Its event loop stands still: whatever it holds is lost to it anyhow. */
     hung: {
-      entry: ['recordSilence', 'kill'],
+      entry: [{ type: 'recordSilence', params: { was: 'killed' } }, 'kill'],
       on: { stop: {} },
       after: { reapAfter: 'failed' },
     },

@@ -2,19 +2,16 @@
  * What a node consists of, in the order in which it comes up. Nothing here is opened before its
  * actor comes to life: what stands on Redis is made when Redis is there.
  */
-import { resolve } from 'node:path'
 import type { Hono } from 'hono'
 import type { AnyActorRef } from 'xstate'
-import { collector } from '../actors/collector.ts'
 import { connection } from '../actors/connection.ts'
 import { DeadLetters, isLive } from '../actors/dead-letters.ts'
 import type { Dispatcher } from '../actors/dispatcher.ts'
 import type { Kind } from '../actors/kind.ts'
 import type { Meter } from '../actors/meter.ts'
 import type { Heartbeat } from '../actors/ports.ts'
-import type { Fence } from '../actors/ports-fleet.ts'
-import { service } from '../actors/service.ts'
 import type { SingletonDefinition } from '../actors/singleton-work.ts'
+import type { SubscriptionDefinition } from '../actors/subscription-work.ts'
 import {
   type ChildSpec,
   findChild,
@@ -35,15 +32,13 @@ import type { HttpServer } from './http/server.ts'
 import type { Token } from './http/token.ts'
 import type { NodeLog } from './log/node-log.ts'
 import { memoryBaseline } from './memory/baseline.ts'
-import { place } from './place.ts'
 import { processChildren } from './process-children.ts'
-import { ResultsHome } from './results-home.ts'
+import { type Collecting, NodeResults } from './results.ts'
 import { leavingFirst, stopMs } from './stop-tree.ts'
-import { withWriterThread } from './store/writer-thread.ts'
-import { fileStores, memoryStores, type Stores } from './stores.ts'
 import { NodeSystem } from './system.ts'
 import { readingsOf } from './telemetry/readings.ts'
 import type { Telemetry } from './telemetry/telemetry.ts'
+import { subscriptionChildren } from './topics.ts'
 import { workerChildren } from './worker-children.ts'
 import { Workshop } from './workshop.ts'
 import type { Ports, World } from './world.ts'
@@ -74,6 +69,7 @@ export interface AssemblyOptions {
   /** What is left of the time for what is at hand, ms. */
   graceMs(): number
   singletons: readonly SingletonDefinition[]
+  subscriptions: readonly SubscriptionDefinition[]
   heartbeat(): Heartbeat
   /** Told whether tasks run that may have taken their worker down before. */
   suspected(isSuspected: boolean): void
@@ -86,8 +82,6 @@ export interface AssemblyOptions {
 
 /** Longer than a node may take to drain. */
 export const policy: SupervisorPolicy = { ...defaultPolicy, stopTimeoutMs: 20_000 }
-/** Counting and storing what is at hand takes moments, or does not end. */
-const collectMs = 2000
 /** Names come in numbers when workers start. */
 const newsAfterMs = 20
 /** Tries to bring Redis back. */
@@ -104,13 +98,12 @@ export class Assembly {
   readonly deadLetters: DeadLetters
   readonly #options: AssemblyOptions
   readonly #fleet: Fleet
-  readonly #home: ResultsHome
+  readonly #results: NodeResults
   readonly #escalation: NodeEscalation
   readonly #health: NodeHealth
   readonly #system: NodeSystem
   /** The supervisor of all, once there is one. */
   #root: AnyActorRef | undefined
-  #stores: Stores | undefined
   #workshop: Workshop | undefined
   /** News of this node are about to be told. */
   #isToldSoon = false
@@ -124,13 +117,13 @@ export class Assembly {
       options,
       () => this.#shared(),
       () => this.#dispatcher,
+      () => this.#results.storeId,
     )
     const { config, dataDir, world } = options
-    this.#home = new ResultsHome({
-      own: { node: this.#fleet.memberId, place: place(), dataDir: resolve(dataDir) },
-      leases: () => world.ports.leases,
-      members: () => world.ports.members,
-      staleMs: config.member.staleMs,
+    this.#results = new NodeResults({
+      ...options,
+      memberId: this.#fleet.memberId,
+      tell: (to, event) => this.deadLetters.tell(to, event),
     })
     this.#escalation = new NodeEscalation({
       source: `${this.#fleet.memberId}/${this.#fleet.boot}`,
@@ -152,7 +145,8 @@ export class Assembly {
       staleMs: config.member.staleMs,
       shared: () => this.#shared(),
       root: () => this.#root,
-      audit: (line) => this.#storesOnce().audit.append(line),
+      audit: (line) => this.#results.stores.audit.append(line),
+      storeTrouble: () => this.#results.trouble(),
       health: this.#health,
       policy: config.health,
       baselines: options.ephemeral ? memoryBaseline() : baselineFile(dataDir, options.id),
@@ -200,7 +194,7 @@ export class Assembly {
     if (writer !== undefined) children.unshift(writer)
     const add = (id: keyof typeof stopMs, spec: () => ChildSpec) =>
       children.push({ id, spec, stopTimeoutMs: stopMs[id] })
-    if (process === undefined) add('store', () => this.#store())
+    if (process === undefined) add('store', () => this.#results.spec())
     if (process === undefined) add('system', () => this.#system.spec())
     // Who is not found is gone before health means anything.
     if (this.#options.listen) add('health', () => this.#health.spec())
@@ -211,9 +205,7 @@ export class Assembly {
     // Before both, so that what they count last is still counted, and floods have been heard of.
     if (collects || leads) add('escalation', () => this.#escalation.spec())
     if (leads) add('dispatcher', () => this.#makeDispatcher().spec())
-    if (collects) {
-      add('collector', () => this.#fleet.led('collector', (fence) => this.#collector(fence)))
-    }
+    if (collects) children.push(this.#results.collector(() => this.#collecting()))
     const stopTimeoutMs = stopMs.workers
     const processes = () => processChildren(this.#options, this.#shared(), this.deadLetters)
     const workers = () =>
@@ -222,6 +214,10 @@ export class Assembly {
       children.push({ id: 'processes', spec: processes, stopTimeoutMs })
     } else if (roles.includes('worker')) {
       children.push({ id: 'workers', spec: workers, stopTimeoutMs })
+    }
+    if (roles.includes('worker') && this.#options.subscriptions.length > 0) {
+      const { boot } = this.#fleet
+      add('subscriptions', () => subscriptionChildren({ ...this.#options, boot }, this.#shared()))
     }
     if (leads || this.#options.singletons.length > 0) {
       add('singletons', () => this.#fleet.singletons())
@@ -254,11 +250,6 @@ export class Assembly {
     return this.#workshop
   }
 
-  #storesOnce(): Stores {
-    if (this.#stores === undefined) throw new Error('expected the store to be open')
-    return this.#stores
-  }
-
   #redis(): NamedChild {
     const { world, process, log } = this.#options
     const { tell } = this.deadLetters
@@ -283,38 +274,13 @@ export class Assembly {
     if (member !== undefined) this.deadLetters.tell(member, event)
   }
 
-  #store(): ChildSpec {
-    const { config, dataDir, ephemeral, log } = this.#options
-    return service({
-      tell: this.deadLetters.tell,
-      open: async () => {
-        const files = { config, dataDir, log }
-        this.#stores = ephemeral ? memoryStores() : withWriterThread(fileStores(files), files)
-      },
-      close: async () => this.#stores?.close(),
-    })
-  }
-
-  #collector(holder: Fence): ChildSpec {
-    const { lease, epoch } = holder
-    const { id: node, config } = this.#options
-    const { batchMax, hangMs } = config.collector
-    const { results, audit } = this.#storesOnce()
-    const graceMs = () => collectMs
-    const fence = { lease, epoch }
-    const stores = { results, audit }
-    const announce = () => this.#home.announce(holder)
-    return collector({
-      ...this.#shared(),
-      ...stores,
+  #collecting(): Collecting {
+    return {
+      shared: this.#shared(),
+      node: this.#options.id,
       escalation: this.#escalation.counter,
-      announce,
-      node,
-      batchMax,
-      hangMs,
-      graceMs,
-      fence,
-    })
+      led: (lease, specOf) => this.#fleet.led(lease, specOf),
+    }
   }
 
   #makeDispatcher(): Dispatcher {
@@ -337,8 +303,8 @@ export class Assembly {
       tell: this.deadLetters.tell,
       routes: (feed) => ({
         accounting: world.ports.accounting,
-        results: this.#storesOnce().results,
-        elsewhere: (request) => this.#home.answer(request),
+        results: this.#results.stores.results,
+        elsewhere: (request) => this.#results.elsewhere(request),
         dispatcher: this.#dispatcher,
         feed,
         kinds,
@@ -385,9 +351,9 @@ export class Assembly {
 
   /** Why this node takes no work now. */
   #unready(): string[] {
-    const trouble = this.#options.world.trouble()
+    const troubles = [this.#options.world.trouble(), this.#results.trouble()]
     return [
-      ...(trouble === undefined ? [] : [trouble]),
+      ...troubles.filter((trouble) => trouble !== undefined),
       ...(this.#options.drain.aborted ? ['draining'] : []),
       ...this.#system.unready(),
     ]

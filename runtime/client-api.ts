@@ -4,14 +4,16 @@ import type { NodeLine } from '../actors/membership.ts'
 import type { Attempt } from '../actors/ports.ts'
 import type { LeaseRecord } from '../actors/ports-fleet.ts'
 import type { HaltPolicy, Run, RunAction, Share } from '../actors/ports-runs.ts'
+import type { EndpointLine } from '../actors/prober.ts'
 import type { ResultLine } from '../actors/result.ts'
-import type { Rejection } from '../actors/task.ts'
+import type { Rejection, TaskLine } from '../actors/task.ts'
 import type { TreeNode } from '../actors/tree.ts'
 import type { Decision } from '../machines/balancer.ts'
 import type { Outcome } from '../machines/outcome.ts'
 import type { DeadLetterCalls } from './client-letters.ts'
 import type { TaskSource } from './client-stream.ts'
 import type { SystemCalls } from './client-system.ts'
+import type { GatheringHandle, GatherOptions } from './gathering.ts'
 import type { DrainAnswer } from './http/nodes.ts'
 
 export interface SubmitOptions {
@@ -91,6 +93,14 @@ export interface Muster {
   submit(tasks: TaskSource, options?: SubmitOptions): Promise<RunHandle>
   /** Check every task and run none. */
   check(tasks: TaskSource, options?: Pick<SubmitOptions, 'signal' | 'onSent'>): Promise<Intake>
+  /**
+   * Scatters tasks, each to a `target` (or with an `id`) of its own or to all nodes that match, as
+   * one run, and gathers their results as they arrive. A set ends complete, or with what is
+   * missing when the time is up; the run goes on.
+   * @throws UsageError when one cannot be taken, and then none is; ConflictError
+   * CORRELATION_IN_USE; NotAcceptingError when too many sets are open
+   */
+  gather(tasks: Iterable<TaskLine>, options?: GatherOptions): Promise<GatheringHandle>
   get(run: string): Promise<Run>
   /** One page of runs, newest first. */
   list(page?: { after?: string; limit?: number }): Promise<RunPage>
@@ -114,6 +124,8 @@ export interface Muster {
   tree(): Promise<TreeNode>
   /** Every node, by id; those that died in the last hour among them. */
   nodes(options?: { signal?: AbortSignal }): Promise<NodeLine[]>
+  /** Hosts that are probed (`probe` in `[hosts]`), as they were last found. */
+  endpoints(options?: { signal?: AbortSignal }): Promise<EndpointLine[]>
   /** Asks a node to drain; it goes on working meanwhile, and is gone when `nodes` lacks it. */
   drain(node: string, options?: { reason?: string; signal?: AbortSignal }): Promise<DrainAnswer>
   /** What could not be delivered, or killed its worker. */

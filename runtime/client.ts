@@ -7,6 +7,7 @@ import type { EscalationLine } from '../actors/escalation-list.ts'
 import type { NodeLine } from '../actors/membership.ts'
 import type { LeaseRecord } from '../actors/ports-fleet.ts'
 import type { Run, RunAction } from '../actors/ports-runs.ts'
+import type { EndpointLine } from '../actors/prober.ts'
 import type { ResultLine } from '../actors/result.ts'
 import { haltText, shareText } from '../actors/share.ts'
 import type { TaskLine } from '../actors/task.ts'
@@ -33,6 +34,7 @@ import {
   type TaskSource,
 } from './client-stream.ts'
 import { type SystemCalls, systemCalls } from './client-system.ts'
+import { type GatheringHandle, Gatherings, type GatherOptions } from './gathering.ts'
 import type { DrainAnswer } from './http/nodes.ts'
 
 export type { TaskLine, TaskSource }
@@ -60,6 +62,7 @@ class HttpMuster implements Muster {
   readonly system: SystemCalls
   readonly #http: HttpClient
   readonly #patienceMs: number
+  readonly #gatherings = new Gatherings(this)
 
   constructor(options: ConnectOptions) {
     this.#http = new HttpClient(options)
@@ -92,6 +95,10 @@ class HttpMuster implements Muster {
 
   async check(tasks: TaskSource, options: SubmitOptions = {}): Promise<Intake> {
     return this.#send<Intake>('/v1/runs?dryRun=1', tasks, {}, options)
+  }
+
+  gather(tasks: Iterable<TaskLine>, options: GatherOptions = {}): Promise<GatheringHandle> {
+    return this.#gatherings.gather(tasks, options)
   }
 
   async get(run: string): Promise<Run> {
@@ -155,6 +162,11 @@ class HttpMuster implements Muster {
   async nodes(options: { signal?: AbortSignal } = {}): Promise<NodeLine[]> {
     const response = await this.#http.call('/v1/nodes', options)
     return (await this.#http.json<{ items: NodeLine[] }>(response, options.signal)).items
+  }
+
+  async endpoints(options: { signal?: AbortSignal } = {}): Promise<EndpointLine[]> {
+    const response = await this.#http.call('/v1/endpoints', options)
+    return (await this.#http.json<{ items: EndpointLine[] }>(response, options.signal)).items
   }
 
   async drain(

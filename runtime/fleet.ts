@@ -26,6 +26,7 @@ import type { NodeRoutesOptions } from './http/nodes.ts'
 import { listSource } from './intake.ts'
 import { isProcessGone, place } from './place.ts'
 import { nodeRouter } from './placement.ts'
+import { endpointsOf, proberSingletons } from './prober.ts'
 import { NodeHistory } from './telemetry/work-history.ts'
 import { version } from './version.ts'
 
@@ -38,6 +39,7 @@ export class Fleet {
   readonly #options: AssemblyOptions
   readonly #shared: () => Shared
   readonly #dispatcher: () => Dispatcher | undefined
+  readonly #store: () => string | undefined
   readonly #failovers = new Failovers(systemClock)
   readonly #contender: () => string
   readonly #startedAt = systemClock.now()
@@ -48,10 +50,12 @@ export class Fleet {
     options: AssemblyOptions,
     shared: () => Shared,
     dispatcher: () => Dispatcher | undefined,
+    store: () => string | undefined,
   ) {
     this.#options = options
     this.#shared = shared
     this.#dispatcher = dispatcher
+    this.#store = store
     this.#history = new NodeHistory(options.telemetry.tally)
     this.#contender = contenders(this.memberId, this.boot)
   }
@@ -103,6 +107,7 @@ export class Fleet {
     const members = () => this.#options.world.ports.members
     return {
       list: () => members().list(config.member.staleMs),
+      endpoints: () => endpointsOf(this.#options.world.ports.leases),
       ask: ({ id, boot }, request) => members().ask(id, boot, request),
       id: this.memberId,
       boot: this.boot,
@@ -119,7 +124,11 @@ export class Fleet {
 
   singletons(): ChildSpec {
     const dispatcher = this.#dispatcher()
-    const own = dispatcher === undefined ? [] : [this.#coordinator(dispatcher)]
+    const { config, log } = this.#options
+    const own =
+      dispatcher === undefined
+        ? []
+        : [this.#coordinator(dispatcher), ...proberSingletons(config, log)]
     const definitions = [...own, ...this.#options.singletons]
     const children = definitions.map((definition): NamedChild => {
       this.#options.telemetry.contends(definition.name)
@@ -196,6 +205,7 @@ export class Fleet {
   #describe(url: string | undefined): Omit<Member, 'state'> {
     const { config, kinds, roles, heartbeat } = this.#options
     const { holders, load } = heartbeat()
+    const store = this.#store()
     const history = this.#history.next()
     return {
       id: this.memberId,
@@ -210,6 +220,7 @@ export class Fleet {
       version: version(),
       startedAt: this.#startedAt,
       load,
+      ...(store === undefined ? {} : { store }),
       ...(history === undefined ? {} : { history }),
       holders,
     }

@@ -5,10 +5,12 @@
  */
 import type { TaskDefinition } from '../actors/kind.ts'
 import type { SingletonDefinition } from '../actors/singleton-work.ts'
+import type { SubscriptionDefinition } from '../actors/subscription-work.ts'
 import { loadConfig } from '../config/load.ts'
 import type { configSchema } from '../config/schema.ts'
 import { createNode as assembleNode, type MusterNode } from './node.ts'
 
+export { type BridgeDefinition, defineBridge } from '../actors/bridge.ts'
 export {
   ConflictError,
   FencedError,
@@ -26,10 +28,19 @@ export type { Attempt } from '../actors/ports.ts'
 export type { Fence, LeaseRecord } from '../actors/ports-fleet.ts'
 export type { HaltPolicy, Run, RunAction, RunState, Share } from '../actors/ports-runs.ts'
 export type { SystemEntry } from '../actors/ports-system.ts'
+export type { DurableGroup } from '../actors/ports-topics.ts'
+export type { EndpointLine } from '../actors/prober.ts'
+export type { Publish, Published, PublishOptions } from '../actors/publisher.ts'
 export type { ResultLine } from '../actors/result.ts'
 export { secret } from '../actors/secret.ts'
 export { defineSingleton } from '../actors/singleton.ts'
 export type { SingletonContext, SingletonDefinition } from '../actors/singleton-work.ts'
+export {
+  defineSubscription,
+  type ReceivedMessage,
+  type SubscriptionContext,
+  type SubscriptionDefinition,
+} from '../actors/subscription-work.ts'
 export type { SystemView } from '../actors/system-record.ts'
 export type { Rejection } from '../actors/task.ts'
 export type { TreeNode } from '../actors/tree.ts'
@@ -54,6 +65,7 @@ export type {
 } from './client-api.ts'
 export type { DeadLetterCalls, LetterLine, LettersQuery, Redriven } from './client-letters.ts'
 export type { SystemAnswer, SystemCalls } from './client-system.ts'
+export type { GatheredPart, GatheredSet, GatheringHandle, GatherOptions } from './gathering.ts'
 export type { MusterNode } from './node.ts'
 
 /** The sections of the configuration file, none of them needed, and what is no setting. */
@@ -65,6 +77,8 @@ export type CreateNodeOptions = (typeof configSchema)['_input'] & {
   tasks?: readonly TaskDefinition[]
   /** Work that is done by one node of all. */
   singletons?: readonly SingletonDefinition[]
+  /** Subscriptions to topics, and bridges between them. */
+  subscriptions?: readonly SubscriptionDefinition[]
   /** TypeScript modules that define tasks. */
   tasksFiles?: readonly string[]
   /** Open the port (`http.host`, `http.port`); true by default. */
@@ -76,7 +90,8 @@ export type CreateNodeOptions = (typeof configSchema)['_input'] & {
  * @throws ConfigError with every problem of the settings at once
  */
 export async function createNode(options: CreateNodeOptions = {}): Promise<MusterNode> {
-  const { dataDir, ephemeral, tasks, singletons, tasksFiles, listen, ...sections } = options
+  const { dataDir, ephemeral, tasks, singletons, subscriptions, tasksFiles, listen, ...sections } =
+    options
   const { config } = loadConfig({ fileValues: sections, fileName: 'createNode', env: {} })
   return assembleNode({
     config,
@@ -85,6 +100,7 @@ export async function createNode(options: CreateNodeOptions = {}): Promise<Muste
     ...(ephemeral === undefined ? {} : { ephemeral }),
     ...(tasks === undefined ? {} : { tasks }),
     ...(singletons === undefined ? {} : { singletons }),
+    ...(subscriptions === undefined ? {} : { subscriptions }),
     ...(tasksFiles === undefined ? {} : { tasksFiles }),
   })
 }

@@ -62,7 +62,6 @@ export function kindsOf(
     paceMs: assumedPaceMs,
     limitMs: ({ timeoutMs }) =>
       commandEndMs +
-      2 * worker.sshConnectMs +
       (timeoutMs === undefined
         ? worker.commandHardKillMs
         : timeoutMs + Math.min(timeoutMs, killGraceMsMax)),

@@ -5,12 +5,15 @@
 import { hostname } from 'node:os'
 import { type AnyActorRef, createActor } from 'xstate'
 import type { DeadLetter } from '../actors/dead-letters.ts'
-import { describeError, UnavailableError, UsageError } from '../actors/errors.ts'
+import { describeError, UnavailableError } from '../actors/errors.ts'
 import type { Kind, TaskDefinition } from '../actors/kind.ts'
 import { loadOf } from '../actors/load.ts'
 import { DisplacedError } from '../actors/membership.ts'
 import type { Heartbeat, Log } from '../actors/ports.ts'
+import type { DurableGroup } from '../actors/ports-topics.ts'
+import type { Publish } from '../actors/publisher.ts'
 import type { SingletonDefinition } from '../actors/singleton-work.ts'
+import type { SubscriptionDefinition } from '../actors/subscription-work.ts'
 import { isReady, rootCause, supervisor, verdictOf } from '../actors/supervisor.ts'
 import { Throttle } from '../actors/throttle.ts'
 import { type TreeNode, treeOf } from '../actors/tree.ts'
@@ -19,18 +22,18 @@ import type { SupervisorPolicy } from '../machines/supervision.ts'
 import { Assembly, policy, type Role } from './assembly.ts'
 import { systemClock } from './clock.ts'
 import { makeDataDirectory } from './data-directory.ts'
+import { type Definitions, readDefinitions, refuseSplitting } from './definitions.ts'
+import { catchStrayErrors } from './execute/stray-errors.ts'
 import { ownRequest } from './http/access.ts'
 import { readTokens, type Token } from './http/token.ts'
-import { refuseIdleSettings } from './idle-settings.ts'
 import { kindsOf } from './kinds.ts'
 import { unknownLimits } from './limit-names.ts'
 import { type NodeLog, type NodeLogOptions, nodeLog } from './log/node-log.ts'
 import { chooseNodeId } from './node-file.ts'
-import { refuseSameNames } from './singleton-names.ts'
 import { forceTree, stopTree } from './stop-tree.ts'
-import { readTasksFile } from './tasks-file.ts'
 import { type Counted, Telemetry } from './telemetry/telemetry.ts'
-import { memoryWorld, redisWorld, type World } from './world.ts'
+import { nodePublisher } from './topics.ts'
+import { memoryWorld, type Ports, redisWorld, type World } from './world.ts'
 
 export interface NodeOptions extends Pick<NodeLogOptions, 'logSink'> {
   config: Config
@@ -43,6 +46,8 @@ export interface NodeOptions extends Pick<NodeLogOptions, 'logSink'> {
   listen?: boolean
   /** Work that is done by one node of all. */
   singletons?: readonly SingletonDefinition[]
+  /** Subscriptions to topics, and bridges between them. */
+  subscriptions?: readonly SubscriptionDefinition[]
   /** This is a worker process of the node `config.node.id`: its name. Only workers. */
   process?: string
   /** Then also the id under which others know the node. */
@@ -57,6 +62,8 @@ export interface NodeOptions extends Pick<NodeLogOptions, 'logSink'> {
   onDrainAsked?: () => void
   /** One line for people, now and then. */
   say?: (line: string) => void
+  /** What handlers leave behind and fails does not end the process then. */
+  ownsProcess?: boolean
   log?: Log
 }
 
@@ -83,6 +90,9 @@ export interface MusterNode {
   counted(): Counted
   /** Messages between its actors that reached nobody, since this was last asked. */
   undelivered(): DeadLetter[]
+  readonly publish: Publish
+  /** Nothing new comes to a durable subscription that nobody wants any more. */
+  withdraw(group: DurableGroup): Promise<boolean>
   /** The HTTP interface without a socket. */
   fetch(request: Request): Promise<Response>
   /** The exit code, once it has stopped: 0 drained, 75 forced, 70 when it could not go on. */
@@ -102,9 +112,8 @@ export function createNode(options: NodeOptions): MusterNode {
 }
 
 /** What is read before anything is started. */
-interface Files {
+interface Files extends Definitions {
   kinds: ReadonlyMap<string, Kind>
-  singletons: readonly SingletonDefinition[]
   tokens: readonly Token[]
 }
 
@@ -138,6 +147,7 @@ class Node implements MusterNode {
     const { stopped } = this
     const log = options.log ?? nodeLog({ ...options, meter: this.#telemetry, stopped })
     this.#log = this.#telemetry.alarms.counting(log)
+    if (options.ownsProcess === true) catchStrayErrors(this.#log)
   }
 
   get id(): string {
@@ -160,6 +170,13 @@ class Node implements MusterNode {
     const own = this.#world?.ports.mailboxes.holders() ?? []
     return { tree, holders: [...own, ...holders], load: tasks }
   }
+
+  readonly publish: Publish = async (...words) => {
+    const ports = this.#portsOrThrow()
+    return nodePublisher({ config: this.#options.config, ports, log: this.#log })(...words)
+  }
+
+  withdraw = async (group: DurableGroup) => this.#portsOrThrow().topics.withdraw(group)
 
   counted(): Counted {
     return this.#telemetry.take()
@@ -188,38 +205,16 @@ class Node implements MusterNode {
 
   /** What is wrong with files and settings shows before anything is started. */
   async #readFiles(): Promise<Files> {
-    const { config, dataDir, ephemeral, listen, tasksFiles, tasks, process } = this.#options
-    if (process === undefined) refuseIdleSettings(config)
-    this.#refuseSplitting()
+    const { config, dataDir, ephemeral, listen, tasksFiles, process } = this.#options
+    refuseSplitting(this.#options)
     const tokens = readTokens(config.http.tokenFile)
     if (ephemeral !== true) makeDataDirectory(dataDir)
     if (listen === true) this.#id = chooseNodeId(dataDir, config.node.id, hostname())
-    const fromFiles = await Promise.all((tasksFiles ?? []).map(readTasksFile))
-    const definitions = [...(tasks ?? []), ...fromFiles.flatMap((read) => read.tasks)]
-    const singletons = [
-      ...(this.#options.singletons ?? []),
-      ...fromFiles.flatMap((read) => read.singletons),
-    ]
-    refuseSameNames(singletons)
-    const kinds = kindsOf(definitions, config.worker, this.#log, config.hosts, dataDir)
+    const defined = await readDefinitions(this.#options, tasksFiles)
+    const kinds = kindsOf(defined.tasks, config.worker, this.#log, config.hosts, dataDir)
     const trouble = process === undefined ? unknownLimits(config.limits, kinds, listen) : undefined
     if (trouble !== undefined) this.#say(trouble)
-    return { kinds, singletons, tokens }
-  }
-
-  /** What lives in the memory of this process no other one can work on. */
-  #refuseSplitting(): void {
-    const { config, ephemeral, tasks } = this.#options
-    if (config.worker.processes === 0) return
-    const why =
-      ephemeral === true
-        ? 'an ephemeral node is one process'
-        : (tasks?.length ?? 0) > 0
-          ? 'functions cannot be handed to another process; put them into a file (tasksFiles)'
-          : undefined
-    if (why !== undefined) {
-      throw new UsageError(`worker.processes: expected 0, got ${config.worker.processes}: ${why}`)
-    }
+    return { ...defined, kinds, tokens }
   }
 
   #refuseWhenStopping(): void {
@@ -318,11 +313,16 @@ class Node implements MusterNode {
     throw new UnavailableError(`node ${this.#id} is not started`)
   }
 
+  #portsOrThrow(): Ports {
+    if (this.#world !== undefined) return this.#world.ports
+    throw new UnavailableError(`node ${this.#id} is not started: await its start() first`)
+  }
+
   #say(line: string): void {
     this.#options.say?.(line)
   }
 
-  async #startTree({ kinds, singletons, tokens }: Files): Promise<void> {
+  async #startTree({ kinds, singletons, subscriptions, tokens }: Files): Promise<void> {
     const { config, dataDir, ephemeral, listen, roles, process, member, tasksFiles } = this.#options
     const world = this.#openWorld()
     this.#world = world
@@ -337,6 +337,7 @@ class Node implements MusterNode {
       tasksFiles: tasksFiles ?? [],
       kinds,
       singletons: process === undefined ? singletons : [],
+      subscriptions: process === undefined ? subscriptions : [],
       tokens,
       world,
       drain: this.#drain.signal,

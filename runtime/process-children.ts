@@ -10,6 +10,8 @@ import { bunWorkerProcesses } from './worker-processes.ts'
 
 /** A killed process is gone at once, or the kernel holds it. */
 const reapMs = 2000
+/** One that was started again is well when it takes work by then. */
+const registerMs = 30_000
 
 export function processChildren(
   options: AssemblyOptions,
@@ -28,7 +30,7 @@ export function processChildren(
   const children = Array.from({ length: config.worker.processes }, (_, index): NamedChild => {
     const name = `process-${index + 1}`
     const spec = () => workerProcess({ ...shared, ...times, name, processes, deadLetters })
-    return { id: name, spec }
+    return { id: name, spec, startTimeoutMs: registerMs }
   })
   // Dynamic, for those stop together: one after the other, the last would get no time at all.
   const together: SupervisorPolicy = { ...shared.policy, strategy: 'dynamic' }

@@ -16,6 +16,7 @@ export const stopMs = {
   dispatcher: 3000,
   collector: 6000,
   workers: 18_000,
+  subscriptions: 18_000,
   escalation: 3000,
   singletons: 6000,
   edge: 3000,
@@ -25,7 +26,7 @@ export const stopMs = {
 const takeOutMs = 500
 
 /** Who leads lets others lead, then who works finishes, and at last goes what they stood on. */
-export const leavingFirst = ['singletons', 'workers', 'processes']
+export const leavingFirst = ['singletons', 'subscriptions', 'workers', 'processes']
 
 /**
  * Resolves when it is down. While those work that leave first, what they stand on is restarted when

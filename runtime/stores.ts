@@ -25,14 +25,20 @@ export interface FileStoresOptions {
 }
 
 /** @throws DataDirectoryError when a file cannot be made or written */
-export function fileStores({ config, dataDir, log }: FileStoresOptions): Stores {
+export function auditOf({ config, dataDir, log }: FileStoresOptions): AuditLog & { close(): void } {
   const { durability } = config.redis
   const { fileBytesMax, filesMax, flushMs } = config.log
+  const directory = join(dataDir, 'audit')
+  return auditFiles({ directory, durability, fileBytesMax, filesMax, flushMs, log })
+}
+
+/** @throws DataDirectoryError when a file cannot be made or written */
+export function fileStores({ config, dataDir, log }: FileStoresOptions): Stores {
+  const { durability } = config.redis
   const file = join(dataDir, 'results.sqlite')
-  const results = sqliteResults(file, { durability, syncMs: flushMs, log })
+  const results = sqliteResults(file, { durability, syncMs: config.log.flushMs, log })
   try {
-    const directory = join(dataDir, 'audit')
-    const audit = auditFiles({ directory, durability, fileBytesMax, filesMax, flushMs, log })
+    const audit = auditOf({ config, dataDir, log })
     return {
       results,
       audit,

@@ -26,6 +26,8 @@ export interface NodeSystemOptions {
   isPublic: boolean
   staleMs: number
   world: World
+  /** Why results can neither be stored nor read now, or undefined. */
+  storeTrouble(): string | undefined
   throttle: Throttle
   telemetry: Telemetry
   /** Aborted when the node begins to drain: what goes down then is not ill. */
@@ -116,12 +118,12 @@ export class NodeSystem {
   }
 
   #facts(): SystemFacts {
-    const { world, telemetry, drain, health } = this.#options
+    const { world, storeTrouble, telemetry, drain, health } = this.#options
     const { errors, warnings } = telemetry.alarms
     const trouble = world.trouble()
     const shortage = trouble === undefined ? world.ports.headroom.shortage() : undefined
     const down = drain.aborted ? [] : this.#down()
-    const ailments = [trouble, shortage, ...health.ailments(), ...down]
+    const ailments = [trouble, storeTrouble(), shortage, ...health.ailments(), ...down]
     return {
       ailments: ailments.filter((ailment) => ailment !== undefined),
       health: health.level(),

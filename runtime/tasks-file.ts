@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import * as zod from 'zod'
+import { defineBridge } from '../actors/bridge.ts'
 import {
   describeError,
   FencedError,
@@ -14,10 +15,17 @@ import {
 import { defineTask, isTaskDefinition, type TaskDefinition } from '../actors/kind.ts'
 import { defineSingleton } from '../actors/singleton.ts'
 import { isSingletonDefinition, type SingletonDefinition } from '../actors/singleton-work.ts'
+import {
+  defineSubscription,
+  isSubscriptionDefinition,
+  type SubscriptionDefinition,
+} from '../actors/subscription-work.ts'
 
 export interface TasksFile {
   tasks: TaskDefinition[]
   singletons: SingletonDefinition[]
+  /** Bridges among them. */
+  subscriptions: SubscriptionDefinition[]
 }
 
 const files = new WeakMap<TaskDefinition, string>()
@@ -47,12 +55,13 @@ export async function readTasksFile(file: string): Promise<TasksFile> {
   const tasks = exported.filter(isTaskDefinition)
   for (const task of tasks) files.set(task, path)
   const singletons = exported.filter(isSingletonDefinition)
-  if (tasks.length + singletons.length === 0) {
+  const subscriptions = exported.filter(isSubscriptionDefinition)
+  if (tasks.length + singletons.length + subscriptions.length === 0) {
     throw new UsageError(
       `the task file ${file} defines no task: export defineTask({ kind, input, run }) from it`,
     )
   }
-  return { tasks, singletons }
+  return { tasks, singletons, subscriptions }
 }
 
 /** Of several errors the first, with its place where Bun tells it. */
@@ -71,7 +80,15 @@ function loadProblem(error: unknown): string {
  */
 function provideLibrary(folder: string): void {
   const modules = {
-    muster: { defineSingleton, defineTask, FencedError, MusterError, TerminalError },
+    muster: {
+      defineBridge,
+      defineSingleton,
+      defineSubscription,
+      defineTask,
+      FencedError,
+      MusterError,
+      TerminalError,
+    },
     zod: { ...zod, default: zod.z },
   }
   for (const [name, exports] of Object.entries(modules)) {

@@ -4,6 +4,7 @@ import type { ChildSpec } from '../actors/supervisor.ts'
 import { workersSupervisor } from '../actors/workers.ts'
 import type { AssemblyOptions, Shared } from './assembly.ts'
 import type { Fleet } from './fleet.ts'
+import { nodePublisher } from './topics.ts'
 import type { Workshop } from './workshop.ts'
 
 const poisonKills = 2
@@ -39,5 +40,6 @@ export function workerChildren(
     limiter,
     quarantine,
     throttle,
+    publish: nodePublisher({ config, ports: shared, log: shared.log }),
   })
 }

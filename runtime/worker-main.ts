@@ -24,6 +24,7 @@ let beating: ReturnType<typeof setInterval> | undefined
 process.on('message', (message: ToWorker) => {
   if (message.type === 'assignment') void work(message)
   else if (message.type === 'share') node?.throttle.set(message.share)
+  else if (message.type === 'check') beat()
   else void end(message.graceMs)
 })
 process.on('disconnect', () => void end(orphanGraceMs))
@@ -37,6 +38,7 @@ async function work(assignment: WorkerAssignment): Promise<void> {
     config,
     dataDir,
     roles: ['worker'],
+    ownsProcess: true,
     process: name,
     member,
     logSink: toNode,

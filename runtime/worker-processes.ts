@@ -31,6 +31,8 @@ export interface WorkerAssignment {
 export type ToWorker =
   | ({ type: 'assignment' } & WorkerAssignment)
   | { type: 'stop'; graceMs: number }
+  /** It has been silent: how is it? */
+  | { type: 'check' }
   /** With what share of its concurrency it works from now on. */
   | { type: 'share'; share: number }
 
@@ -92,6 +94,7 @@ export function bunWorkerProcesses(options: WorkerProcessesOptions): WorkerProce
       return {
         pid: child.pid,
         stop: (graceMs) => tell({ type: 'stop', graceMs }),
+        check: () => tell({ type: 'check' }),
         kill: () => child.kill('SIGKILL'),
       }
     },

@@ -8,6 +8,7 @@ import type { Letters } from '../actors/ports-letters.ts'
 import type { Headroom, Limits } from '../actors/ports-limits.ts'
 import type { Accounting } from '../actors/ports-runs.ts'
 import type { Inspection, SystemLog } from '../actors/ports-system.ts'
+import type { Topics } from '../actors/ports-topics.ts'
 import type { Config } from '../config/schema.ts'
 import { hidePassword } from '../config/secret.ts'
 import { systemClock } from './clock.ts'
@@ -21,6 +22,7 @@ import { memoryLimits } from './memory/limits.ts'
 import { memoryMailboxes } from './memory/mailboxes.ts'
 import { memoryMembers } from './memory/members.ts'
 import { memoryInspection, memorySystemLog } from './memory/system.ts'
+import { memoryTopics } from './memory/topics.ts'
 import { redisAccounting } from './redis/accounting.ts'
 import { redisAdmission } from './redis/admission.ts'
 import { connectOrFail, parseRedisUrl, redisClient } from './redis/client.ts'
@@ -36,6 +38,7 @@ import { MemoryWatch } from './redis/memory-watch.ts'
 import { Pulse } from './redis/pulse.ts'
 import { agreedShards } from './redis/shards.ts'
 import { redisInspection, redisSystemLog } from './redis/system.ts'
+import { redisTopics } from './redis/topics.ts'
 import { newRunId } from './run-id.ts'
 
 export interface Ports {
@@ -50,6 +53,7 @@ export interface Ports {
   escalations: Escalations
   systemLog: SystemLog
   inspection: Inspection
+  topics: Topics
 }
 
 /** What a node stands on, once it is open. */
@@ -93,6 +97,7 @@ export function memoryWorld({ config, log }: { config: Config; log: Log }): Worl
       escalations: memoryEscalations(now, config.escalation),
       systemLog: memorySystemLog(),
       inspection: memoryInspection(),
+      topics: memoryTopics({ log }),
     },
     newRunId: () => newRunId(now()),
     trouble: () => undefined,
@@ -205,6 +210,7 @@ class RedisWorld implements World {
     this.#isClosed = true
     this.#opened?.pulse.stop()
     this.#opened?.memory.stop()
+    await this.#opened?.ports.topics.close()
     await this.#opened?.mailboxes.close()
     await this.#opened?.ports.leases.close()
     await this.#opened?.ports.escalations.close()
@@ -251,6 +257,7 @@ class RedisWorld implements World {
     }
     const now = () => systemClock.now()
     const { operationTimeoutMs } = config.lease
+    const { staleMs } = config.member
     const memory = new MemoryWatch({ redis, closeShare: config.redis.memoryCloseShare, log })
     const ports = {
       mailboxes,
@@ -263,6 +270,7 @@ class RedisWorld implements World {
       leases: redisLeases({ url, operationTimeoutMs, shardKeys, log }),
       systemLog: redisSystemLog({ redis, subscriber, timeoutMs: operationTimeoutMs }),
       inspection: redisInspection({ redis, timeoutMs: operationTimeoutMs }),
+      topics: redisTopics({ redis, timeoutMs: operationTimeoutMs, staleMs, log }),
       escalations: redisEscalations({
         url,
         shape: config.escalation,

@@ -24,6 +24,8 @@ const columns: Column[] = [
   { key: 'redisUs', title: 'of Redis', digits: 3, unit: 'µs' },
 ]
 
+const rate: Column = { key: 'perSecond', title: 'tasks a second, p50' }
+
 /** Before they are compiled, functions take several times as long. */
 const warmUpRounds = 20
 
@@ -36,13 +38,15 @@ export interface PartsOptions {
   /** Where it is used: its processor time is asked for. */
   redis?: Redis
   notes?: readonly string[]
+  /** Say as well how many tasks that makes in a second. */
+  isRated?: boolean
   /** Asked at the end. */
   faults(): Promise<string[]>
 }
 
 /** Measures part after part, some rounds each after some that warm up, and publishes. */
 export async function measureParts(given: PartsOptions): Promise<void> {
-  const { bench, options, parts, redis, notes = [] } = given
+  const { bench, options, parts, redis, notes = [], isRated = false } = given
   const rounds = options.isQuick ? 10 : 100
   const rows: Row[] = []
   for (const part of parts) {
@@ -50,7 +54,8 @@ export async function measureParts(given: PartsOptions): Promise<void> {
     say(`${part.what}: done`)
   }
   const faults = await given.faults()
-  await publish({ bench, columns, rows, notes, faults }, options)
+  const shown = isRated ? [...columns, rate] : columns
+  await publish({ bench, columns: shown, rows, notes, faults }, options)
 }
 
 async function measurePart(
@@ -74,6 +79,7 @@ async function measurePart(
     what,
     rounds,
     taskUs: median(taskUs),
+    perSecond: Math.round(1_000_000 / median(taskUs)),
     taskUsP99: percentile(taskUs, 0.99),
     callUs: (median(timesMs) * 1000) / calls,
     cpuUs: (user + system) / (tasks * rounds),

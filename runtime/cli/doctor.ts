@@ -12,6 +12,7 @@ import {
   checkTokens,
   type Finding,
 } from './preflight.ts'
+import { checkStore } from './preflight-store.ts'
 import { dataDirOf, loadSettings } from './settings.ts'
 import { table } from './table.ts'
 
@@ -47,11 +48,12 @@ async function look(invocation: Invocation, dataDir: string): Promise<Finding[]>
   const others = [checkFileLimit(), ...checkPrograms()]
   // What is in force is not known: the rest would be about something else.
   if (config === undefined) return [settings, directory, ...others]
-  const [redis, port] = await Promise.all([
+  const [redis, store, port] = await Promise.all([
     checkRedis(config.redis.url),
+    checkStore(config.store.url),
     checkPort(config.http, dataDir),
   ])
-  return [settings, directory, redis, port, checkTokens(config.http), ...others]
+  return [settings, directory, redis, ...store, port, checkTokens(config.http), ...others]
 }
 
 function linesOf(checks: readonly Finding[], { terminal }: Invocation): string[] {

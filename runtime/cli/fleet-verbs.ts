@@ -3,13 +3,17 @@ import type { Command } from 'commander'
 import type { DrainFlags } from './drain.ts'
 import { duration } from './flags.ts'
 import type { ReleaseFlags } from './lease.ts'
+import type { NodesFlags } from './nodes.ts'
 import type { Perform } from './program.ts'
 
 export function addFleetVerbs(program: Command, perform: Perform): void {
   program
     .command('nodes')
     .description('every node, and how it is')
-    .action(() => perform(async (invocation) => (await import('./nodes.ts')).nodes(invocation)))
+    .option('--endpoints', 'instead of them the hosts that are probed, and how they are')
+    .action((flags: NodesFlags) =>
+      perform(async (invocation) => (await import('./nodes.ts')).nodes(invocation, flags)),
+    )
   addGoingFlags(program.command('drain'))
     .description('have a node finish what it runs, hand back the rest and go')
     .argument('<NODE>', 'its id, as `muster nodes` lists it')

@@ -73,6 +73,7 @@ async function startHere(
     dataDir,
     roles: inProcess.roles,
     listen: false,
+    ownsProcess: true,
     ephemeral: inProcess.ephemeral === true,
     tasksFiles: inProcess.tasksFiles ?? [],
     say: (line) => terminal.say(line),

@@ -1,9 +1,12 @@
 /** Runs a handler (a TaskDefinition) in this process, on its event loop. */
-import { describeError } from '../../actors/errors.ts'
+import { describeError, UnavailableError } from '../../actors/errors.ts'
 import type { TaskContext, TaskDefinition } from '../../actors/kind.ts'
 import type { ExecuteContext, Execution, Executor, Log } from '../../actors/ports.ts'
 import type { Fence } from '../../actors/ports-fleet.ts'
+import type { Publish } from '../../actors/publisher.ts'
 import type { Task } from '../../actors/task.ts'
+import { builtInHandlers } from './built-in.ts'
+import { inNameOf } from './stray-errors.ts'
 
 /** A timer set for longer fires at once. */
 const timerMsMax = 2 ** 31 - 1
@@ -17,6 +20,10 @@ export interface HandlerLimits {
 export function handlerExecutor(definition: TaskDefinition, limits: HandlerLimits): Executor {
   const inputOf = inputReader(definition)
   const life = new Life(definition, limits.log)
+  // The built-in ones leave nothing behind.
+  const start = builtInHandlers.includes(definition)
+    ? <T>(run: () => T): T => run()
+    : <T>(run: () => T): T => inNameOf(definition.kind, run)
   return {
     async start() {},
     stop: () => life.end(),
@@ -35,7 +42,7 @@ export function handlerExecutor(definition: TaskDefinition, limits: HandlerLimit
       return { outcome: 'failed', error: { code: 'INPUT', message }, stage: 'terminal' }
     }
     try {
-      const output = definition.run(input, handlerContext)
+      const output = start(() => definition.run(input, handlerContext))
       if (isThenable(output)) return waitFor(output, definition, task, handlerContext, limits)
       return finished(output, limits.outputBytesMax)
     } catch (error) {
@@ -43,6 +50,9 @@ export function handlerExecutor(definition: TaskDefinition, limits: HandlerLimit
     }
   }
 }
+
+const nowhere: Publish = () =>
+  Promise.reject(new UnavailableError('expected a node, to publish to topics; there is none here'))
 
 /** What is done once, before the first task and after the last. */
 class Life {
@@ -116,6 +126,7 @@ class HandlerContext implements TaskContext {
   readonly attempt: number
   readonly log: Log
   readonly fence?: Fence
+  readonly publish: Publish
   readonly outer: AbortSignal
   #controller: AbortController | undefined
 
@@ -125,6 +136,7 @@ class HandlerContext implements TaskContext {
     this.attempt = context.attempt
     this.log = log
     if (context.fence !== undefined) this.fence = context.fence
+    this.publish = context.publish ?? nowhere
     this.outer = context.signal
   }
 

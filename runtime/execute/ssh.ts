@@ -36,8 +36,8 @@ export interface SshOptions {
 const variables = ['PATH', 'HOME', 'LANG', 'USER', 'LOGNAME', 'SSH_AUTH_SOCK', 'TMPDIR']
 /** A connection that nobody uses is closed after this, s. */
 const persistSeconds = 60
-/** Who waits for his turn on a host says that often that he does. */
-const turnMs = 5000
+/** Who waits says that often that he does. */
+const sayMs = 5000
 /** What a command on the other side gets between SIGTERM and SIGKILL, s. */
 const killGraceSeconds = 2
 const endMs = 6000
@@ -89,10 +89,10 @@ export function sshExecutor(options: SshOptions): Executor {
 
   const execute = async (task: Task, input: ExecInput, context: ExecuteContext) => {
     const host = hostOf(context.host ?? '')
-    await takeTurn(host.slots, context)
+    await waitFor(context, host.slots.take(context.signal))
     try {
       if (context.signal.aborted) return failed('ABORTED', 'cancelled before it was started')
-      const problem = await connect(options, host)
+      const problem = await waitFor(context, connect(options, host))
       if (problem !== undefined) return failed('UNREACHED', problem)
       return await runThere(options, host, task, input, context)
     } finally {
@@ -140,15 +140,18 @@ function refusedLimits({ limits = {} }: ExecInput): Execution | undefined {
   return { outcome: 'failed', error: { code: 'LIMITS_UNAVAILABLE', message }, stage: 'terminal' }
 }
 
-/** So many commands on a host at a time; who waits is not hung. */
-async function takeTurn(slots: Slots, { signal, progress }: ExecuteContext): Promise<void> {
-  const turn = slots.take(signal)
-  if (turn === undefined) return
-  const saying = setInterval(() => progress?.(), turnMs)
+/** Who waits for what is not the command's own is not hung; each wait has a limit of its own. */
+async function waitFor<Value>(
+  { progress }: ExecuteContext,
+  something: Promise<Value> | undefined,
+): Promise<Value | undefined> {
+  if (something === undefined) return undefined
+  const saying = setInterval(() => progress?.(), sayMs)
   try {
-    await turn
+    return await something
   } finally {
     clearInterval(saying)
+    progress?.()
   }
 }
 
@@ -261,7 +264,7 @@ async function runThere(
   const execution = await options.command.run({ ...task, input: here }, context)
   const { code } = execution.error ?? {}
   if (code === 'TIMEOUT' || code === 'STALLED' || code === 'ABORTED') {
-    await endThere(options, host, token)
+    await waitFor(context, endThere(options, host, token))
     return execution
   }
   if (exitCodeOf(execution) !== 255 || execution.outcome === 'ok') return execution

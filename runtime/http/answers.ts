@@ -1,6 +1,7 @@
 /** What a node answers, as schemas: /openapi.json is made of them, and tests hold them to it. */
 import { z } from 'zod'
 import { letterReasons } from '../../actors/ports-letters.ts'
+import { strategies } from '../../machines/balancer.ts'
 import { outcomes } from '../../machines/outcome.ts'
 import { systemStates } from '../../machines/system-rules.ts'
 import { reportSchema } from '../audit/report.ts'
@@ -83,7 +84,16 @@ const attempt = z.object({
   error: fault,
 })
 
-const taskReport = z.object({ result, attempts: z.array(attempt) })
+const score = z.number()
+const routing = z.object({
+  strategy: z.enum(strategies),
+  candidates: z.int(),
+  excluded: z.record(z.string(), z.int()).optional(),
+  winner: z.string(),
+  score,
+  fallbacks: z.array(z.object({ node: z.string(), score })),
+})
+const taskReport = z.object({ result, attempts: z.array(attempt), routing: routing.optional() })
 
 const node = z.object({
   id: text,
@@ -96,6 +106,22 @@ const node = z.object({
   kinds: z.array(text),
   load: count,
   lastSeen: epochMs,
+})
+
+const endpoint = z.object({
+  name: text,
+  url: text,
+  state: z.enum(['unknown', 'online', 'failing', 'offline']),
+  pace: z.enum(['alert', 'normal', 'calm']),
+  failures: count,
+  successes: count,
+  latencyMs: z.number(),
+  successRate: z.number(),
+  cooldownUntil: epochMs.optional(),
+  probedAt: epochMs.optional(),
+  changedAt: epochMs.optional(),
+  lastError: text.optional(),
+  isUsable: z.boolean(),
 })
 
 const drained = z.object({
@@ -214,6 +240,7 @@ export const schemas = {
   Result: result,
   TaskReport: taskReport,
   Node: node,
+  Endpoint: endpoint,
   Draining: drained,
   TreeNode: treeNode,
   Lease: lease,

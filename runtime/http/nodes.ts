@@ -3,11 +3,14 @@ import { Hono } from 'hono'
 import { NotFoundError, UnavailableError } from '../../actors/errors.ts'
 import { nodeLineOf } from '../../actors/membership.ts'
 import type { MemberRecord, NodeRequest } from '../../actors/ports-fleet.ts'
+import type { EndpointLine } from '../../actors/prober.ts'
 import { readJson, reasonBody } from './questions.ts'
 
 export interface NodeRoutesOptions {
   /** Everybody who is registered, the dead of the last hour among them. */
   list(): Promise<MemberRecord[]>
+  /** What is probed, and how it was found. */
+  endpoints(): Promise<EndpointLine[]>
   /** False: it does not listen. */
   ask(record: MemberRecord, request: NodeRequest): Promise<boolean>
   /** This node, which need not ask anybody to drain. */
@@ -30,6 +33,7 @@ export interface DrainAnswer {
 export function nodeRoutes(options: NodeRoutesOptions): Hono {
   const app = new Hono()
   app.get('/v1/nodes', async () => Response.json({ items: (await options.list()).map(nodeLineOf) }))
+  app.get('/v1/endpoints', async () => Response.json({ items: await options.endpoints() }))
   app.post('/v1/nodes/:id/drain', async ({ req }) => {
     const { reason = 'no reason was given' } = await readJson(reasonBody, req.raw)
     return Response.json(await drain(options, req.param('id'), reason), { status: 202 })

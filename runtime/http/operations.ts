@@ -135,6 +135,13 @@ const fleet: Operation[] = [
     answers: { 200: [{ list: 'Node' }] },
   },
   {
+    method: 'get',
+    path: '/v1/endpoints',
+    summary: 'Hosts that are probed, as the node found them that probes for all',
+    query: noQuery,
+    answers: { 200: [{ list: 'Endpoint' }] },
+  },
+  {
     method: 'post',
     path: '/v1/nodes/{id}/drain',
     summary: 'Have a node finish what it runs, hand back the rest and go',

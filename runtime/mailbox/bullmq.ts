@@ -8,10 +8,23 @@
  */
 import { type Job, Queue } from 'bullmq'
 import type { Redis } from 'ioredis'
-import type { MailboxDepth, Mailboxes, Message, Receiver } from '../../actors/ports.ts'
+import {
+  diedNote,
+  type MailboxDepth,
+  type Mailboxes,
+  type Message,
+  type Receiver,
+} from '../../actors/ports.ts'
 import { keys, ShardKeys } from '../redis/keys.ts'
 import { oldestAt, priorityNumber, promoteOldLow } from './priority.ts'
-import { atMost, bullReceiver, closeMs, type ReceiverOptions, wakeReceivers } from './receiver.ts'
+import {
+  atMost,
+  bullReceiver,
+  closeMs,
+  notesKeepMs,
+  type ReceiverOptions,
+  wakeReceivers,
+} from './receiver.ts'
 
 export interface BullMailboxesOptions extends Omit<ReceiverOptions, 'shardKeys'> {
   /** Default: one shard. */
@@ -88,6 +101,8 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
     const given = await Promise.all(
       locked.map(async ({ job, lock }) => {
         try {
+          const notes = shardKeys.notes(job.queueName, job.id ?? '')
+          await redis.multi().hset(notes, diedNote, '1').pexpire(notes, notesKeepMs).exec()
           await job.moveToWait(lock)
           await wakeReceivers(redis, queueOf(job.queueName))
           return 1

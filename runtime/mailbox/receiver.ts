@@ -24,7 +24,7 @@ export interface ReceiverOptions {
 }
 
 /** Notes about a message outlive any redelivery, and end with the message at the latest by this. */
-const notesKeepMs = 24 * 3_600_000
+export const notesKeepMs = 24 * 3_600_000
 /** Among the notes: how often the message was taken but not handed to anybody. */
 const undeliveredField = ':undelivered'
 

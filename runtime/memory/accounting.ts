@@ -101,8 +101,8 @@ export function memoryAccounting(
       fresh += 1
       if (letGo(ledger, seq, code)) spoolFilled = true
     })
-    ledger.storing.add(id)
     if (fresh > 0) {
+      ledger.storing.add(id)
       ledger.done += fresh
       if (mailbox !== '') {
         add(room, mailbox, -fresh)

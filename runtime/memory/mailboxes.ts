@@ -1,11 +1,12 @@
 /** The mailboxes port in memory: the twin of runtime/mailbox/bullmq.ts. */
-import type {
-  Delivery,
-  Handle,
-  Mailboxes,
-  Priority,
-  ReceiveOptions,
-  Receiver,
+import {
+  type Delivery,
+  diedNote,
+  type Handle,
+  type Mailboxes,
+  type Priority,
+  type ReceiveOptions,
+  type Receiver,
 } from '../../actors/ports.ts'
 
 interface Held {
@@ -239,9 +240,11 @@ function memoryReceiver(
 
   return {
     lose() {
-      const lost = [...atHand.values()]
-      for (const { abort } of lost) abort.abort(new Error('the holder is gone'))
-      return lost.length
+      for (const [held, { abort }] of atHand) {
+        held.notes[diedNote] = '1'
+        abort.abort(new Error('the holder is gone'))
+      }
+      return atHand.size
     },
     async pause() {
       open = false

@@ -9,7 +9,7 @@ import { fnv1a } from '../../machines/fnv.ts'
 const baseOf = (shard: number) => `muster:{s${shard}}`
 
 /** Base of all keys that there are once; scripts append to it. */
-export const base = baseOf(0)
+const base = baseOf(0)
 
 /** Scripts append a metric and the number of a bucket to it: a count with a ttl. */
 export const bucketBase = `${base}:esc:bucket:`
@@ -78,6 +78,10 @@ export const keys = {
   systemOrder: `${base}:system:order`,
   /** Channel: operators said something. */
   systemOrdered: `${base}:system:ordered`,
+  /** Set of `<group> <pattern>`: the durable subscriptions to topics. */
+  topicGroups: `${base}:topics:groups`,
+  /** Prefix of the keys of BullMQ's relay, which knows who listens to what. */
+  topics: `${base}:topics`,
 }
 
 /** The keys of what is spread over shards. All nodes of a Redis go by the same number of them. */

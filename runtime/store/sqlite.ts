@@ -2,10 +2,10 @@
 import { Database, type SQLQueryBindings, type Statement } from 'bun:sqlite'
 import { closeSync, fsync, openSync } from 'node:fs'
 import { DataDirectoryError, describeError } from '../../actors/errors.ts'
-import type { Attempt, Log, ResultQuery, Results } from '../../actors/ports.ts'
-import type { ResultLine } from '../../actors/result.ts'
-import { lineWriter, type More, type ResultBatch } from '../../actors/results.ts'
+import type { Log, ResultQuery, Results } from '../../actors/ports.ts'
+import type { ResultBatch } from '../../actors/results.ts'
 import { outcomeCode } from '../../machines/outcome.ts'
+import { linesOfRows, moreText, type Row, storedOf, taskOf, textOf } from './rows.ts'
 
 /** Of the schema; it stands in the file. */
 const version = 3
@@ -174,14 +174,7 @@ export function sqliteResults(
 
     async get(run, seq) {
       const [row] = select(run, { after: seq - 1, limit: 1 })
-      if (row?.seq !== seq) return undefined
-      const [found] = linesOfRows(run, [row])
-      const { routing } = (JSON.parse(row.more ?? '{}') as More | null) ?? {}
-      return {
-        line: JSON.parse(found?.line ?? '') as ResultLine,
-        attempts: row.attempts === null ? [] : (JSON.parse(row.attempts) as Attempt[]),
-        ...(routing === undefined ? {} : { routing }),
-      }
+      return row?.seq === seq ? storedOf(run, row) : undefined
     },
 
     close() {
@@ -189,48 +182,6 @@ export function sqliteResults(
       database.close()
     },
   }
-}
-
-/** A row of the store, with what it has in common with others. */
-interface Row {
-  seq: number
-  outcome: number
-  started_at: number
-  duration_ms: number
-  queue_ms: number
-  more: string | null
-  attempts: string | null
-  task: string | null
-  kind: string
-  attempt: number
-  node: string
-  worker: string
-  priority: string
-}
-
-function linesOfRows(run: string, rows: readonly Row[]): { seq: number; line: string }[] {
-  return rows.map((row) => {
-    const { seq, outcome: code, started_at: startedAt } = row
-    const write = lineWriter({ run, ...row })
-    const measured = { startedAt, durationMs: row.duration_ms, queueMs: row.queue_ms }
-    const more = row.more === null ? null : (JSON.parse(row.more) as More)
-    return { seq, line: write({ seq, code, ...measured }, more) }
-  })
-}
-
-function taskOf(row: Row | undefined): { task?: string } {
-  if (row === undefined || (row.task === null && row.priority === 'normal')) return {}
-  if (row.priority === 'normal') return { task: row.task ?? '{}' }
-  return { task: JSON.stringify({ ...JSON.parse(row.task ?? '{}'), priority: row.priority }) }
-}
-
-const textOf = (value: unknown) => (value === undefined ? null : JSON.stringify(value))
-
-/** What stands in the line of a task, beside what all have. */
-function moreText(more: More | null | undefined): string | null {
-  if (more === null || more === undefined) return null
-  const { attempts: _, task: __, ...said } = more
-  return Object.keys(said).length === 0 ? null : JSON.stringify(said)
 }
 
 /** Rows with a number of their own, found by what they say. */

@@ -47,7 +47,7 @@ export const metrics = {
   },
   muster_mailbox_depth: {
     type: 'gauge',
-    help: 'Tasks that hold room in a mailbox, over all nodes; by state in proportion to envelopes.',
+    help: 'Tasks in a mailbox (messages, of a topic), over all nodes; by state as the envelopes are.',
     labels: ['mailbox', 'state'],
   },
   muster_mailbox_oldest_age_seconds: {

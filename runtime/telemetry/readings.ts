@@ -6,6 +6,7 @@ import { mailboxKind, mailboxLabel } from '../../actors/place.ts'
 import type { Admission, Mailboxes } from '../../actors/ports.ts'
 import { findChild, isReady } from '../../actors/supervisor.ts'
 import type { System } from '../../actors/system.ts'
+import { isTopicMailbox } from '../../actors/topic-message.ts'
 import { refill } from '../../machines/bucket.ts'
 import type { DispatcherContext } from '../../machines/dispatcher.ts'
 import { liveStatuses, type Sensor } from '../../machines/health-level.ts'
@@ -101,7 +102,8 @@ async function depthsOf({
   mailboxes,
   admission,
 }: NonNullable<ReadingsOptions['ports']>): Promise<Readings> {
-  const names = (await mailboxes.names()).filter((name) => mailboxKind(name) !== undefined)
+  const isTold = (name: string) => mailboxKind(name) !== undefined || isTopicMailbox(name)
+  const names = (await mailboxes.names()).filter(isTold)
   const now = systemClock.now()
   const ages = new Map<string, number>()
   const depths = new Map<string, number>()
@@ -116,7 +118,9 @@ async function depthsOf({
       const label = mailboxLabel(mailbox)
       const ageSeconds = Math.max(0, now - oldestAt) / 1000
       ages.set(label, Math.max(ages.get(label) ?? 0, ageSeconds))
-      for (const [state, share] of divide(tasks, { waiting, active, delayed })) {
+      // Messages of topics are no tasks, and hold no room.
+      const held = isTopicMailbox(mailbox) ? waiting + active + delayed : tasks
+      for (const [state, share] of divide(held, { waiting, active, delayed })) {
         const name = `${label} ${state}`
         depths.set(name, (depths.get(name) ?? 0) + share)
       }

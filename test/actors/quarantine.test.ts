@@ -51,6 +51,43 @@ class Stage {
   }
 }
 
+describe('tasks whose process only lost its locks', () => {
+  test('are run again, and three times that is taken for a death', async () => {
+    const world = makeWorld()
+    const bodies = await world.settled()
+    const stage = new Stage()
+    let isSlow = true
+    const kind = stage.kind(async () => {
+      if (isSlow) await never()
+    })
+    await dispatch(world, 'r-1', jobs(1), oneEach)
+    // The first time nothing is noted; then twice three times, less one.
+    for (const lost of [1, 2, 3, 4, 5, 6]) {
+      stage.begin(world, kind)
+      await eventually(() => expect(stage.runs.get(0)).toBe(lost))
+      await world.loseLocks()
+    }
+    isSlow = false
+    stage.begin(world, kind)
+    expect((await resultsOf(bodies, 1)).map(({ code }) => code)).toEqual([1])
+  })
+
+  test('are condemned all the same, when that goes on', async () => {
+    const world = makeWorld()
+    const bodies = await world.settled()
+    const stage = new Stage()
+    const kind = stage.kind(never)
+    await dispatch(world, 'r-1', jobs(1), oneEach)
+    for (const lost of [1, 2, 3, 4, 5, 6, 7]) {
+      stage.begin(world, kind)
+      await eventually(() => expect(stage.runs.get(0)).toBe(lost))
+      await world.loseLocks()
+    }
+    stage.begin(world, kind)
+    expect((await resultsOf(bodies, 1)).map(({ code }) => code)).toEqual([6])
+  })
+})
+
 describe('tasks that ran when their process died', () => {
   test('run alone from then on, and only the one that kills it then is condemned', async () => {
     const world = makeWorld()

@@ -10,7 +10,8 @@ import { memoryMembers } from '../../runtime/memory/members.ts'
 import { runOf } from '../conformance/accounting.ts'
 import { memberOf } from '../conformance/members.ts'
 import { eventually } from '../kit/eventually.ts'
-import { itemsOf, memoryWorld, packLimits, taskOf, type World } from './world.ts'
+import { beginWorker } from './working.ts'
+import { itemsOf, kindOf, memoryWorld, packLimits, taskOf, type World } from './world.ts'
 
 const run = 'r-strays'
 const staleMs = 60_000
@@ -195,6 +196,21 @@ describe('what waits for a node that is gone', () => {
     })
   }
 
+  test('goes to others though the first looks fail (D-43)', async () => {
+    await beat('a')
+    await fill('work.job@b', 10, { select: {} })
+    let looks = 0
+    const list = async (ms: number) => {
+      looks += 1
+      if (looks === 1) throw new Error('a first error')
+      return members.list(ms)
+    }
+    await begin({ members: { list } })
+    await eventually(async () => expect(await waiting('work.job@a')).toBe(1))
+    const warned = world.logged.map(({ message }) => message)
+    expect(warned).toContain('cannot look after mailboxes that nobody serves')
+  })
+
   test('is left alone by one who no longer coordinates', async () => {
     await beat('a')
     await fill('work.job@b', 10, { select: {} })
@@ -219,6 +235,19 @@ describe('what waits for a node that is gone', () => {
     expect(await waiting('work.job@a')).toBe(0)
     expect(await used('work.job@a', 'work.job@b')).toEqual([0, 0])
   })
+})
+
+test('of what was settled in part, the rest alone is done elsewhere', async () => {
+  await beat('a')
+  const [envelope] = await fill('work.job@b', 10, { select: {} })
+  if (envelope === undefined) throw new Error('expected an envelope')
+  const outcomes = Array.from({ length: 4 }, () => 'ok' as const)
+  const { mailbox } = envelope
+  await world.accounting.settle([{ run, id: 's', mailbox, seqs: [[2, 4]], outcomes }])
+  await begin()
+  const seen = await deliveriesOf('work.job@a')
+  await eventually(() => expect([...seen.keys()]).toEqual([0, 1, 6, 7, 8, 9]))
+  expect(await used('work.job@a', 'work.job@b')).toEqual([6, 0])
 })
 
 describe('what nobody may have', () => {
@@ -277,4 +306,31 @@ describe('what nobody may have', () => {
     await eventually(() => expect(seen.size).toBe(10))
     expect(results).toEqual([])
   })
+})
+
+test('a task that takes every node down is condemned by the second, wherever it goes', async () => {
+  await beat('a')
+  await fill('work.job@b', 1, { select: {} })
+  const results = await world.settled()
+  const kind = kindOf('job', () => new Promise<never>(() => {}))
+  /** A node that is killed by the task: how often its worker began it. */
+  const dies = async (mailbox: string) => {
+    let begun = 0
+    const run = () => {
+      begun += 1
+      return new Promise<never>(() => {})
+    }
+    const worker = beginWorker(world, { ...kind, executor: { ...kind.executor, run } }, { mailbox })
+    await worker.ready()
+    await eventually(() => expect(begun + results.length).toBeGreaterThan(0))
+    await world.kill()
+    return begun
+  }
+  const lives = [await dies('work.job@b'), await dies('work.job@b')]
+  await begin()
+  await eventually(async () => expect(await waiting('work.job@a')).toBe(1))
+  lives.push(await dies('work.job@a'), await dies('work.job@a'))
+  await eventually(() => expect(results[0]?.outcomes).toBe('6'))
+  // Not noted, noted beside others, noted alone; then it was known.
+  expect(lives).toEqual([1, 1, 1, 0])
 })

@@ -22,6 +22,7 @@ class Processes implements WorkerProcesses {
     return {
       pid,
       stop: (graceMs: number) => void this.events.push(`stop ${pid} ${graceMs}`),
+      check: () => void this.events.push(`check ${pid}`),
       kill: () => void this.events.push(`kill ${pid}`),
     }
   }
@@ -242,6 +243,41 @@ describe('a worker process', () => {
       lastError: 'worker process 101 said nothing for 10000 ms and was killed',
     })
     expect(reclaimed).toEqual([['h1', 'h2']])
+  })
+
+  test('that was only slow hands back itself what it held, and is replaced all the same', async () => {
+    const life = await beginReady()
+    await clock.pass(8000)
+    expect(processes.events.slice(1)).toEqual(['check 101', 'stop 101 700'])
+    processes.last.beat({ tree: told, holders: ['h1', 'h2'], load: 0 })
+    processes.last.exited(inOrder)
+    await clock.settle()
+    expect([reclaimed, childOf(life)?.lastError]).toEqual([
+      [],
+      'worker process 101 said nothing for 7500 ms and was asked to stop',
+    ])
+    await clock.pass(200)
+    processes.last.ready()
+    expect(childOf(life)).toMatchObject({ state: 'running.heard', incarnation: 2 })
+    await stopped(life)
+  })
+
+  test('that is sick in every life gets every rung in each, more lives than there are rungs', async () => {
+    const life = await beginReady()
+    let lives = 1
+    for (; life.errors.length === 0 && lives < 50; lives += 1) {
+      await clock.pass(10_000)
+      processes.last.exited(killed)
+      await clock.pass(200)
+      if (life.errors.length === 0) processes.last.ready()
+    }
+    const rungs = processes.events.map((event) => event.split(' ')[0])
+    const ladder = ['start', 'check', 'stop', 'kill']
+    const count = rungs.length / ladder.length
+    expect(rungs).toEqual(Array<string[]>(count).fill(ladder).flat())
+    expect(count).toBeGreaterThanOrEqual(ladder.length)
+    // It has not been well for long enough in any of them: the level above decides.
+    expect([count, life.errors.length]).toEqual([defaultPolicy.streakMax + 1, 1])
   })
 
   test('that told why it gives up has failed of that', async () => {

@@ -24,6 +24,7 @@ import type { Leases } from '../../actors/ports-fleet.ts'
 import type { Letters } from '../../actors/ports-letters.ts'
 import type { Headroom, Limits } from '../../actors/ports-limits.ts'
 import type { Accounting } from '../../actors/ports-runs.ts'
+import type { Topics } from '../../actors/ports-topics.ts'
 import { Quarantine } from '../../actors/quarantine.ts'
 import { linesOf } from '../../actors/results.ts'
 import { type ChildSpec, isReady } from '../../actors/supervisor.ts'
@@ -36,6 +37,7 @@ import { memoryLetters } from '../../runtime/memory/letters.ts'
 import { memoryLimits } from '../../runtime/memory/limits.ts'
 import { memoryMailboxes } from '../../runtime/memory/mailboxes.ts'
 import { memoryResults } from '../../runtime/memory/results.ts'
+import { memoryTopics } from '../../runtime/memory/topics.ts'
 import { eventually } from '../kit/eventually.ts'
 
 export interface LogLine {
@@ -60,6 +62,7 @@ export interface World {
   leases: Leases
   mailboxes: Mailboxes
   letters: Letters
+  topics: Topics
   accounting: Accounting
   admission: Admission
   headroom: Headroom
@@ -75,6 +78,8 @@ export interface World {
   begin(spec: ChildSpec, timers?: Timers): Begun
   /** What happens to messages at hand when the process that has them is killed. */
   kill(): Promise<void>
+  /** The same, when the process lives: its locks ended, for it was slow. */
+  loseLocks(): Promise<void>
   /** What is sent to the collectors, from now on. */
   settled(): Promise<ResultsEnvelope[]>
   close(): Promise<void>
@@ -88,12 +93,14 @@ export function memoryWorld(clock: Clock = systemClock): World {
   const newestEpoch = (lease: string) => store.epochs.get(lease) ?? 0
   const { accounting, admission } = memoryAccounting(now, newestEpoch)
   const twin = memoryMailboxes({ giveBackAfterMs: 1 })
-  const receivers: Receiver[] = []
+  /** By the name under which each holds messages. */
+  const receivers = new Map<string, Receiver>()
   const mailboxes: Mailboxes = {
     ...twin,
     async receive(...args) {
+      const before = twin.holders()
       const receiver = await twin.receive(...args)
-      receivers.push(receiver)
+      for (const name of twin.holders()) if (!before.includes(name)) receivers.set(name, receiver)
       return receiver
     },
   }
@@ -116,6 +123,7 @@ export function memoryWorld(clock: Clock = systemClock): World {
     limiter: { take: () => undefined },
     mailboxes,
     letters: memoryLetters(),
+    topics: memoryTopics({ log }),
     accounting,
     admission,
     headroom: memoryHeadroom(),
@@ -141,8 +149,17 @@ export function memoryWorld(clock: Clock = systemClock): World {
       begun.push(life)
       return life
     },
+    async loseLocks() {
+      const slow = [...receivers.values()]
+      receivers.clear()
+      await Promise.all(slow.map((receiver) => receiver.stop(0)))
+    },
     async kill() {
-      await Promise.all(receivers.splice(0).map((receiver) => receiver.stop(0)))
+      const killed = [...receivers]
+      receivers.clear()
+      const stopped = killed.map(([, receiver]) => receiver.stop(0))
+      await twin.reclaim(killed.map(([name]) => name))
+      await Promise.all(stopped)
     },
     async settled() {
       const bodies: ResultsEnvelope[] = []

@@ -36,7 +36,8 @@ describe('defaults', () => {
     expect(worker).toMatchObject({ concurrency: 64, attempts: 6, retryBaseMs: 500 })
     expect(mailbox).toMatchObject({ depthMax: 200_000, lockMs: 15_000, stalledIntervalMs: 5000 })
     expect(lease).toEqual({ ttlMs: 10_000, renewMs: 3333, operationTimeoutMs: 1000 })
-    expect(member).toEqual({ heartbeatMs: 10_000, staleMs: 30_000 })
+    expect(member).toMatchObject({ heartbeatMs: 10_000, staleMs: 30_000, probeMs: 30_000 })
+    expect(member).toMatchObject({ probeTimeoutMs: 2500, probeFailures: 3 })
     expect(escalation).toEqual({ windowMs: 60_000, buckets: 12, threshold: 500 })
     expect(log).toMatchObject({ queueMax: 100_000, flushMs: 500, flushBytes: 4_194_304 })
     expect(log).toMatchObject({ fileBytesMax: 104_857_600, filesMax: 10 })
@@ -85,7 +86,7 @@ describe('precedence', () => {
 describe('durations', () => {
   test('the file takes milliseconds or text with a unit', () => {
     const loaded = config(file('[member]\nheartbeatMs = "2s"\nstaleMs = 60000'))
-    expect(loaded.member).toEqual({ heartbeatMs: 2000, staleMs: 60_000 })
+    expect(loaded.member).toMatchObject({ heartbeatMs: 2000, staleMs: 60_000 })
   })
 
   test('other numbers do not take text in the file', () => {

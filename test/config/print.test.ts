@@ -25,13 +25,14 @@ describe('the file that init writes', () => {
     const { id: _id, ...node } = config.node
     const { url: _url, ...redis } = config.redis
     const { tokenFile: _tokenFile, ...http } = config.http
+    const { url: _storeUrl, ...store } = config.store
     const {
       httpCaFile: _ca,
       containerProgram: _program,
       sshConfig: _ssh,
       ...worker
     } = config.worker
-    expect({ ...config, node, redis, http, worker, store: {}, limits: {}, hosts: {} }).toEqual(
+    expect({ ...config, node, redis, http, worker, store, limits: {}, hosts: {} }).toEqual(
       loadConfig({}).config,
     )
   })

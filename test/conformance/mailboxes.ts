@@ -1,7 +1,13 @@
 /** What every implementation of the mailboxes port must do: what is sent, and in which order. */
 import { afterEach, beforeEach, expect, test } from 'bun:test'
 import type { Envelope } from '../../actors/envelope.ts'
-import type { Delivery, Mailboxes, Message, Receiver } from '../../actors/ports.ts'
+import {
+  type Delivery,
+  diedNote,
+  type Mailboxes,
+  type Message,
+  type Receiver,
+} from '../../actors/ports.ts'
 import { eventually } from '../kit/eventually.ts'
 
 /** Opens mailboxes nobody has used before; the suite closes them. */
@@ -236,6 +242,26 @@ export function deliveryConformance(open: OpenMailboxes): void {
     const { seen } = await receiveAll('work.a~00')
     await isEmpty('work.a~00')
     expect(idsOf(seen)).toEqual(idsOf(sent))
+  })
+
+  test('a message of one that is gone for good says so, once', async () => {
+    const found: Record<string, string>[] = []
+    await mailboxes.send([message('work.a', 'one')])
+    const held = Promise.withResolvers<void>()
+    const gone = await mailboxes.receive('work.a', together, async (delivery) => {
+      await delivery.note({ running: '3' })
+      held.resolve()
+      await new Promise(() => {})
+    })
+    await held.promise
+    const holders = mailboxes.holders()
+    expect(await mailboxes.reclaim(holders)).toBe(1)
+    void gone.stop(0)
+    await mailboxes.receive('work.a', together, async (delivery) => {
+      found.push(await delivery.notes())
+    })
+    await isEmpty('work.a')
+    expect(found).toEqual([{ running: '3', [diedNote]: '1' }])
   })
 
   test('notes outlive the delivery that made them, and end with the message', async () => {

@@ -197,6 +197,18 @@ export function settlementConformance(open: OpenBooks): void {
     expect(await stateOf('r-1')).toBe('completed')
   })
 
+  test('a settlement that is stored holds up nothing when it is settled again', async () => {
+    await accept('r-1', 2)
+    await accounting.close('r-1')
+    const first = settlementOf('r-1', 's', [[0, 1]], 'ok')
+    await settleAndStore(first)
+    // Who took the same message before stood still, goes on, and is killed before he stores it.
+    expect(await accounting.settle([first])).toEqual([{ fresh: 0, outcomes: ['ok'] }])
+    expect(await stateOf('r-1')).toBe('running')
+    await settleAndStore(settlementOf('r-1', 't', [[1, 1]], 'ok'))
+    expect(await stateOf('r-1')).toBe('completed')
+  })
+
   test('a finished run stays as it is', async () => {
     await accept('r-1', 2)
     const notices: RunNotice[] = []

@@ -13,6 +13,7 @@ const packages: Readonly<Record<string, string>> = {
   busybox: 'busybox-static',
   podman: 'podman',
   crun: 'crun',
+  pg_ctlcluster: 'postgresql',
 }
 
 /** Nobody asked for the services that come with them. */

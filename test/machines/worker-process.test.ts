@@ -11,7 +11,7 @@ import { type WorkerProcessEvent, workerProcessMachine } from '../../machines/wo
 import { testClock } from '../kit/clock.ts'
 import { explore } from '../kit/explore.ts'
 
-const input = { silenceMs: 10_000, reapMs: 2000 }
+const input = { silenceMs: 10_000, reapMs: 2000, leaveMs: 3000 }
 const hung = new Error('silent')
 const died = new Error('died of SIGKILL')
 const beat = { type: 'process.beat', tree: { id: 'root' }, holders: ['a'], at: 7 } as const
@@ -23,6 +23,7 @@ const bound = (asked: string[] = []) =>
     actions: {
       askToStop: () => asked.push('stop'),
       kill: () => asked.push('kill'),
+      askHowItIs: () => asked.push('check'),
       recordSilence: assign({ error: hung }),
     },
   })
@@ -41,7 +42,9 @@ const exploration = explore(bound(), {
     { type: 'process.failed', error: new Error('no such file') },
     { type: 'process.exited', error: died },
     { type: 'xstate.after.halfSilenceAfter.workerProcess.running.heard' },
-    { type: 'xstate.after.halfSilenceAfter.workerProcess.running.quiet' },
+    { type: 'xstate.after.quarterSilenceAfter.workerProcess.running.quiet' },
+    { type: 'xstate.after.quarterSilenceAfter.workerProcess.asked' },
+    { type: 'xstate.after.leaveAfter.workerProcess.leaving' },
     { type: 'xstate.after.reapAfter.workerProcess.hung' },
   ],
   isBeyond: hasFailed,
@@ -85,7 +88,8 @@ describe('worker process machine, explored', () => {
     for (const { from, to } of steps) {
       if (!hasFailed(to)) continue
       expect(to.context['error']).toBe(from.context['error'] ?? died)
-      if (from.matches('hung')) expect(to.context['error']).toBe(hung)
+      const isHeldSilent = ['asked', 'leaving', 'hung'].some((state) => from.matches(state))
+      if (isHeldSilent) expect(to.context['error']).toBe(hung)
     }
   })
 })
@@ -109,15 +113,59 @@ describe('a worker process', () => {
     return it
   }
 
-  test('that says nothing for too long is killed, and has failed when it is gone', () => {
+  test('that says nothing is asked how it is, then to stop, then killed, and has failed', () => {
     const { actor, asked, clock, errors } = beginRunning()
-    clock.advance(9999)
-    expect(asked).toEqual([])
-    clock.advance(1)
-    expect(asked).toEqual(['kill'])
+    const rungs: [number, string[]][] = [
+      [4999, []],
+      [5000, ['check']],
+      [7499, ['check']],
+      [7500, ['check', 'stop']],
+      [9999, ['check', 'stop']],
+      [10_000, ['check', 'stop', 'kill']],
+    ]
+    for (const [atMs, done] of rungs) {
+      clock.advance(atMs - clock.monotonic())
+      expect(asked).toEqual(done)
+    }
     expect(errors).toEqual([])
     actor.send({ type: 'process.exited', error: died })
     expect([errors, clock.armed]).toEqual([[hung], 0])
+  })
+
+  test('that answers when it is asked how it is lives on', () => {
+    const { actor, asked, clock, state } = beginRunning()
+    clock.advance(7499)
+    actor.send(beat)
+    clock.advance(4999)
+    expect([asked, state()]).toEqual([['check'], '{"running":"heard"}'])
+  })
+
+  test('that hears that it is to stop gets its time to end in order, and is replaced', () => {
+    const { actor, asked, clock, errors, state } = beginRunning()
+    clock.advance(8000)
+    actor.send(beat)
+    clock.advance(2999)
+    actor.send(beat)
+    expect([asked, state()]).toEqual([['check', 'stop'], '"leaving"'])
+    // In order or not: it did not do its work, and another one is to.
+    actor.send({ type: 'process.exited', error: died })
+    expect([errors, clock.armed]).toEqual([[hung], 0])
+  })
+
+  test('that heard it and does not end all the same is killed', () => {
+    const { actor, asked, clock } = beginRunning()
+    clock.advance(8000)
+    actor.send(beat)
+    clock.advance(3000)
+    expect(asked).toEqual(['check', 'stop', 'kill'])
+  })
+
+  test('that is asked to stop by its supervisor meanwhile ends in order', () => {
+    const { actor, clock, errors } = beginRunning()
+    clock.advance(8000)
+    actor.send({ type: 'stop' })
+    actor.send({ type: 'process.exited', error: died })
+    expect([actor.getSnapshot().status, errors, clock.armed]).toEqual(['done', [], 0])
   })
 
   test('that cannot be reaped is given up', () => {
@@ -131,7 +179,7 @@ describe('a worker process', () => {
   test('that is heard in time lives on, and shows what it told last', () => {
     const { actor, asked, clock } = beginRunning()
     for (let round = 0; round < 20; round += 1) {
-      clock.advance(9999)
+      clock.advance(4999)
       actor.send({ ...beat, tree: { round }, holders: [`h${round}`] })
     }
     expect(asked).toEqual([])
@@ -149,7 +197,7 @@ describe('a worker process', () => {
     expect(state()).toContain('quiet')
     actor.send(beat)
     clock.advance(5000)
-    expect([asked, state()]).toEqual([[], '{"running":"quiet"}'])
+    expect([asked, state()]).toEqual([['check', 'check'], '{"running":"quiet"}'])
   })
 
   test('that is only starting is waited for by its supervisor, whatever it does not say', () => {
@@ -189,7 +237,7 @@ describe('a worker process', () => {
     const { actor, asked, clock } = beginRunning()
     clock.advance(10_000)
     actor.send({ type: 'stop' })
-    expect([asked, actor.getSnapshot().value]).toEqual([['kill'], 'hung'])
+    expect([asked, actor.getSnapshot().value]).toEqual([['check', 'stop', 'kill'], 'hung'])
   })
 
   test('whose actor is taken out leaves no process and no timer', () => {

@@ -32,6 +32,7 @@ export function bareApp(
     unready: () => [],
     nodes: {
       list: async () => [],
+      endpoints: async () => [],
       ask: async () => false,
       id: 'a',
       boot: 'a1',

@@ -2,8 +2,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import picocolors from 'picocolors'
 import { type NodeLine, nodeLineOf } from '../../actors/membership.ts'
 import type { MemberRecord, NodeRequest } from '../../actors/ports-fleet.ts'
+import { unknownEndpoint } from '../../machines/prober.ts'
 import { nodeTable } from '../../runtime/cli/nodes.ts'
 import { connect } from '../../runtime/client.ts'
+
 import { nodeRoutes } from '../../runtime/http/nodes.ts'
 import { problemOf } from '../../runtime/http/problem.ts'
 import { memoryMembers } from '../../runtime/memory/members.ts'
@@ -17,8 +19,10 @@ let now = startMs
 const members = memoryMembers(() => now)
 /** Reasons for which this node, `a`, was told to drain. */
 const told: string[] = []
+const endpoint = { name: 'web', url: 'http://web/health', ...unknownEndpoint, isUsable: true }
 const routes = nodeRoutes({
   list: () => members.list(staleMs),
+  endpoints: async () => [endpoint],
   ask: ({ id, boot }, request) => members.ask(id, boot, request),
   id: 'a',
   boot: 'a1',
@@ -63,6 +67,13 @@ describe('GET /v1/nodes', () => {
     const listed = await members.list(staleMs)
     expect(await muster.nodes()).toEqual(listed.map(nodeLineOf))
   })
+})
+
+test('GET /v1/endpoints lists the hosts that are probed, and is read by the client', async () => {
+  const response = await routes.request('/v1/endpoints')
+  expect(await response.json()).toEqual({ items: [endpoint] })
+  const muster = await connect({ url: server.url.href })
+  expect(await muster.endpoints()).toEqual([endpoint])
 })
 
 describe('POST /v1/nodes/:id/drain', () => {

@@ -4,6 +4,7 @@
  */
 import type { Execution, LogLevel } from '../../../actors/ports.ts'
 import type { FencingToken } from '../../../actors/ports-fleet.ts'
+import type { Published } from '../../../actors/publisher.ts'
 import type { Task } from '../../../actors/task.ts'
 
 /** One attempt at one task. */
@@ -29,10 +30,22 @@ export type FenceAnswer =
   | { value?: string | undefined }
   | { error: { code: string; message: string; isFenced: boolean; isAway: boolean } }
 
+/** Something a handler publishes. */
+export interface Publication {
+  topic: string
+  data: unknown
+  id?: string
+}
+
+export type PublishAnswer =
+  | { published: Published }
+  | { error: { code: string; message: string; isAway: boolean } }
+
 export type ToGuest =
   | { type: 'call'; call: Call }
   | { type: 'abort' }
   | { type: 'fenced'; id: number; answer: FenceAnswer }
+  | { type: 'published'; id: number; answer: PublishAnswer }
   /** The call has ended; what this guest was lent for is over. */
   | { type: 'release' }
   | { type: 'stop' }
@@ -42,6 +55,7 @@ export type FromGuest =
   | { type: 'begun' }
   | { type: 'logged'; level: LogLevel; fields: Record<string, unknown>; message: string }
   | { type: 'fence'; id: number; operation: FenceOperation }
+  | { type: 'publish'; id: number; publication: Publication }
   | { type: 'ended'; execution: Execution }
   /** It cannot go on, and says why. */
   | { type: 'dying'; how: string }

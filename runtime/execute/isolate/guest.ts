@@ -8,9 +8,18 @@ import {
 } from '../../../actors/errors.ts'
 import type { Executor, Log, LogLevel } from '../../../actors/ports.ts'
 import type { Fence, FencingToken } from '../../../actors/ports-fleet.ts'
+import type { Publish } from '../../../actors/publisher.ts'
 import { readTasksFile } from '../../tasks-file.ts'
 import { handlerExecutor } from '../handler.ts'
-import type { Call, FenceAnswer, FenceOperation, FromGuest, ToGuest } from './call.ts'
+import type {
+  Call,
+  FenceAnswer,
+  FenceOperation,
+  FromGuest,
+  PublishAnswer,
+  ToGuest,
+} from './call.ts'
+import { publishOver } from './publishing.ts'
 
 type Tell = (message: FromGuest) => void
 
@@ -29,6 +38,16 @@ export function guestOf(tell: Tell): (message: ToGuest) => void {
   const asked = new Map<number, (answer: FenceAnswer) => void>()
   tellNow = tell
 
+  const publishing = new Map<number, (answer: PublishAnswer) => void>()
+  let publications = 0
+  const publish = publishOver((publication) => {
+    publications += 1
+    const { promise, resolve } = Promise.withResolvers<PublishAnswer>()
+    publishing.set(publications, resolve)
+    tell({ type: 'publish', id: publications, publication })
+    return promise
+  })
+
   const ask = (operation: FenceOperation): Promise<FenceAnswer> => {
     const id = asked.size === 0 ? 1 : Math.max(...asked.keys()) + 1
     const { promise, resolve } = Promise.withResolvers<FenceAnswer>()
@@ -38,26 +57,32 @@ export function guestOf(tell: Tell): (message: ToGuest) => void {
   }
 
   return (message) => {
-    if (message.type === 'call') void take(message.call, stopping.signal, ask, tell)
+    if (message.type === 'call')
+      void take(message.call, { signal: stopping.signal, ask, publish, tell })
     else if (message.type === 'abort') stopping.abort()
     else if (message.type === 'fenced') {
       asked.get(message.id)?.(message.answer)
       asked.delete(message.id)
+    } else if (message.type === 'published') {
+      publishing.get(message.id)?.(message.answer)
+      publishing.delete(message.id)
     }
   }
 }
 
-async function take(
-  call: Call,
-  signal: AbortSignal,
-  ask: (operation: FenceOperation) => Promise<FenceAnswer>,
-  tell: Tell,
-): Promise<void> {
+interface NearSide {
+  signal: AbortSignal
+  ask(operation: FenceOperation): Promise<FenceAnswer>
+  publish: Publish
+  tell: Tell
+}
+
+async function take(call: Call, { signal, ask, publish, tell }: NearSide): Promise<void> {
   const { run, seq, kind, attempt, fence } = call
   try {
     loaded ??= load(call, () => tellNow({ type: 'begun' }))
     const executor = await loaded
-    const context = { run, seq, kind, attempt, signal }
+    const context = { run, seq, kind, attempt, signal, publish }
     const execution = await executor.run(call.task, {
       ...context,
       ...(fence !== undefined && { fence: fenceOver(fence, ask) }),

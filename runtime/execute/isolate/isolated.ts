@@ -6,7 +6,16 @@ import { describeError, FencedError, UnavailableError } from '../../../actors/er
 import type { ExecuteContext, Execution, Executor, Log } from '../../../actors/ports.ts'
 import type { Fence } from '../../../actors/ports-fleet.ts'
 import type { Task } from '../../../actors/task.ts'
-import type { Call, FenceAnswer, FenceOperation, FromGuest, Guest, Guests } from './call.ts'
+import type {
+  Call,
+  FenceAnswer,
+  FenceOperation,
+  FromGuest,
+  Guest,
+  Guests,
+  Publication,
+} from './call.ts'
+import { answerOfPublishing } from './publishing.ts'
 
 export interface IsolatedOptions {
   /** The tasks file that defines the kind: it is loaded again on the far side. */
@@ -143,6 +152,7 @@ class Attempt {
       })
     } else if (message.type === 'logged') log[message.level](message.fields, message.message)
     else if (message.type === 'fence') void this.#ask(message.id, message.operation)
+    else if (message.type === 'publish') void this.#publish(message.id, message.publication)
     else if (message.type === 'dying') {
       this.#finish(this.#died(message.how), true)
     } else {
@@ -156,6 +166,11 @@ class Attempt {
   async #ask(id: number, operation: FenceOperation): Promise<void> {
     const answer = await answerOf(this.#context.fence, operation)
     if (!this.#isOver) this.#guest?.send({ type: 'fenced', id, answer })
+  }
+
+  async #publish(id: number, publication: Publication): Promise<void> {
+    const answer = await answerOfPublishing(this.#context.publish, publication)
+    if (!this.#isOver) this.#guest?.send({ type: 'published', id, answer })
   }
 
   #giveUpAfter(ms: number, executionOf: () => Execution): void {

@@ -110,8 +110,10 @@ for code = 1, 7 do
     fresh = fresh + counts[code]
   end
 end
-redis.call('SADD', KEYS[3], ARGV[1])
 if fresh > 0 then
+  -- Not again: of one that is settled a second time the rows are noted, or stored by now, and who
+  -- stood still meanwhile may be gone before he takes back what he noted.
+  redis.call('SADD', KEYS[3], ARGV[1])
   local done = redis.call('HINCRBY', KEYS[1], 'done', fresh)
   if ARGV[2] ~= '' then
     redis.call('HINCRBY', KEYS[4], ARGV[2], -fresh)

@@ -1,0 +1,43 @@
+/**
+ * Errors that a handler leaves behind: thrown by a timer it set, rejected by a promise it did not
+ * wait for, often long after its task has ended. They would end the process and with it tasks that
+ * have nothing to do with them, one of which would be taken for what killed it.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { describeError } from '../../actors/errors.ts'
+import type { Log } from '../../actors/ports.ts'
+
+const kinds = new AsyncLocalStorage<string>()
+
+/** Whatever this starts and leaves behind is known to be of this kind. */
+export function inNameOf<T>(kind: string, start: () => T): T {
+  return kinds.run(kind, start)
+}
+
+/**
+ * For a process that is a node's own. An error thrown by nobody's handler ends it as ever; of a
+ * rejection it cannot be told whose it is, but no promise of Muster's own is left without somebody
+ * who waits for it.
+ */
+export function catchStrayErrors(log: Log): void {
+  process.on('uncaughtException', (error: unknown) => {
+    const kind = kinds.getStore()
+    if (kind === undefined) {
+      process.stderr.write(`${Bun.inspect(error)}\n`)
+      process.exit(1)
+    }
+    log.error({ kind, ...strayFields(error) }, 'a handler threw when nobody waited for it')
+  })
+  process.on('unhandledRejection', (error: unknown) => {
+    log.error(strayFields(error), 'a handler left a promise behind, and it was rejected')
+  })
+}
+
+/** Handlers throw what cannot even be put into words. */
+function strayFields(error: unknown): Record<string, unknown> {
+  try {
+    return { ...describeError(error), ...(error instanceof Error ? { error } : {}) }
+  } catch {
+    return { code: 'Error', message: 'threw something that has no text' }
+  }
+}
