@@ -54,8 +54,7 @@ export async function probeEndpoints(
 
 /** What was kept, as it is to be shown at `now`. */
 export function endpointLines(kept: string | undefined, now: number): EndpointLine[] {
-  const known = recordsOf(kept)
-  return known.map((line) => ({ ...line, isUsable: isUsable(line, now) }))
+  return recordsOf(kept).map((line) => Object.assign(line, { isUsable: isUsable(line, now) }))
 }
 
 type Known = Endpoint & EndpointRecord

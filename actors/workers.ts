@@ -34,6 +34,11 @@ export interface WorkersOptions
   policy: SupervisorPolicy
 }
 
+/** Of one kind: shared, of this node, of remote hosts, each with its ordered partitions. */
+const mailboxesMax = 3 * 17
+/** Beside those of kinds: executors and their aides, shards, scout. */
+const othersMax = 50
+
 export function workersSupervisor(options: WorkersOptions): ChildSpec {
   const { kinds, mailboxes } = options
 
@@ -128,6 +133,7 @@ export function workersSupervisor(options: WorkersOptions): ChildSpec {
 
   return supervisor({
     ...options,
+    policy: { ...options.policy, childrenMax: othersMax + kinds.size * mailboxesMax },
     id: 'workers',
     children: [
       hands,

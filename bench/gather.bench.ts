@@ -122,7 +122,8 @@ await publish(
     ],
     rows,
     notes: [
-      `aim: p99 of ${aimUs} µs a result; the hosts of ${rounds} rounds answer after up to ${answerMs} ms each, 1000 at a time`,
+      `aim: p99 of ${aimUs} µs a result`,
+      `${rounds} rounds; each host answers after up to ${answerMs} ms, 1000 at a time`,
     ],
     faults,
   },

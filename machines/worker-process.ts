@@ -3,8 +3,8 @@
  * long as its own event loop says so, asked to stop. One that ends unasked, or falls silent, is a
  * failure of this actor, and its supervisor decides what follows.
  *
- * What is done about one that is silent is a ladder: it is asked how it is, then to stop, then it is
- * killed, and its supervisor starts another, which is well again when it takes work.
+ * What is done about one that is silent is a ladder: it is asked how it is, then to stop, then it
+ * is killed, and its supervisor starts another, which is well when it takes work.
  */
 import { assign, fromCallback, setup } from 'xstate'
 import { type Owned, ownedBy } from './service.ts'

@@ -142,11 +142,10 @@ function everywhere(task: TaskLine, nodes: readonly NodeLine[]): TaskLine[] {
       `no node is there that runs ${task.kind} and matches; \`muster nodes\``,
     )
   }
-  return matching.map((node) => ({
-    ...rest,
-    target: node.id,
-    ...(id === undefined ? {} : { id: `${id}@${node.id}` }),
-  }))
+  return matching.map(({ id: target }): TaskLine => {
+    const own = id === undefined ? {} : { id: `${id}@${target}` }
+    return Object.assign(own, rest, { target })
+  })
 }
 
 /** @throws UsageError when two tasks of a correlation would be answered by the same source */

@@ -1,4 +1,4 @@
-/** The singleton that probes the hosts of the inventory which say how, and what is shown of them. */
+/** The singleton that probes hosts of the inventory, and what is shown of them. */
 
 import type { Log } from '../actors/ports.ts'
 import type { Leases } from '../actors/ports-fleet.ts'
@@ -32,21 +32,17 @@ export function proberSingletons(config: Config, log: Log): SingletonDefinition[
       async start({ fence, signal }) {
         const { httpLinkLocal: linkLocal, httpCaFile: caFile } = worker
         const probes = await httpProbes({ linkLocal, caFile })
-        const ended = probeEndpoints(
-          {
-            endpoints,
-            probes,
-            policy,
-            timeoutMs: member.probeTimeoutMs,
-            concurrency: member.probeConcurrency,
-            clock: systemClock,
-            random: Math.random,
-            log,
-          },
-          fence,
-          signal,
-        )
-        return { ended: ended.finally(() => probes.close()) }
+        const { probeTimeoutMs: timeoutMs, probeConcurrency: concurrency } = member
+        const asking = { endpoints, probes, policy, timeoutMs, concurrency }
+        const time = { clock: systemClock, random: Math.random }
+        const work = async () => {
+          try {
+            await probeEndpoints({ ...asking, ...time, log }, fence, signal)
+          } finally {
+            await probes.close()
+          }
+        }
+        return { ended: work() }
       },
     },
   ]

@@ -2,10 +2,12 @@
 import type { Log } from '../actors/ports.ts'
 import { type Publish, type PublisherOptions, publisher } from '../actors/publisher.ts'
 import { subscriptionsSupervisor } from '../actors/subscription.ts'
+import type { SubscriptionDefinition } from '../actors/subscription-work.ts'
 import type { ChildSpec } from '../actors/supervisor.ts'
 import type { Config } from '../config/schema.ts'
 import type { AssemblyOptions, Shared } from './assembly.ts'
 import { systemClock } from './clock.ts'
+import { inNameOf } from './execute/stray-errors.ts'
 import type { Ports } from './world.ts'
 
 export interface NodePublisherOptions {
@@ -34,7 +36,7 @@ export function subscriptionChildren(
   const { retryBaseMs, retryCapMs, hangGraceMs, attempts, handlerTimeoutMs } = config.worker
   return subscriptionsSupervisor({
     ...shared,
-    definitions: subscriptions,
+    definitions: subscriptions.map(named),
     node,
     boot,
     drain,
@@ -47,4 +49,12 @@ export function subscriptionChildren(
     timeoutMs: handlerTimeoutMs,
     hangGraceMs,
   })
+}
+
+/** What a handler leaves behind, and throws when nobody waits for it, is known to be its own. */
+function named(definition: SubscriptionDefinition): SubscriptionDefinition {
+  const { name, handle } = definition
+  const handleNamed: typeof handle = (message, context) =>
+    inNameOf(name, () => handle.call(definition, message, context))
+  return { ...definition, handle: handleNamed }
 }

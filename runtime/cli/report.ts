@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto'
 import type { Run } from '../../actors/ports-runs.ts'
 import type { ResultLine } from '../../actors/result.ts'
 import { type Outcome, outcomes } from '../../machines/outcome.ts'
+import { similar, withoutHost } from './alike.ts'
 import { elapsed } from './elapsed.ts'
 import type { Colors } from './terminal.ts'
 
@@ -37,19 +38,24 @@ interface CommandOutput {
   stderr: string
 }
 
+/** `exact`: what says the same but for the name of its host; `similar`: but for numbers as well. */
+export type FoldHow = 'exact' | 'similar'
+
 export class Fold {
   readonly #groups = new Map<string, Group>()
   readonly #groupsMax: number
+  readonly #how: FoldHow
   readonly #seen = new Map<Outcome, number>()
   readonly #uncounted = new Map<Outcome, number>()
 
-  constructor(groupsMax = 1000) {
+  constructor(groupsMax = 1000, how: FoldHow = 'exact') {
     this.#groupsMax = groupsMax
+    this.#how = how
   }
 
   add(line: ResultLine): void {
     this.#seen.set(line.outcome, (this.#seen.get(line.outcome) ?? 0) + 1)
-    const key = foldKey(line)
+    const key = foldKey(line, this.#how)
     const group = this.#groups.get(key)
     if (group !== undefined) {
       group.count += 1
@@ -111,12 +117,15 @@ function rank(outcome: Outcome): number {
   return reading.indexOf(outcome)
 }
 
-function foldKey(line: ResultLine): string {
+function foldKey(line: ResultLine, how: FoldHow): string {
   const { output } = line
   const said = isCommandOutput(output)
     ? [output.exitCode, output.signal ?? null, output.stdout, output.stderr]
     : [output ?? null]
-  const key = JSON.stringify([line.outcome, said, line.error ?? null])
+  const about = JSON.stringify([said, line.error ?? null])
+  const masked = line.target === undefined ? about : withoutHost(about, line.target)
+  const code = isCommandOutput(output) ? output.exitCode : null
+  const key = `${line.outcome} ${code} ${how === 'similar' ? similar(masked) : masked}`
   return key.length <= 128 ? key : createHash('sha256').update(key).digest('base64')
 }
 

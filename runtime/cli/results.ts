@@ -8,12 +8,12 @@ import type { Muster, ResultsQuery } from '../client-api.ts'
 import { exitCodeOfRun, exitCodes } from './exit.ts'
 import type { Invocation } from './invocation.ts'
 import { locate } from './locate.ts'
-import { Fold, painter, recap, renderGroups } from './report.ts'
+import { Fold, type FoldHow, painter, recap, renderGroups } from './report.ts'
 import type { Terminal } from './terminal.ts'
 
 export interface ResultsFlags {
   outcome?: string
-  fold?: 'exact' | 'none'
+  fold?: FoldHow | 'none'
 }
 
 /** Up to here every result is read; beyond, only those that are not ok, and as many of them. */
@@ -35,7 +35,7 @@ export async function results(
     const found = await muster.get(run)
     if (terminal.json) await printLines(muster, run, query, terminal)
     else if (flags.fold === 'none') await printEach(muster, run, query, terminal)
-    else await printFolded(muster, found, query, terminal)
+    else await printFolded(muster, found, query, terminal, flags.fold)
     return exitCodes.ok
   } finally {
     await located.stop()
@@ -82,8 +82,9 @@ async function printFolded(
   run: Run,
   query: ResultsQuery,
   terminal: Terminal,
+  how?: FoldHow,
 ): Promise<void> {
-  const fold = new Fold()
+  const fold = new Fold(undefined, how)
   for await (const line of muster.results(run.id, query)) fold.add(line)
   const groups = fold.groups()
   const options = { run: run.id, colors: terminal.out, groupsMax: groups.length }

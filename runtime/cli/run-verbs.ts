@@ -74,7 +74,7 @@ export function addReadingVerbs(program: Command, perform: Perform): void {
     .option('--outcome <OUTCOMES>', 'only these, with commas between: failed,timeout')
     .addOption(
       new Option('--fold <HOW>', 'same results together, or task by task')
-        .choices(['exact', 'none'])
+        .choices(['exact', 'similar', 'none'])
         .default('exact'),
     )
     .action((run: string, flags: ResultsFlags) =>

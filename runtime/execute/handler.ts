@@ -22,8 +22,8 @@ export function handlerExecutor(definition: TaskDefinition, limits: HandlerLimit
   const life = new Life(definition, limits.log)
   // The built-in ones leave nothing behind.
   const start = builtInHandlers.includes(definition)
-    ? <T>(run: () => T): T => run()
-    : <T>(run: () => T): T => inNameOf(definition.kind, run)
+    ? <T>(begin: () => T): T => begin()
+    : <T>(begin: () => T): T => inNameOf(definition.kind, begin)
   return {
     async start() {},
     stop: () => life.end(),

@@ -1,8 +1,8 @@
-/** `?fold=exact`: the results of a run, those that say the same taken together. */
+/** `?fold=`: the results of a run, those that say the same taken together. */
 import type { Results } from '../../actors/ports.ts'
 import type { Run } from '../../actors/ports-runs.ts'
 import { type Outcome, outcomes } from '../../machines/outcome.ts'
-import { Fold } from '../cli/report.ts'
+import { Fold, type FoldHow } from '../cli/report.ts'
 import type { FoldedResults } from './console/wire.ts'
 
 /** Results read for one answer: of a larger run those that are not ok, and as many of them. */
@@ -15,8 +15,9 @@ export async function foldedResults(
   results: Pick<Results, 'query'>,
   run: Run,
   wanted: readonly Outcome[] = outcomes,
+  how: FoldHow = 'exact',
 ): Promise<FoldedResults> {
-  const fold = new Fold(groupsMax)
+  const fold = new Fold(groupsMax, how)
   const read = run.total > resultsMax ? wanted.filter((outcome) => outcome !== 'ok') : wanted
   let after: number | undefined
   for (let left = read.length === 0 ? 0 : resultsMax; left > 0; ) {

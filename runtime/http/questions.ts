@@ -60,7 +60,7 @@ export const noQuery = z.strictObject({})
 export const resultsQuery = z.strictObject({
   outcome: outcomeList.optional(),
   /** `exact`: equal results together. */
-  fold: z.enum(['none', 'exact']).optional(),
+  fold: z.enum(['none', 'exact', 'similar']).optional(),
   after: wholeText(0, 999_999_999_999_999).optional(),
   /** Of a page at most pageMax; of a stream any number. */
   limit: wholeText(0, 999_999_999_999_999).optional(),

@@ -92,9 +92,9 @@ export function runRoutes(options: RunRoutesOptions): Hono {
     const run = await find(context.req.param('id'))
     const query = readQuery(resultsQuery, context.req.raw)
     const { outcome: wanted, after, fold } = query
-    if (fold === 'exact') {
+    if (fold === 'exact' || fold === 'similar') {
       const { foldedResults } = await import('./folded.ts')
-      return Response.json(await foldedResults(results, run, wanted))
+      return Response.json(await foldedResults(results, run, wanted, fold))
     }
     if (context.req.header('accept')?.includes(ndjson) === true) {
       const { limit = Number.POSITIVE_INFINITY } = query

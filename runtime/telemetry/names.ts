@@ -47,7 +47,7 @@ export const metrics = {
   },
   muster_mailbox_depth: {
     type: 'gauge',
-    help: 'Tasks in a mailbox (messages, of a topic), over all nodes; by state as the envelopes are.',
+    help: 'Tasks in a mailbox (of a topic: messages), over all nodes; by state as envelopes are.',
     labels: ['mailbox', 'state'],
   },
   muster_mailbox_oldest_age_seconds: {

@@ -151,7 +151,7 @@ describe('sets', () => {
     ])
   })
 
-  test('that are open when their actor stops end partial, and none is opened any more', async () => {
+  test('that are open when their actor stops end partial, and no more are opened', async () => {
     const { actor, open } = begin()
     const gathering = open('c', ['a'])
     actor.send({ type: 'stop' })

@@ -245,7 +245,7 @@ describe('a worker process', () => {
     expect(reclaimed).toEqual([['h1', 'h2']])
   })
 
-  test('that was only slow hands back itself what it held, and is replaced all the same', async () => {
+  test('that was only slow hands back what it held, and is replaced all the same', async () => {
     const life = await beginReady()
     await clock.pass(8000)
     expect(processes.events.slice(1)).toEqual(['check 101', 'stop 101 700'])
@@ -262,7 +262,7 @@ describe('a worker process', () => {
     await stopped(life)
   })
 
-  test('that is sick in every life gets every rung in each, more lives than there are rungs', async () => {
+  test('sick in every life climbs the whole ladder each time, and is given up', async () => {
     const life = await beginReady()
     let lives = 1
     for (; life.errors.length === 0 && lives < 50; lives += 1) {
@@ -274,7 +274,7 @@ describe('a worker process', () => {
     const rungs = processes.events.map((event) => event.split(' ')[0])
     const ladder = ['start', 'check', 'stop', 'kill']
     const count = rungs.length / ladder.length
-    expect(rungs).toEqual(Array<string[]>(count).fill(ladder).flat())
+    expect(rungs).toEqual(Array.from({ length: count }, () => ladder).flat())
     expect(count).toBeGreaterThanOrEqual(ladder.length)
     // It has not been well for long enough in any of them: the level above decides.
     expect([count, life.errors.length]).toEqual([defaultPolicy.streakMax + 1, 1])

@@ -27,7 +27,7 @@ const statesOf = async ({ url }: { url: string }): Promise<Record<string, string
   )
 
 describe('hosts with a probe', () => {
-  test('are found offline and back, on every node, also when the one that probes is killed', async () => {
+  test('are found offline and back on every node, also when who probes is killed', async () => {
     const answers = new Map([
       ['web001', 200],
       ['web002', 200],

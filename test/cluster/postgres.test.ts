@@ -20,6 +20,8 @@ import { type RedisServer, startRedis } from '../kit/redis.ts'
 const problem = postgresProblem()
 /** Of a server, on a loaded machine. */
 const hookMs = 60_000
+/** More than a run may take to complete. */
+const testMs = 120_000
 if (problem !== undefined) console.log(`results in PostgreSQL: skipped, ${problem}`)
 
 type Node = MusterProcess & { url: string; dataDir: string }
@@ -92,51 +94,65 @@ describe.skipIf(problem !== undefined)('nodes with one PostgreSQL', () => {
     await redis.stop()
   }, hookMs)
 
-  test('collect the same run side by side, and each answers for all of it', async () => {
-    const count = 20_000
-    const [a, b] = await Promise.all([startNode('a'), startNode('b')])
-    const run = await submit(a, count)
-    await completed(b, run, count)
-    await expectWhole(run, count)
-    for (const { dataDir } of [a, b]) {
-      expect(readLedger(dataDir, run).audited.size).toBeGreaterThan(0)
-      expect(existsSync(join(dataDir, 'results.sqlite'))).toBe(false)
-    }
-    const pages = [a, b].map(({ url }) => json(`${url}/v1/runs/${run}/results?after=9000&limit=5`))
-    const [ofA, ofB] = (await Promise.all(pages)) as { items: { seq: number }[] }[]
-    expect(ofA?.items.map(({ seq }) => seq)).toEqual([9001, 9002, 9003, 9004, 9005])
-    expect(ofB).toEqual(ofA ?? { items: [] })
-    const { items } = (await json(`${a.url}/v1/leases`)) as { items: { name: string }[] }
-    expect(items.map(({ name }) => name)).toEqual(['coordinator'])
-  })
+  test(
+    'collect the same run side by side, and each answers for all of it',
+    async () => {
+      const count = 20_000
+      const [a, b] = await Promise.all([startNode('a'), startNode('b')])
+      const run = await submit(a, count)
+      await completed(b, run, count)
+      await expectWhole(run, count)
+      for (const { dataDir } of [a, b]) {
+        expect(readLedger(dataDir, run).audited.size).toBeGreaterThan(0)
+        expect(existsSync(join(dataDir, 'results.sqlite'))).toBe(false)
+      }
+      const pages = [a, b].map(({ url }) =>
+        json(`${url}/v1/runs/${run}/results?after=9000&limit=5`),
+      )
+      const [ofA, ofB] = (await Promise.all(pages)) as { items: { seq: number }[] }[]
+      expect(ofA?.items.map(({ seq }) => seq)).toEqual([9001, 9002, 9003, 9004, 9005])
+      expect(ofB).toEqual(ofA ?? { items: [] })
+      const { items } = (await json(`${a.url}/v1/leases`)) as { items: { name: string }[] }
+      expect(items.map(({ name }) => name)).toEqual(['coordinator'])
+    },
+    testMs,
+  )
 
-  test('lose nothing when one of them is killed', async () => {
-    const count = 20_000
-    const [a, b] = await Promise.all([startNode('a'), startNode('b')])
-    const run = await submit(a, count)
-    await eventually(async () => expect(await rowsSoFar(run)).toBeGreaterThan(3000))
-    await b.kill()
-    expect(await rowsSoFar(run)).toBeLessThan(count)
-    await completed(a, run, count)
-    await expectWhole(run, count)
-  })
+  test(
+    'lose nothing when one of them is killed',
+    async () => {
+      const count = 20_000
+      const [a, b] = await Promise.all([startNode('a'), startNode('b')])
+      const run = await submit(a, count)
+      await eventually(async () => expect(await rowsSoFar(run)).toBeGreaterThan(3000))
+      await b.kill()
+      expect(await rowsSoFar(run)).toBeLessThan(count)
+      await completed(a, run, count)
+      await expectWhole(run, count)
+    },
+    testMs,
+  )
 
-  test('a collector that stood still while another did its work changes nothing', async () => {
-    const count = 10_000
-    const [a, b] = await Promise.all([startNode('a'), startNode('b')])
-    const run = await submit(a, count)
-    await eventually(async () => expect(await rowsSoFar(run)).toBeGreaterThan(1000))
-    process.kill(b.pid, 'SIGSTOP')
-    await completed(a, run, count)
-    await expectWhole(run, count)
-    process.kill(b.pid, 'SIGCONT')
-    // What it had at hand it has still to hand in; another run shows that it takes part again.
-    const next = await submit(a, count)
-    await completed(b, next, count)
-    await expectWhole(run, count)
-    await expectWhole(next, count)
-    expect((await runOf(b, run)).counts).toMatchObject({ ok: count })
-  })
+  test(
+    'a collector that stood still while another did its work changes nothing',
+    async () => {
+      const count = 10_000
+      const [a, b] = await Promise.all([startNode('a'), startNode('b')])
+      const run = await submit(a, count)
+      await eventually(async () => expect(await rowsSoFar(run)).toBeGreaterThan(1000))
+      process.kill(b.pid, 'SIGSTOP')
+      await completed(a, run, count)
+      await expectWhole(run, count)
+      process.kill(b.pid, 'SIGCONT')
+      // What it had at hand it has still to hand in; another run shows that it takes part again.
+      const next = await submit(a, count)
+      await completed(b, next, count)
+      await expectWhole(run, count)
+      await expectWhole(next, count)
+      expect((await runOf(b, run)).counts).toMatchObject({ ok: count })
+    },
+    testMs,
+  )
 
   const outages: [string, () => Promise<() => Promise<void>>][] = [
     [
@@ -186,7 +202,7 @@ describe.skipIf(problem !== undefined)('nodes with one PostgreSQL', () => {
       await eventually(async () => expect((await ready()).status).toBe(200), { timeoutMs: 15_000 })
       expect(flat(await tree()).filter(({ restarts }) => restarts > 0)).toEqual([])
     },
-    90_000,
+    testMs,
   )
 })
 

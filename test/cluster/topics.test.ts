@@ -152,6 +152,14 @@ describe('a soft subscription', () => {
           expect(heard.map(({ what }) => what)).toEqual(['heard', 'heard'])
         })
       }
+      // What a handler leaves behind ends no process (seeds C-28: with exit code 0, too).
+      await announceAll(a, [{ topic: 'control.a', data: 'stray', id: 'stray' }])
+      const log = () => readFileSync(join(b.dataDir, 'log', 'b.ndjson'), 'utf8')
+      await eventually(() => {
+        expect(log()).toContain('when nobody waits for it')
+        expect(log()).toContain('with nobody waiting')
+      })
+      expect(await announceAll(a, input)).toMatchObject([{ listeners: 2 }])
       await b.kill('SIGKILL')
       await eventually(async () => {
         expect(await announceAll(a, input)).toMatchObject([{ listeners: 1 }])

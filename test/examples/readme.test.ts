@@ -9,7 +9,7 @@ import ledger from './ledger.ts'
 const root = new URL('../../', import.meta.url).pathname
 const readme = readFileSync(`${root}README.md`, 'utf8')
 
-test.each(['smallest', 'ledger', 'client'])(
+test.each(['smallest', 'ledger', 'client', 'gather'])(
   'the README shows %s as it is in test/examples',
   (name) => {
     const program = readFileSync(new URL(`./${name}.ts`, import.meta.url), 'utf8')
@@ -53,6 +53,27 @@ test('the client talks to a node by its URL alone', async () => {
   expect(await child.exited).toBe(0)
   expect(stdout).toMatch(/^done 100 of 100$/m)
   expect(stdout).toMatch(/^r-[0-9a-z]+ completed 100 ok$/m)
+  await node.stop()
+}, 30_000)
+
+test('the gathering has the answer of every node', async () => {
+  const node = await createNode({
+    node: { id: 'here' },
+    dataDir: temporaryDirectory(),
+    ephemeral: true,
+    http: { port: 0 },
+    log: { level: 'error' },
+  })
+  await node.start()
+  const child = Bun.spawn([process.execPath, `${root}test/examples/gather.ts`], {
+    cwd: temporaryDirectory(),
+    env: { ...process.env, MUSTER_URL: node.url ?? '' },
+    stdout: 'pipe',
+    stderr: 'inherit',
+  })
+  const stdout = await new Response(child.stdout).text()
+  expect(await child.exited).toBe(0)
+  expect(stdout).toBe('here ok\ncomplete []\n')
   await node.stop()
 }, 30_000)
 

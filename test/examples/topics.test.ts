@@ -1,5 +1,6 @@
 /** What the README shows of topics runs as it is there. */
 import { expect, test } from 'bun:test'
+import { readFileSync } from 'node:fs'
 import { createNode } from '../../runtime/index.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
@@ -7,6 +8,11 @@ import { muster, startMusterNode } from '../kit/muster.ts'
 import { pager, tooHot, tuning } from './topics.ts'
 
 const file = `${import.meta.dir}/topics.ts`
+
+test('the README shows topics as they are in test/examples', () => {
+  const readme = readFileSync(`${import.meta.dir}/../../README.md`, 'utf8')
+  expect(readme).toContain(`\`\`\`ts\n${readFileSync(file, 'utf8')}\`\`\``)
+})
 
 test('readings that are too hot reach the pager as alarms', async () => {
   const alarms: unknown[] = []

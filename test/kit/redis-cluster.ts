@@ -49,7 +49,10 @@ export async function startRedisCluster(): Promise<RedisCluster> {
   const dead = new Set<number>()
   const alive = () => clients.filter((_, index) => !dead.has(index))
   return {
-    url: `redis-cluster://${ports.slice(0, primaries).map((port) => `127.0.0.1:${port}`)}`,
+    url: `redis-cluster://${ports
+      .slice(0, primaries)
+      .map((port) => `127.0.0.1:${port}`)
+      .join(',')}`,
     async killPrimaryOf(key) {
       const [any] = alive()
       const slot = Number(await any?.cluster('KEYSLOT', key))
@@ -63,7 +66,7 @@ export async function startRedisCluster(): Promise<RedisCluster> {
         async () => {
           const now = await ownerOf(alive()[0], slot)
           if (now === owner) throw new Error(`slot ${slot} is still served by ${owner}`)
-          const info = String(await alive()[0]?.cluster('INFO'))
+          const info = (await alive()[0]?.cluster('INFO')) ?? ''
           if (!info.includes('cluster_state:ok')) throw new Error('the cluster is down')
         },
         { timeoutMs: 20_000 },
@@ -72,7 +75,7 @@ export async function startRedisCluster(): Promise<RedisCluster> {
     async keysByPrimary() {
       const counts: number[] = []
       for (const client of alive()) {
-        const role = (await client.role()) as unknown[]
+        const role = await client.role()
         if (role[0] === 'master') counts.push(await client.dbsize())
       }
       return counts
@@ -126,7 +129,7 @@ async function joinCluster(clients: readonly Redis[], ports: readonly number[]):
     if (index > 0)
       await client.call('CLUSTER', 'MEET', '127.0.0.1', ports[0] ?? 0, (ports[0] ?? 0) + 1)
   }
-  const ids = await Promise.all(firsts.map(async (client) => String(await client.cluster('MYID'))))
+  const ids = await Promise.all(firsts.map((client) => client.cluster('MYID')))
   await eventually(
     async () => {
       for (const [index, client] of clients.slice(primaries).entries()) {
@@ -138,12 +141,12 @@ async function joinCluster(clients: readonly Redis[], ports: readonly number[]):
   await eventually(
     async () => {
       for (const client of clients) {
-        const info = String(await client.cluster('INFO'))
+        const info = await client.cluster('INFO')
         if (!info.includes('cluster_state:ok')) throw new Error('the cluster is not up yet')
         if (!info.includes(`cluster_known_nodes:${clients.length}`)) throw new Error('not all met')
       }
       for (const client of clients.slice(primaries)) {
-        const [, , , link] = (await client.role()) as unknown[]
+        const [, , , link] = await client.role()
         if (link !== 'connected') throw new Error(`a replica is still ${String(link)}`)
       }
     },

@@ -76,5 +76,12 @@ export const sink = defineSubscription({
 export const soft = defineSubscription({
   name: 'soft',
   pattern: 'control.>',
-  handle: ({ id }) => note('heard', id),
+  handle({ id, data }) {
+    note('heard', id)
+    if (data !== 'stray') return
+    setTimeout(() => {
+      throw new Error('when nobody waits for it')
+    })
+    void Promise.reject(new Error('with nobody waiting'))
+  },
 })

@@ -52,6 +52,54 @@ const anyRun = fc
   .array(anyResult, { maxLength: 200 })
   .map((lines) => lines.map((line, seq) => ({ ...line, seq })))
 
+describe('what differs without meaning', () => {
+  const groupsOf = (how: 'exact' | 'similar', texts: readonly (readonly [string, string])[]) => {
+    const fold = new Fold(undefined, how)
+    for (const [seq, [target, stdout]] of texts.entries()) {
+      fold.add(result(seq, 'ok', { target, output: command(0, stdout) }))
+    }
+    return fold.groups().length
+  }
+
+  test('the name of the host does not part results', () => {
+    expect(
+      groupsOf('exact', [
+        ['web1', 'web1: up'],
+        ['web2', 'web2: up'],
+      ]),
+    ).toBe(1)
+    // Only as a word of its own.
+    expect(
+      groupsOf('exact', [
+        ['web1', 'web10: up'],
+        ['web2', 'web20: up'],
+      ]),
+    ).toBe(2)
+  })
+
+  test('numbers, times, ids and addresses part exact results, and no similar ones', () => {
+    const said = [
+      ['a', 'disk 81% of 4.5 GB at 2026-11-21T10:00:00Z, 0xdeadbeef, 10.0.0.1, 9f86d081884c7d65'],
+      ['b', 'disk 9% of 12 GB at 2025-01-02 03:04:05, 0x1, 192.168.1.200, 2c26b46b68ffc68f'],
+    ] as const
+    expect(groupsOf('exact', said)).toBe(2)
+    expect(groupsOf('similar', said)).toBe(1)
+  })
+
+  test('words and exit codes part similar results as well', () => {
+    expect(
+      groupsOf('similar', [
+        ['a', 'disk 81%'],
+        ['b', 'memory 81%'],
+      ]),
+    ).toBe(2)
+    const fold = new Fold(undefined, 'similar')
+    fold.add(result(0, 'failed', { output: command(1, 'no') }))
+    fold.add(result(1, 'failed', { output: command(2, 'no') }))
+    expect(fold.groups()).toHaveLength(2)
+  })
+})
+
 describe('fold', () => {
   test('every task is in exactly one group, however few groups there may be', () => {
     fc.assert(

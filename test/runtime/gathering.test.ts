@@ -18,6 +18,11 @@ async function begin(start: () => Promise<{ node: StartedNode; redis?: RedisServ
   return { node, muster: await connect({ url: node.url }) }
 }
 
+const refusalOf = (asked: Promise<unknown>) =>
+  asked.then(
+    () => undefined,
+    (error: unknown) => error,
+  )
 const sleep = (id: string, ms: number): TaskLine => ({ kind: 'sleep', id, input: { ms } })
 const noop = (id: string): TaskLine => ({ kind: 'noop', id })
 
@@ -75,8 +80,7 @@ describe.each(worlds)('a gathering %s', (_name, start) => {
     expect(set).toMatchObject({ status: 'complete', expected: 1, missing: [] })
     expect(set?.results.map(({ target }) => target)).toEqual([node.node.id])
     const elsewhere: TaskLine = { ...everywhere, select: { rack: 'none' } }
-    const refused = muster.gather([elsewhere])
-    await expect(refused).rejects.toBeInstanceOf(UnavailableError)
+    expect(await refusalOf(muster.gather([elsewhere]))).toBeInstanceOf(UnavailableError)
   })
 
   test('that cannot be taken runs nothing', async () => {
@@ -88,9 +92,9 @@ describe.each(worlds)('a gathering %s', (_name, start) => {
       [[noop('a'), { kind: 'none', id: 'b' }], 'task 2: kind:'],
     ]
     for (const [tasks, message] of bad) {
-      const refused = muster.gather(tasks)
-      await expect(refused).rejects.toThrow(message)
-      await expect(refused).rejects.toBeInstanceOf(UsageError)
+      const refusal = await refusalOf(muster.gather(tasks))
+      expect(refusal).toBeInstanceOf(UsageError)
+      expect(String(refusal)).toContain(message)
     }
     expect((await muster.list()).items).toEqual([])
   })
@@ -99,7 +103,7 @@ describe.each(worlds)('a gathering %s', (_name, start) => {
     const { muster } = await begin(start)
     const options = { correlate: () => 'one' }
     await muster.gather([noop('a')], options)
-    await expect(muster.gather([noop('b')], options)).rejects.toBeInstanceOf(ConflictError)
+    expect(await refusalOf(muster.gather([noop('b')], options))).toBeInstanceOf(ConflictError)
     expect((await muster.list()).items).toHaveLength(1)
   })
 
@@ -110,6 +114,6 @@ describe.each(worlds)('a gathering %s', (_name, start) => {
     const gathering = await muster.gather([sleep('a', 5000)], { signal })
     const done = gathering.done()
     leaving.abort(new Error('enough'))
-    await expect(done).rejects.toThrow('enough')
+    expect(String(await refusalOf(done))).toContain('enough')
   })
 })

@@ -1,4 +1,4 @@
-/** The probes port over HTTP: a GET that is answered with 200 to 299, wherever kind `http` may go. */
+/** The probes port over HTTP: a GET answered with 200 to 299, wherever kind `http` may go. */
 import { MusterError } from '../../../actors/errors.ts'
 import type { Probes } from '../../../actors/ports-probe.ts'
 import { type HttpOptions, httpExecutor } from './request.ts'
