@@ -109,6 +109,13 @@ export class DataDirectoryError extends MusterError {
   }
 }
 
+/** The token is missing, unreadable or refused. */
+export class TokenError extends MusterError {
+  constructor(message: string, options?: { cause?: unknown }) {
+    super('TOKEN', message, options)
+  }
+}
+
 /** What was thrown, as a code and a sentence. */
 export function describeError(error: unknown): { code: string; message: string } {
   if (error instanceof Error) {

@@ -114,7 +114,7 @@ function snapshotOf(ref: AnyActorRef, withContext: boolean): Visible {
   const seen = ref.getSnapshot() as Seen | undefined
   if (seen === undefined) return { status: 'active' }
   const { status, value, context, children, error, _nodes: nodes } = seen
-  const failure = error === undefined ? {} : { error: visible(error) }
+  const failure: Record<string, Visible> = error === undefined ? {} : { error: visible(error) }
   if (value === undefined) return { status, ...failure }
   const names = Object.entries(children ?? {}).filter(([, child]) => child !== undefined)
   return {

@@ -4,7 +4,7 @@ import { isStopped } from './holds.ts'
 import type { Log } from './ports.ts'
 import type { FencingToken } from './ports-fleet.ts'
 import type { Hold, RunProgress, Share } from './ports-runs.ts'
-import type { Source } from './source.ts'
+import type { Source, SourcePiece } from './source.ts'
 
 export interface LiveRun {
   id: string
@@ -125,21 +125,22 @@ export function fitsWindow(live: LiveRun, tasks: number): boolean {
 export function untilStopped(source: Source, ended: AbortSignal, stopped: AbortSignal): Source {
   return async function* (afterLine, isHashed) {
     const iterator = source(afterLine, isHashed)[Symbol.asyncIterator]()
-    const { promise: stop, resolve } = Promise.withResolvers<undefined>()
-    const onStop = () => resolve(undefined)
-    stopped.addEventListener('abort', onStop, { once: true })
+    let onStop = () => {}
+    const stop = () => onStop()
+    stopped.addEventListener('abort', stop, { once: true })
     try {
       while (!stopped.aborted) {
-        const next = iterator.next()
-        // It may break off when nobody listens any more.
-        next.catch(() => undefined)
-        const read = await Promise.race([next, stop])
+        // Not a race with one promise for all pieces: it would keep each of them until the end.
+        const turn = Promise.withResolvers<IteratorResult<SourcePiece> | undefined>()
+        onStop = () => turn.resolve(undefined)
+        iterator.next().then(turn.resolve, turn.reject)
+        const read = await turn.promise
         ended.throwIfAborted()
         if (read === undefined || read.done === true) return
         yield read.value
       }
     } finally {
-      stopped.removeEventListener('abort', onStop)
+      stopped.removeEventListener('abort', stop)
       // Not awaited: it may be waiting for a line that never comes.
       iterator.return?.().catch(() => undefined)
     }

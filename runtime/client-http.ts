@@ -5,16 +5,10 @@ import {
   MusterError,
   NotAcceptingError,
   NotFoundError,
+  TokenError,
   UnavailableError,
   UsageError,
 } from '../actors/errors.ts'
-
-/** The token is missing, unreadable or refused. */
-export class TokenError extends MusterError {
-  constructor(message: string, options?: { cause?: unknown }) {
-    super('TOKEN', message, options)
-  }
-}
 
 export interface HttpOptions {
   /** Base URL of a node, for example `http://127.0.0.1:7070`. */

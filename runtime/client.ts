@@ -2,7 +2,7 @@
  * The library's way to a node: `connect({ url })` speaks its HTTP API. Inside a process that holds
  * a node, `fetch: node.fetch` takes the same road without a socket.
  */
-import { UnavailableError } from '../actors/errors.ts'
+import { TokenError, UnavailableError } from '../actors/errors.ts'
 import type { EscalationLine } from '../actors/escalation-list.ts'
 import type { NodeLine } from '../actors/membership.ts'
 import type { LeaseRecord } from '../actors/ports-fleet.ts'
@@ -24,7 +24,7 @@ import type {
   Submitted,
   TaskReport,
 } from './client-api.ts'
-import { type Call, HttpClient, type HttpOptions, queryString, TokenError } from './client-http.ts'
+import { type Call, HttpClient, type HttpOptions, queryString } from './client-http.ts'
 import { type DeadLetterCalls, deadLetterCalls } from './client-letters.ts'
 import {
   ndjsonPieces,
@@ -38,7 +38,6 @@ import { type GatheringHandle, Gatherings, type GatherOptions } from './gatherin
 import type { DrainAnswer } from './http/nodes.ts'
 
 export type { TaskLine, TaskSource }
-export { TokenError }
 
 export interface ConnectOptions extends HttpOptions {
   /** How long a lost node is looked for again while following a run, ms. Default 30 000. */
@@ -199,7 +198,8 @@ class HttpMuster implements Muster {
     let lostAt: number | undefined
     for (;;) {
       try {
-        const headers = lastId === undefined ? {} : { 'last-event-id': lastId }
+        const headers: Record<string, string> =
+          lastId === undefined ? {} : { 'last-event-id': lastId }
         const call: Call = { accept: 'text/event-stream', headers, ...options }
         const response = await this.#http.call(`${runPath(run)}/events`, call)
         for await (const event of readEvents(bodyOf(response), options.signal)) {

@@ -72,7 +72,7 @@ export class NodeHealth {
   because(): string | undefined {
     const because = this.view()?.because ?? []
     if (because.length === 0) return undefined
-    const [culprit] = this.#sensors.culprits()
+    const culprit = this.#sensors.culprit()
     const held = culprit === undefined ? [] : [`held by ${culprit[0]} for ${tenths(culprit[1])} s`]
     return [...because, ...held].join(', ')
   }
@@ -81,7 +81,7 @@ export class NodeHealth {
   feels(): string | undefined {
     const wait = this.#sensors.waitP99()
     const share = this.#sensors.blockedShare()
-    const [culprit] = this.#sensors.culprits()
+    const culprit = this.#sensors.culprit()
     const by = culprit === undefined ? '' : `, held by ${culprit[0]}`
     const said = [
       ...(wait === undefined ? [] : [`queue wait p99 ${tenths(wait)} s`]),

@@ -18,6 +18,7 @@ export {
   NotAcceptingError,
   NotFoundError,
   TerminalError,
+  TokenError,
   UnavailableError,
   UsageError,
 } from '../actors/errors.ts'
@@ -51,7 +52,6 @@ export {
   connect,
   type TaskLine,
   type TaskSource,
-  TokenError,
 } from './client.ts'
 export type {
   Intake,

@@ -25,7 +25,8 @@ import { makeDataDirectory } from './data-directory.ts'
 import { type Definitions, readDefinitions, refuseSplitting } from './definitions.ts'
 import { catchStrayErrors } from './execute/stray-errors.ts'
 import { ownRequest } from './http/access.ts'
-import { readTokens, type Token } from './http/token.ts'
+import { tokensOf } from './http/server.ts'
+import type { Token } from './http/token.ts'
 import { kindsOf } from './kinds.ts'
 import { unknownLimits } from './limit-names.ts'
 import { type NodeLog, type NodeLogOptions, nodeLog } from './log/node-log.ts'
@@ -207,7 +208,7 @@ class Node implements MusterNode {
   async #readFiles(): Promise<Files> {
     const { config, dataDir, ephemeral, listen, tasksFiles, process } = this.#options
     refuseSplitting(this.#options)
-    const tokens = readTokens(config.http.tokenFile)
+    const tokens = tokensOf(config.http, listen === true)
     if (ephemeral !== true) makeDataDirectory(dataDir)
     if (listen === true) this.#id = chooseNodeId(dataDir, config.node.id, hostname())
     const defined = await readDefinitions(this.#options, tasksFiles)

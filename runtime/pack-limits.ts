@@ -5,6 +5,12 @@ import type { Paces } from '../actors/paces.ts'
 import { sourcePrefix } from '../config/key.ts'
 import type { Config } from '../config/schema.ts'
 
+/**
+ * The tasks of an envelope run side by side. Counted for no more than this, or a worker with many
+ * slots would take so much at once that others have nothing left.
+ */
+const togetherMax = 8
+
 export function packLimits(config: Config, kinds: Kinds, paces: Pick<Paces, 'of'>): PackLimits {
   const { worker, mailbox, dispatcher, limits } = config
   const hasSources = Object.keys(limits).some((name) => name.startsWith(sourcePrefix))
@@ -19,7 +25,9 @@ export function packLimits(config: Config, kinds: Kinds, paces: Pick<Paces, 'of'
     keyPartitions: mailbox.keyPartitions,
     shards: mailbox.shards,
     tasksOf: (kind, source) => {
-      const byPace = worker.envelopeMs / paces.of(kind, kinds.get(kind)?.paceMs ?? 1)
+      const { paceMs = 1, concurrency = 1 } = kinds.get(kind) ?? {}
+      const together = Math.min(concurrency, togetherMax)
+      const byPace = (worker.envelopeMs * together) / paces.of(kind, paceMs)
       const bySource = source === undefined ? byPace : within(sourcePrefix + source)
       return Math.floor(Math.min(byPace, within(kind), bySource))
     },

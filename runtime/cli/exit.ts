@@ -4,12 +4,12 @@ import {
   DataDirectoryError,
   NotAcceptingError,
   NotFoundError,
+  TokenError,
   UnavailableError,
   UsageError,
 } from '../../actors/errors.ts'
 import type { Run } from '../../actors/ports-runs.ts'
 import { ConfigError } from '../../config/errors.ts'
-import { TokenError } from '../client-http.ts'
 
 export const exitCodes = {
   ok: 0,

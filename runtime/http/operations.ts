@@ -62,9 +62,9 @@ const runs: Operation[] = [
   {
     method: 'get',
     path: '/v1/runs',
-    summary: 'Runs, newest first',
+    summary: 'Runs, newest first; as lines: all of them, or as many as limit says',
     query: pageQuery,
-    answers: { 200: [{ list: 'Run' }] },
+    answers: { 200: [{ list: 'Run' }, { lines: 'Run' }] },
   },
   {
     method: 'get',

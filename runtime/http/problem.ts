@@ -18,6 +18,7 @@ const titles: Record<number, string> = {
   409: 'Conflict',
   413: 'Too large',
   415: 'Unsupported media type',
+  426: 'Upgrade required',
   429: 'Full',
   500: 'Internal error',
   503: 'Not accepting work now',

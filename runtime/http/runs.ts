@@ -65,7 +65,11 @@ export function runRoutes(options: RunRoutesOptions): Hono {
   })
 
   app.get('/v1/runs', async (context) => {
-    const { limit = pageDefault, after } = readQuery(pageQuery, context.req.raw)
+    const query = readQuery(pageQuery, context.req.raw)
+    if (context.req.header('accept')?.includes(ndjson) === true) {
+      return streamOf(runLines(accounting, query), ndjson)
+    }
+    const { limit = pageDefault, after } = query
     const items = await accounting.list({ limit, ...(after === undefined ? {} : { after }) })
     const next = items.length === limit ? items.at(-1)?.id : undefined
     return Response.json({ items, ...(next === undefined ? {} : { next }) })
@@ -121,6 +125,24 @@ export function runRoutes(options: RunRoutesOptions): Hono {
 
   app.route('/', runActionRoutes(options))
   return app
+}
+
+async function* runLines(
+  accounting: Accounting,
+  { limit = Number.POSITIVE_INFINITY, after: start }: { limit?: number; after?: string },
+): AsyncGenerator<string> {
+  let after = start
+  for (let left = limit; left > 0; ) {
+    const most = Math.min(left, pageDefault)
+    const runs = await accounting.list({
+      limit: most,
+      ...(after === undefined ? {} : { after }),
+    })
+    if (runs.length > 0) yield runs.map((run) => `${JSON.stringify(run)}\n`).join('')
+    if (runs.length < most) return
+    after = runs.at(-1)?.id
+    left -= runs.length
+  }
 }
 
 async function* resultLines(

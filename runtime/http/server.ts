@@ -1,5 +1,5 @@
 /** The node's port: who gets in, and how long anybody may take. */
-import { describeError, UnavailableError, UsageError } from '../../actors/errors.ts'
+import { describeError, TokenError, UnavailableError } from '../../actors/errors.ts'
 import type { Config } from '../../config/schema.ts'
 import { systemClock } from '../clock.ts'
 import { guard } from './guard.ts'
@@ -8,7 +8,7 @@ import { AddressRate } from './rate.ts'
 import { isStreamed, readWhole, whenRead } from './requests.ts'
 import type { Sessions } from './sessions.ts'
 import { beating } from './streams.ts'
-import type { Token } from './token.ts'
+import { readTokens, type Token } from './token.ts'
 
 export interface HttpServer {
   url: string
@@ -34,18 +34,13 @@ export interface HttpServerOptions {
 const busySeconds = 1
 
 /**
- * @throws UsageError when it would be open to the network without a token, UnavailableError when
+ * @throws TokenError when it would be open to the network without a token, UnavailableError when
  * the port is taken
  */
 export function httpServer(options: HttpServerOptions): HttpServer {
   const { config, tokens, websocket } = options
   const { host, port } = config
-  if (tokens.length === 0 && !isLoopback(host)) {
-    throw new UsageError(
-      `http.host: ${host} is not a loopback address, and whoever reaches it could run commands; ` +
-        'set a token with --token-file FILE, or listen on 127.0.0.1',
-    )
-  }
+  refuseOpen(host, tokens)
   const answer = answering(options)
   try {
     const server = Bun.serve({
@@ -72,6 +67,24 @@ export function httpServer(options: HttpServerOptions): HttpServer {
       { cause: error, code: 'PORT_TAKEN' },
     )
   }
+}
+
+/**
+ * The tokens of a node that is to listen: what is wrong with them shows before anything is started.
+ * @throws TokenError, UsageError
+ */
+export function tokensOf({ host, tokenFile }: Config['http'], isListening: boolean): Token[] {
+  const tokens = readTokens(tokenFile)
+  if (isListening) refuseOpen(host, tokens)
+  return tokens
+}
+
+function refuseOpen(host: string, tokens: readonly Token[]): void {
+  if (tokens.length > 0 || isLoopback(host)) return
+  throw new TokenError(
+    `http.host: ${host} is not a loopback address, and whoever reaches it could run commands; ` +
+      'set a token with --token-file FILE, or listen on 127.0.0.1',
+  )
 }
 
 function answering(options: HttpServerOptions) {

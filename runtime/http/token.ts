@@ -3,7 +3,7 @@
  * alone, which may write. Blank lines and those that begin with # are passed over.
  */
 import { readFileSync } from 'node:fs'
-import { describeError, UsageError } from '../../actors/errors.ts'
+import { describeError, TokenError, UsageError } from '../../actors/errors.ts'
 import type { AccessRole } from './access.ts'
 
 export interface Token {
@@ -11,19 +11,19 @@ export interface Token {
   text: string
 }
 
-/** @throws UsageError when there is no token in the file, or a line is none */
+/** @throws TokenError when there is no token in the file, UsageError when a line is none */
 export function readTokens(file: string | undefined): Token[] {
   if (file === undefined) return []
   let text: string
   try {
     text = readFileSync(file, 'utf8')
   } catch (error) {
-    throw new UsageError(`http.tokenFile: cannot read ${file}: ${describeError(error).message}`)
+    throw new TokenError(`http.tokenFile: cannot read ${file}: ${describeError(error).message}`)
   }
   return parseTokens(text, `http.tokenFile: ${file}`)
 }
 
-/** @throws UsageError, which names the line and shows nothing of it */
+/** @throws UsageError, which names the line and shows nothing of it; TokenError when there is none */
 export function parseTokens(text: string, where: string): Token[] {
   const tokens: Token[] = []
   for (const [index, line] of text.split('\n').entries()) {
@@ -42,7 +42,7 @@ export function parseTokens(text: string, where: string): Token[] {
       )
     }
   }
-  if (tokens.length === 0) throw new UsageError(`${where} is empty; write a token into it`)
+  if (tokens.length === 0) throw new TokenError(`${where} is empty; write a token into it`)
   return tokens
 }
 

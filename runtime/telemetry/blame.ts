@@ -7,7 +7,7 @@ import { mailboxKind } from '../../actors/place.ts'
 import { systemClock } from '../clock.ts'
 
 /** Whom a block is laid to that nobody, or more than one, may have caused. */
-const unknownKind = 'unknown'
+export const unknownKind = 'unknown'
 /** Timers tell of a block so long after its end, at most, ms. */
 const slackMs = 40
 

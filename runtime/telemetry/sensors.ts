@@ -5,6 +5,7 @@ import type { Measured } from '../../machines/health.ts'
 import type { HealthSeen, Sensor } from '../../machines/health-level.ts'
 import type { SelfTest } from '../../machines/health-watch.ts'
 import { systemClock } from '../clock.ts'
+import { unknownKind } from './blame.ts'
 import { blockMs } from './loop-lag.ts'
 import { type MetricName, metrics } from './names.ts'
 import type { Telemetry } from './telemetry.ts'
@@ -138,6 +139,12 @@ export class NodeSensors implements HealthSensors {
       .toSorted(([, one], [, other]) => other - one)
   }
 
+  /** Who held it longest and for how many seconds; undefined where that is not known. */
+  culprit(): [kind: string, seconds: number] | undefined {
+    const [first] = this.culprits()
+    return first?.[0] === unknownKind ? undefined : first
+  }
+
   /** How long tasks waited in the window: the 99th percentile, seconds. Undefined: none did. */
   waitP99(): number | undefined {
     const wait = minus(this.#now().wait, this.#counts[0]?.wait ?? [])
@@ -179,7 +186,7 @@ export class NodeSensors implements HealthSensors {
     const lagMs = (telemetry.lag.summary()?.quantiles.get(0.99) ?? 0) * 1000
     const depth = logDepth()
     const wait = this.waitP99() ?? 0
-    const [culprit] = this.culprits()
+    const culprit = this.culprit()
     const blame = culprit === undefined ? {} : { note: `held by ${culprit[0]}` }
     const unproved = { state: 'blind', note: 'it did not see the block at the start' } as const
     return [

@@ -316,21 +316,25 @@ test('a task that takes every node down is condemned by the second, wherever it 
   /** A node that is killed by the task: how often its worker began it. */
   const dies = async (mailbox: string) => {
     let begun = 0
-    const run = () => {
+    const runForEver = () => {
       begun += 1
       return new Promise<never>(() => {})
     }
-    const worker = beginWorker(world, { ...kind, executor: { ...kind.executor, run } }, { mailbox })
+    const worker = beginWorker(
+      world,
+      { ...kind, executor: { ...kind.executor, run: runForEver } },
+      { mailbox },
+    )
     await worker.ready()
     await eventually(() => expect(begun + results.length).toBeGreaterThan(0))
     await world.kill()
     return begun
   }
-  const lives = [await dies('work.job@b'), await dies('work.job@b')]
+  const timesBegun = [await dies('work.job@b'), await dies('work.job@b')]
   await begin()
   await eventually(async () => expect(await waiting('work.job@a')).toBe(1))
-  lives.push(await dies('work.job@a'), await dies('work.job@a'))
+  timesBegun.push(await dies('work.job@a'), await dies('work.job@a'))
   await eventually(() => expect(results[0]?.outcomes).toBe('6'))
   // Not noted, noted beside others, noted alone; then it was known.
-  expect(lives).toEqual([1, 1, 1, 0])
+  expect(timesBegun).toEqual([1, 1, 1, 0])
 })

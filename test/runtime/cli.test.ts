@@ -79,7 +79,7 @@ describe('a command line nobody can follow exits 64 and says what to do', () => 
     [['ls', '--', 'uname'], 'only `run` takes a command after --'],
     [['show', 'r-1/x'], "expected RUN or RUN/SEQ, for example r-1a2b3c4d/0, got 'r-1/x'"],
     [['results', 'r-1', '--outcome', 'good'], "got 'good'"],
-    [['results', 'r-1', '--fold', 'fuzzy'], 'Allowed choices are exact, none'],
+    [['results', 'r-1', '--fold', 'fuzzy'], 'Allowed choices are exact, similar, none'],
     [['start', '--port', '70000'], "expected a port, 0 to 65535, got '70000'"],
     [['ls', '--url', 'localhost:7070'], 'expected an http or https URL'],
   ])('%j', async (words, message) => {

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'bun:test'
 import { pack } from '../../actors/envelope.ts'
 import { loadConfig } from '../../config/load.ts'
 import { packLimits } from '../../runtime/pack-limits.ts'
-import { itemsOf, taskOf } from '../actors/world.ts'
+import { itemsOf, kindOf, ok, taskOf } from '../actors/world.ts'
 
 const fileValues = {
   limits: {
@@ -28,6 +28,16 @@ describe('packing', () => {
       [0, 250],
       [250, 50],
     ])
+  })
+
+  test('counts on tasks running side by side, eight of them at most', () => {
+    const sizeOf = (concurrency: number) => {
+      const kind = { ...kindOf('job', async () => ok), concurrency }
+      const limits = packLimits(config, new Map([['job', kind]]), { of: () => 10 })
+      const items = Array.from({ length: 400 }, () => taskOf('job'))
+      return pack('r-1', itemsOf(items), 0, limits)[0]?.tasks.length
+    }
+    expect([1, 2, 8, 64].map(sizeOf)).toEqual([25, 50, 200, 200])
   })
 
   test('puts no more into one than its limits let begin in that time, and at least one', () => {
