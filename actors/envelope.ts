@@ -35,6 +35,8 @@ export interface Envelope {
   attempt: number
   /** Epoch ms from which its tasks could have run. */
   readyAt: number
+  /** Epoch ms of when it came out of the spool of its run, where it waited for leave to go. */
+  sentAt?: number
   /** The seqs of `tasks`, ascending. */
   seqs: SeqRange[]
   tasks: Task[]
@@ -260,6 +262,14 @@ function addTo(open: Open, { seq, task, bytes }: PackItem): void {
   appendSeq(open.envelope.seqs, seq)
   open.envelope.tasks.push(task)
   open.bytes += bytes
+}
+
+/**
+ * Since when its tasks have waited for a worker, epoch ms. In the spool they waited for the window
+ * of their run, for tasks that they depend on or for room, which no worker could have shortened.
+ */
+export function waitsSince({ readyAt, sentAt = readyAt }: Envelope): number {
+  return Math.max(readyAt, sentAt)
 }
 
 /** The delay an envelope still has to wait. */

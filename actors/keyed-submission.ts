@@ -168,9 +168,12 @@ class Body {
       throw this.#conflict(run.id, `it has ${lines} lines and more may come, this one ${this.#to}`)
     }
     if (lines > this.#same && this.#piece?.hashes?.of(lines) !== linesHash) {
-      throw this.#conflict(run.id, lines === 1
-        ? 'its first line is not that of this one'
-        : `its first ${lines} lines are not those of this one`)
+      throw this.#conflict(
+        run.id,
+        lines === 1
+          ? 'its first line is not that of this one'
+          : `its first ${lines} lines are not those of this one`,
+      )
     }
     this.#same = lines
     // Of a run that was stopped the rest was never read.

@@ -71,7 +71,7 @@ export interface ReceiveOptions {
   ordered: boolean
 }
 
-/** Among the notes of a delivery, '1': whoever had the message last is gone for good (`reclaim`). */
+/** Among the notes of a delivery: '1' where whoever had the message last is gone for good. */
 export const diedNote = 'died'
 
 /** Resolving acknowledges the message; throwing gives it back to be delivered again. */

@@ -14,6 +14,7 @@ import {
   envelopeVersion,
   type ResultsEnvelope,
   resultsMailbox,
+  waitsSince,
   workMessage,
 } from './envelope.ts'
 import type { Kind } from './kind.ts'
@@ -178,7 +179,7 @@ function resultsOf(
 /** In place retries wait for their back-off, not for a worker. */
 function queuedMs(envelope: Envelope, { attempt, history, startedAt }: Ending): number {
   const isInPlace = history.length > 0 && attempt > envelope.attempt
-  return isInPlace ? 0 : Math.max(0, startedAt - envelope.readyAt)
+  return isInPlace ? 0 : Math.max(0, startedAt - waitsSince(envelope))
 }
 
 function moreOf(envelope: Envelope, final: readonly Ending[]): { more?: (More | null)[] } {

@@ -134,8 +134,12 @@ async function endDuplicates(
   })
 }
 
-function wrongWith(
-  known: ReadonlyMap<string, number>,
+/**
+ * What only the run can know of a line: that its id is new, and what it depends on is not.
+ * @param known the ids of the lines before it that were taken
+ */
+export function wrongWith(
+  known: Pick<ReadonlyMap<string, number>, 'has'>,
   line: number,
   { id, dependsOn }: Task,
 ): Rejection | undefined {

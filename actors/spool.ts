@@ -126,7 +126,7 @@ async function moveEnvelope(
     envelope = await routed(options, spooled)
   }
   signal.throwIfAborted()
-  await send(options, envelope)
+  await send(options, { ...envelope, sentAt: options.clock.now() })
   await drop(options, live, { mark, envelopes: 1, tasks }, signal)
   return true
 }

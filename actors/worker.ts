@@ -9,7 +9,7 @@ import type { Owned } from '../machines/service.ts'
 import { type WorkerEvent, workerMachine } from '../machines/worker.ts'
 import { AtHand, hungError } from './at-hand.ts'
 import type { Tell } from './dead-letters.ts'
-import { countSeqs, type Envelope, envelopeVersion } from './envelope.ts'
+import { countSeqs, type Envelope, envelopeVersion, waitsSince } from './envelope.ts'
 import { describeError } from './errors.ts'
 import { FreeHands } from './free-hands.ts'
 import type { Kind } from './kind.ts'
@@ -61,8 +61,9 @@ export function worker(options: WorkerOptions): ChildSpec {
       options.tell(self, { type, tasks, oldestAt: inHand.oldestAt } satisfies WorkerEvent)
     }
     tell('envelope.received')
-    const waitedMs = delivery.redeliveries > 0 ? undefined : options.clock.now() - envelope.readyAt
-    const idleMs = ordered || waitedMs === undefined ? undefined : hands.idleMs(envelope.readyAt)
+    const since = waitsSince(envelope)
+    const waitedMs = delivery.redeliveries > 0 ? undefined : options.clock.now() - since
+    const idleMs = ordered || waitedMs === undefined ? undefined : hands.idleMs(since)
     options.meter?.taken(mailbox, tasks, waitedMs, idleMs)
     hands.take()
     try {

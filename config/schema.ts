@@ -83,7 +83,7 @@ const http = z.strictObject({
   statelyBridge: choice(
     ['off', 'on'],
     'off',
-    "Whether /inspect/stately may show the actors to Stately's inspector, which is not of this node.",
+    "Whether /inspect/stately may show the actors to Stately's inspector, a page of others.",
   ),
   rate: whole(
     5000,

@@ -14,7 +14,7 @@ import { handlerKind } from './handler-kind.ts'
 import { httpKind } from './http-kind.ts'
 
 /** Work in one command, ms, while nobody has measured it. */
-const assumedPaceMs = 50
+const assumedPaceMs = 20
 
 /** A command gets SIGKILL so long after SIGTERM at most, when its task has a limit of its own. */
 const killGraceMsMax = 5000

@@ -1,14 +1,14 @@
 /** Find the node to talk to: a URL, a live node of the data directory, or one in this process. */
 import { readFile } from 'node:fs/promises'
-import { describeError, UnavailableError } from '../../actors/errors.ts'
+import { describeError, TokenError, UnavailableError } from '../../actors/errors.ts'
 import type { Log } from '../../actors/ports.ts'
-import { connect, TokenError } from '../client.ts'
+import { connect } from '../client.ts'
 import type { Muster } from '../client-api.ts'
 import { bestToken, parseTokens } from '../http/token.ts'
 import type { MusterNode } from '../node.ts'
 import { liveNodeFiles } from '../node-file.ts'
 import type { Globals, Invocation } from './invocation.ts'
-import { dataDirOf, loadSettings, type SettingFlags } from './settings.ts'
+import { dataDirOf, loadSettings, type SettingFlags, sayDoubts } from './settings.ts'
 
 export interface Located {
   muster: Muster
@@ -34,13 +34,20 @@ export async function locate(invocation: Invocation, inProcess?: InProcess): Pro
   const { globals } = invocation
   const token = await readToken(globals)
   const url = namedUrl(globals)
-  if (url !== undefined) return remote(url, token, globals.url === undefined)
+  if (url !== undefined) {
+    await sayDoubts(invocation)
+    return remote(url, token, globals.url === undefined)
+  }
   const dataDir = dataDirOf(globals)
   if (inProcess?.ephemeral !== true) {
     const live = await findLiveNode(dataDir)
-    if (live !== undefined) return remote(live, token, true)
+    if (live !== undefined) {
+      await sayDoubts(invocation)
+      return remote(live, token, true)
+    }
   }
   if (inProcess === undefined) {
+    await sayDoubts(invocation)
     throw new UnavailableError(
       `no node is running on ${dataDir}; start one with \`muster start\`, or name one with --url`,
     )

@@ -1,6 +1,7 @@
 /** The command line: parse, perform one verb, exit with its code. */
 import { type Command, CommanderError } from 'commander'
 import { UsageError } from '../../actors/errors.ts'
+import { nearest } from '../../config/nearest.ts'
 import { version } from '../version.ts'
 import { exitCodeOfError, exitCodes } from './exit.ts'
 import { buildProgram } from './program.ts'
@@ -38,10 +39,28 @@ async function main(words: readonly string[]): Promise<number> {
 function parsed(error: CommanderError, program: Command, words: readonly string[]): number {
   if (error.exitCode === 0) return exitCodes.ok
   if (error.code === 'commander.help') return usageCode(program, words)
-  const message = error.message.replace(/^error: /, '').replaceAll('\n', ' ')
+  const told = unknownSubverb(error, program, words) ?? error.message
+  const message = told.replace(/^error: /, '').replaceAll('\n', ' ')
   process.stderr.write(`muster: ${message}\n`)
   hint(program, words)
   return usageCode(program, words)
+}
+
+/** A verb that does something by itself as well takes a wrong word for one argument too many. */
+function unknownSubverb(
+  error: CommanderError,
+  program: Command,
+  words: readonly string[],
+): string | undefined {
+  if (error.code !== 'commander.excessArguments') return undefined
+  const verb = program.commands.find((command) => command.name() === verbOf(program, words))
+  const names = verb?.commands.map((command) => command.name()) ?? []
+  const word = verb?.args[0]
+  if (names.length === 0 || word === undefined || names.includes(word)) return undefined
+  const meant = nearest(word, names)
+  const near =
+    meant === undefined ? `; it is one of ${names.join(', ')}` : ` (Did you mean ${meant}?)`
+  return `unknown command '${word}'${near}`
 }
 
 /** Of `audit`, the code that its like has for it. */

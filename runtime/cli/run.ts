@@ -127,9 +127,8 @@ async function submitAndWait(
   let id: string | undefined
   try {
     id = await opened.promise
-    progress.announce(
-      `run ${id}  (Ctrl-C leaves it: ${located.isHere ? 'it can be resumed' : 'it goes on'})`,
-    )
+    const kept = flags.ephemeral === true ? 'ends it' : 'leaves it: it can be resumed'
+    progress.announce(`run ${id}  (Ctrl-C ${located.isHere ? kept : 'leaves it: it goes on'})`)
     const following = follow(muster, id, progress, signal)
     // Awaited below; until then a failure of the intake goes first, and is what is told.
     following.catch(() => undefined)

@@ -53,6 +53,13 @@ export async function loadSettings(invocation: Invocation, flags: SettingFlags):
   return config
 }
 
+/** The same doubts about the environment, for a verb that needs no configuration. */
+export async function sayDoubts({ terminal }: Invocation): Promise<void> {
+  if (!Object.keys(process.env).some((name) => name.toUpperCase().startsWith('MUSTER_'))) return
+  const { readEnvironment } = await import('../../config/environment.ts')
+  for (const warning of readEnvironment(process.env).warnings) terminal.say(`muster: ${warning}`)
+}
+
 async function readToml(file: string, isRequired: boolean): Promise<unknown> {
   let text: string
   try {

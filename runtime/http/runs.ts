@@ -129,7 +129,7 @@ export function runRoutes(options: RunRoutesOptions): Hono {
 
 async function* runLines(
   accounting: Accounting,
-  { limit = Number.POSITIVE_INFINITY, after: start }: { limit?: number; after?: string },
+  { limit = Number.POSITIVE_INFINITY, after: start }: z.infer<typeof pageQuery>,
 ): AsyncGenerator<string> {
   let after = start
   for (let left = limit; left > 0; ) {

@@ -1,6 +1,7 @@
 /** Submissions: what a body says, and handing it to the dispatcher. */
 import { describeError, UsageError } from '../../actors/errors.ts'
 import { readHalt, readShare } from '../../actors/share.ts'
+import { wrongWith } from '../../actors/source.ts'
 import type { Submission } from '../../actors/submission.ts'
 import type { Rejection } from '../../actors/task.ts'
 import { checkKey } from '../idempotency-key.ts'
@@ -109,15 +110,15 @@ async function checkOnly(body: ReadBody): Promise<object> {
   const ids = new Set<string>()
   for await (const { read } of body.source(0)) {
     for (const { line, accepted: task, rejection } of read) {
-      const id = task?.task.id
-      const isTaken = id !== undefined && ids.has(id)
-      if (id !== undefined) ids.add(id)
-      if (rejection === undefined && !isTaken) accepted += 1
-      else {
+      const wrong = rejection ?? wrongWith(ids, line, task.task)
+      if (wrong !== undefined) {
         rejectedCount += 1
-        const message = `expected an id that is new in this run, got ${JSON.stringify(id)} again`
-        if (rejected.length < 1000) rejected.push(rejection ?? { line, path: 'id', message })
+        if (rejected.length < 1000) rejected.push(wrong)
+        continue
       }
+      if (task === undefined) continue
+      accepted += 1
+      if (task.task.id !== undefined) ids.add(task.task.id)
     }
   }
   return { accepted, rejectedCount, rejected }

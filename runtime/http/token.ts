@@ -23,7 +23,9 @@ export function readTokens(file: string | undefined): Token[] {
   return parseTokens(text, `http.tokenFile: ${file}`)
 }
 
-/** @throws UsageError, which names the line and shows nothing of it; TokenError when there is none */
+/**
+ * @throws UsageError, which names the line and shows nothing of it, TokenError when there is none
+ */
 export function parseTokens(text: string, where: string): Token[] {
   const tokens: Token[] = []
   for (const [index, line] of text.split('\n').entries()) {

@@ -113,9 +113,9 @@ function clientOf(
 }
 
 /**
- * What is published in a cluster is heard at any of its servers. A client of the whole cluster would
- * move its subscriptions to another server without a word, and nobody would know that he missed
- * something; this one says `ready` again, wherever it comes back.
+ * What is published in a cluster is heard at any of its servers. A client of the whole cluster
+ * would move its subscriptions to another server without a word, and nobody would know that he
+ * missed something; this one says `ready` again, wherever it comes back.
  */
 function clusterListener(nodes: readonly ClusterNode[], options: ConnectionOptions): Redis {
   const at = (index: number): ConnectionOptions => {

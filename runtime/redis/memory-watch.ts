@@ -76,7 +76,7 @@ export class MemoryWatch implements Headroom {
     if (share !== undefined) this.#judge(share)
   }
 
-  /** How much of its memory is used up, of the fullest server; 0 without a limit, undefined when it does not say. */
+  /** Share of its memory in use, of the fullest server; undefined when it does not say. */
   async #share(): Promise<number | undefined> {
     const { redis, log } = this.#options
     // Asked while it is away, it would answer with how it was long ago.

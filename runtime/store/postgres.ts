@@ -47,8 +47,8 @@ const closeMs = 1500
 
 /** Of what may be larger than 32 bits `pg` would make text. */
 const selectText = `
-  select seq, outcome, started_at::float8 as started_at, duration_ms, queue_ms, more, attempts, task,
-    kind, attempt, node, worker, priority
+  select seq, outcome, started_at::float8 as started_at, duration_ms, queue_ms, more, attempts,
+    task, kind, attempt, node, worker, priority
   from muster.result join muster.origin on origin.id = result.origin
   where run = $1`
 

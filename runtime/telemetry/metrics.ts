@@ -26,20 +26,22 @@ interface Settings {
   registers: []
 }
 
-/** Undefined when there is nothing to say. */
+/**
+ * Undefined when it cannot be read now. What has not happened yet is declared all the same, so that
+ * a scraper knows of it beforehand.
+ */
 function metricOf(name: MetricName, telemetry: Telemetry, readings: Readings): Metric | undefined {
   const { type, help, labels } = metrics[name]
   const settings: Settings = { name, help, labelNames: labels, registers: [] }
   if (type === 'gauge') {
-    const values = readings[name as MetricName<'gauge'>] ?? []
-    return values.length === 0 ? undefined : fill(new Gauge(settings), settings, values)
+    const values = readings[name as MetricName<'gauge'>]
+    return values === undefined ? undefined : fill(new Gauge(settings), settings, values)
   }
   if (type === 'summary') {
     const lag = telemetry.lag.summary()
     return lag === undefined ? undefined : new ReadySummary(settings, lag)
   }
   const series = telemetry.tally.seriesOf(name as TalliedName)
-  if (series.length === 0) return undefined
   if (type === 'histogram') return new ReadyHistogram(settings, series)
   const values = series.map((one) => [one.labels, one.numbers[0] ?? 0] as const)
   return fill(new Counter(settings), settings, values)

@@ -1,6 +1,7 @@
 /**
- * Every metric of a node: its name, what it means, its labels. None is exported before something
- * feeds it. Those without the prefix `muster_` are what `muster audit` asks a Prometheus for.
+ * Every metric of a node: its name, what it means, its labels. One with labels has no series before
+ * something feeds it. Those without the prefix `muster_` are what `muster audit` asks a Prometheus
+ * for.
  */
 
 interface Metric {

@@ -30,7 +30,7 @@ const lines = (name: string) =>
     return {
       kind: isFailing ? 'fail' : 'sleep',
       id: `${name}-${seq}`,
-      ...(isFailing ? { attempts: 2 } : { input: { ms: 150 } }),
+      ...(isFailing ? { attempts: 2 } : { input: { ms: 300 } }),
       ...(seq % 7 === 0 ? { placement: 'balanced' as const } : {}),
     }
   })

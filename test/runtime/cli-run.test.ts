@@ -211,3 +211,15 @@ describe('with a node that runs', () => {
     expect(readdirSync(join(folder, '.muster/nodes'))).toEqual([])
   })
 })
+
+test('an ephemeral run promises no resumption, and names one node in all results', async () => {
+  const folder = temporaryDirectory()
+  const muster = musterIn(folder, { env: { MUSTER_DISPATCHER_UNSERVED_MS: '300' } })
+  const lines = '{"kind":"noop"}\n{"kind":"noop","select":{"rack":"none"}}\n'
+  const words = ['run', '-', '--ephemeral', '--results', 'all.ndjson']
+  const { code, err } = await muster(words, lines)
+  expect([code, err]).toEqual([3, expect.stringMatching(/run r-\w+ {2}\(Ctrl-C ends it\)/)])
+  const results = jsonLines<ResultLine>(readFileSync(join(folder, 'all.ndjson'), 'utf8'))
+  expect(results.map(({ outcome }) => outcome).sort()).toEqual(['ok', 'unreached'])
+  expect(new Set(results.map(({ node }) => node)).size).toBe(1)
+})

@@ -6,6 +6,7 @@ import {
   DataDirectoryError,
   NotAcceptingError,
   NotFoundError,
+  TokenError,
   UnavailableError,
   UsageError,
 } from '../../actors/errors.ts'
@@ -15,7 +16,6 @@ import { exitCodeOfError, exitCodeOfRun } from '../../runtime/cli/exit.ts'
 import { progressLine } from '../../runtime/cli/progress.ts'
 import { ContentHash } from '../../runtime/cli/source.ts'
 import { wantsColor } from '../../runtime/cli/terminal.ts'
-import { TokenError } from '../../runtime/client.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { bin, musterIn } from './cli-process.ts'
 
@@ -45,6 +45,15 @@ describe('the bin', () => {
     expect(err).toMatch(/^muster: found no Bun .*npm ci.*\n$/)
   })
 
+  test('it finds its way without any program on the PATH, or says that it does not', async () => {
+    const lonely = join(folder, 'lost')
+    writeFileSync(lonely, await Bun.file(bin).text(), { mode: 0o755 })
+    const child = musterIn(folder, { program: ['/bin/sh', lonely], env: { PATH: '/nowhere' } })
+    const { err, code } = await child([])
+    expect(code).toBe(69)
+    expect(err).toContain('muster: found no Bun')
+  })
+
   test('no verb shows the help and is a usage error', async () => {
     const { code, out, err } = await muster([])
     expect(code).toBe(64)
@@ -71,6 +80,8 @@ describe('a command line nobody can follow exits 64 and says what to do', () => 
   test.each([
     [['rnu', 'x'], "unknown command 'rnu' (Did you mean run?)"],
     [['run', '--timout', '3s'], "unknown option '--timout' (Did you mean --timeout?)"],
+    [['state', 'sett', 'X'], "unknown command 'sett' (Did you mean set?)"],
+    [['escalations', 'show'], "unknown command 'show'; it is one of ack"],
     [['--jsn', 'ls'], "unknown option '--jsn' (Did you mean --json?)"],
     [['run', 'x', '--timeout', '3 days'], 'expected a duration like 500ms, 10s, 2m or 1h'],
     [['run'], 'expected a FILE of NDJSON tasks'],
@@ -97,10 +108,25 @@ describe('what is not there', () => {
     expect(err).toMatch(/^muster: no node answers at http:\/\/127\.0\.0\.1:1: .*\n$/)
   })
 
+  test('a variable nobody knows is a doubt, also of a verb that reads no configuration', async () => {
+    const { code, err } = await musterIn(folder, { env: { MUSTER_URRL: 'x' } })(['watch', 'r-1'])
+    expect(code).toBe(69)
+    const doubt = 'MUSTER_URRL is ignored: no such variable is known; did you mean MUSTER_URL?'
+    expect(err.split(doubt)).toHaveLength(2)
+    const local = musterIn(folder, { env: { MUSTER_URRL: 'x' } })
+    expect((await local(['ls'])).err.split(doubt)).toHaveLength(2)
+  })
+
   test('watch without a node says how to get one, exit 69', async () => {
     const { code, err } = await muster(['watch', 'r-1'])
     expect(code).toBe(69)
     expect(err).toContain('muster start')
+  })
+
+  test('a node that would be open to the network without a token exits 77 at once', async () => {
+    const { code, err } = await muster(['start', '--port', '0', '--host', '0.0.0.0', '--ephemeral'])
+    expect([code, err]).toEqual([77, expect.stringContaining('0.0.0.0 is not a loopback address')])
+    expect(err).not.toContain('a lease is held')
   })
 
   test('a token file that cannot be read exits 77', async () => {

@@ -4,12 +4,13 @@ import {
   MusterError,
   NotAcceptingError,
   NotFoundError,
+  TokenError,
   UnavailableError,
   UsageError,
 } from '../../actors/errors.ts'
 import type { Run } from '../../actors/ports-runs.ts'
 import { noCounts } from '../../machines/outcome.ts'
-import { connect, TokenError } from '../../runtime/client.ts'
+import { connect } from '../../runtime/client.ts'
 import { eventually } from '../kit/eventually.ts'
 
 type Handler = (request: Request, path: string) => Response | Promise<Response>

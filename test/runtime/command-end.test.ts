@@ -190,7 +190,13 @@ describe.skipIf(!isLinux)('exec, many times over', () => {
     }
     await Promise.all([lane(), lane(), lane(), lane()])
     await eventually(() => {
-      expect(children()).toBe(others)
+      // Of the tests before one may end meanwhile; there are no new ones.
+      const known = others.split(' ')
+      expect(
+        children()
+          .split(' ')
+          .filter((pid) => !known.includes(pid)),
+      ).toEqual([])
       expect(openDescriptors()).toBeLessThanOrEqual(before)
     })
     expect(next).toBeGreaterThanOrEqual(300)

@@ -61,6 +61,10 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
         await page.getByText('No run yet.').waitFor()
         expect(await page.locator('.command').innerText()).toStartWith('muster run ')
         expect(await page.getByText('OPERATIONAL').count()).toBe(1)
+        const health = page.getByRole('region', { name: 'Health' })
+        expect(await health.innerText()).toMatch(
+          /\d+ % HEALTHY[^]*\d \(0 is best\)[^]*of 10 sensors/,
+        )
         await screenshot('console-empty')
         expect(await faults()).toEqual([])
       })
@@ -145,6 +149,7 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
         for (const each of [page, other.page]) {
           await each.locator('.state .what', { hasText: /PAUSED.*disks are full/ }).waitFor(patient)
         }
+        await page.getByText(/Stopped because PAUSED since .*: disks are full\./).waitFor(patient)
         await screenshot('console-paused')
         // It is the same button, and the reader is still at it.
         expect(await page.evaluate('document.activeElement.textContent')).toBe('Resume system')
@@ -256,6 +261,8 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
               '[document.body.scrollWidth, document.documentElement.clientWidth]',
             )
             expect(wide).toBeLessThanOrEqual(room)
+            const here = await page.locator('.top nav [aria-current]').boundingBox()
+            expect((here?.x ?? 0) + (here?.width ?? 0)).toBeLessThanOrEqual(room)
             await screenshot(`console-phone-${colorScheme}-${place || 'overview'}`)
             expect(await faults()).toEqual([])
           }

@@ -103,6 +103,7 @@ describe('its stream', () => {
     })
     expect(told.view.nodes.map(({ state }) => state)).toEqual(['alive'])
     expect(told.view.system?.state).toBe('OPERATIONAL')
+    expect(told.view.health?.coverage.of).toBeGreaterThan(5)
     expect(told.view.leases.map(({ name }) => name).sort()).toEqual(['collector', 'coordinator'])
     await eventually(() => expect(told.deltas.length).toBeGreaterThan(1))
     // Nothing happens: only the charts go on.

@@ -77,7 +77,6 @@ function familyOf(sample: string, type: string): string {
 }
 
 function check(name: string, { type, samples }: Family): void {
-  if (samples.length === 0) throw new Error(`${name} has no sample`)
   if (type === 'counter' && !name.endsWith('_total')) throw new Error(`${name} is a counter`)
   const series = new Set(samples.map((sample) => JSON.stringify([sample.name, sample.labels])))
   if (series.size < samples.length) throw new Error(`${name} has a series twice`)

@@ -55,6 +55,23 @@ describe.each(worlds)('a node %s', (_world, open) => {
 
     const seqs = (lines: readonly ResultLine[]) => lines.map(({ seq }) => seq)
 
+    test('runs come as lines where lines are asked for, all of them or so many', async () => {
+      for (let more = 0; more < 3; more += 1) await node.run(noops(1))
+      const linesOf = async (query: string) => {
+        const response = await node.ask(`/v1/runs${query}`, { headers: { accept: ndjson } })
+        expect(response.headers.get('content-type')).toBe(ndjson)
+        const lines = (await response.text()).split('\n')
+        expect(lines.pop()).toBe('')
+        return lines.map((line) => JSON.parse(line) as Run)
+      }
+      const response = await node.ask('/v1/runs?limit=1000')
+      const { items } = (await response.json()) as { items: Run[] }
+      const [first, second, third] = items
+      expect(items.length).toBeGreaterThan(3)
+      expect(await linesOf('')).toEqual(items)
+      expect(await linesOf(`?after=${first?.id}&limit=2`)).toEqual([second, third] as Run[])
+    })
+
     async function streamed(query: string): Promise<ResultLine[]> {
       const path = `/v1/runs/${run.id}/results${query}`
       const response = await node.ask(path, { headers: { accept: ndjson } })

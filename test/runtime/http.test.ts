@@ -106,6 +106,25 @@ describe.each(worlds)('a node %s', (_world, open) => {
       expect(run.rejected.at(-1)?.line).toBe(1000)
     })
 
+    test('as a dry run, which knows what a line may depend on', async () => {
+      const lines = [
+        '{"kind":"noop","id":"late","dependsOn":["early"]}',
+        '{"kind":"noop","id":"early"}',
+        '{"kind":"noop","dependsOn":["early"]}',
+        '{"kind":"noop","dependsOn":["early","late"]}',
+      ].join('\n')
+      const headers = { 'content-type': ndjson }
+      const dry = await node.ask('/v1/runs?dryRun=1', { method: 'POST', body: lines, headers })
+      const { accepted, rejected } = (await dry.json()) as Record<string, unknown>
+      expect(accepted).toBe(2)
+      expect(rejected).toMatchObject([
+        { line: 1, path: 'dependsOn.0' },
+        { line: 4, path: 'dependsOn.1' },
+      ])
+      const run = await node.run(lines)
+      expect([run.total, run.rejected]).toEqual([2, rejected as Run['rejected']])
+    })
+
     test('as a dry run, and runs nothing', async () => {
       const runs = async () => (await (await node.ask('/v1/runs?limit=1')).json()) as object
       const before = await runs()

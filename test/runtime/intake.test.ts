@@ -76,7 +76,12 @@ describe('a bad line is rejected with its path and what was expected', () => {
 
   test.each([
     ['an unknown kind', '{"kind":"nop"}', 'kind: expected a known kind', 'mean "noop"?'],
-    ['a kind like no other', '{"kind":"zzzz"}', 'kind: expected a known kind', 'exec, noop, sleep'],
+    [
+      'a kind like no other',
+      '{"kind":"zzzz"}',
+      'kind: expected a known kind',
+      'exec, http, container, noop, sleep',
+    ],
     ['the kind __proto__', '{"kind":"__proto__"}', 'kind: expected a known kind', 'got'],
     ['no kind', '{}', 'kind: expected a string', 'got nothing'],
     ['half an object', '{"kind":', `: ${broken}`, 'EOF'],

@@ -117,6 +117,21 @@ describe('the exposition text', () => {
     else expect(found).toEqual({ exitCode: 0, said: '' })
   })
 
+  test('declares on a fresh node what may happen later, with its meaning', async () => {
+    const node = await begin()
+    const declared = Object.entries(metrics).filter(([, { type }]) => type !== 'gauge')
+    await eventually(async () => {
+      const text = await (await node.ask('/metrics')).text()
+      for (const [name, { type, help }] of declared) {
+        expect(text).toContain(`# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`)
+      }
+      const { families, samples } = readExposition(text)
+      const gauges = ['muster_mailbox_depth', 'muster_mailbox_oldest_age_seconds']
+      expect(gauges.filter((name) => !families.has(name))).toEqual([])
+      expect(samples.filter(({ name }) => name === 'muster_deadletters_total')).toEqual([])
+    })
+  })
+
   test('has what the default queries of the audit ask for', async () => {
     const node = await begin()
     await node.run(noops(10))
@@ -151,7 +166,7 @@ describe('the exposition text', () => {
     const [ofBusy, ofIdle] = [await scrape(busy), await scrape(idle)]
     const noopsOk = { kind: 'noop', outcome: 'ok' }
     expect(ofBusy.value('muster_tasks_total', noopsOk)).toBe(100)
-    expect(ofIdle.families.has('muster_tasks_total')).toBe(false)
+    expect(ofIdle.value('muster_tasks_total', noopsOk)).toBeUndefined()
     expect(ofIdle.value('threadpool_tasks_started_total')).toBe(0)
   })
 
@@ -247,4 +262,31 @@ test('while Redis is away the rest is told, and in time', async () => {
   expect(families.has('muster_mailbox_depth')).toBe(false)
   expect(value('muster_tasks_total', { kind: 'noop', outcome: 'ok' })).toBe(10)
   await redis.restart()
+})
+
+test('what its run holds back, by a window or for another task, waits for no worker', async () => {
+  const node = await begin()
+  const naps = Array.from({ length: 5 }, () => ({ kind: 'sleep', input: { ms: 200 } }))
+  const chain = [
+    { kind: 'sleep', input: { ms: 600 }, id: 'first' },
+    { kind: 'noop', dependsOn: ['first'] },
+  ]
+  for (const body of [{ tasks: naps, window: 1 }, { tasks: chain }]) {
+    const headers = { 'content-type': 'application/json' }
+    const answer = await node.ask('/v1/runs', {
+      method: 'POST',
+      headers,
+      body: JSON.stringify(body),
+    })
+    const { run } = await answerOf(answer)
+    await (await node.ask(`/v1/runs/${run}/events`)).text()
+    const page = await (await node.ask(`/v1/runs/${run}/results`)).json()
+    const { items } = page as { items: { queueMs: number }[] }
+    expect(items).toHaveLength(body.tasks.length)
+    // Else the last of them would say what all before it took.
+    expect(Math.max(...items.map(({ queueMs }) => queueMs))).toBeLessThan(400)
+  }
+  const { value } = await scrape(node)
+  expect(value('muster_idle_wait_seconds_count')).toBe(7)
+  expect(value('muster_idle_wait_seconds_sum')).toBeLessThan(0.8)
 })

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import {
   DataDirectoryError,
   describeError,
+  TokenError,
   UnavailableError,
-  UsageError,
 } from '../../actors/errors.ts'
 import { createNode } from '../../runtime/index.ts'
 import type { MusterNode } from '../../runtime/node.ts'
@@ -326,7 +326,7 @@ describe('a node that cannot start says why:', () => {
     for (const host of ['0.0.0.0', '::']) {
       const node = await makeNode({ ephemeral: true, http: { port: 0, host } })
       const failure = await failureOf(node.start())
-      expect(failure).toBeInstanceOf(UsageError)
+      expect(failure).toBeInstanceOf(TokenError)
       expect(failure.message).toContain(`${host} is not a loopback address`)
     }
   })
@@ -337,7 +337,7 @@ describe('a node that cannot start says why:', () => {
     for (const tokenFile of [empty, `${empty}.not`]) {
       const node = await makeNode({ ephemeral: true, http: { port: 0, tokenFile } })
       const failure = await failureOf(node.start())
-      expect(failure).toBeInstanceOf(UsageError)
+      expect(failure).toBeInstanceOf(TokenError)
       expect(failure.message).toContain(tokenFile)
     }
   })

@@ -108,6 +108,15 @@ describe('the event loop', () => {
     expect(second).toEqual(['fetch', expect.closeTo(0.1, 6)])
     expect(stateOf('blocking')?.note).toBe('held by parse')
   })
+
+  test('is held by somebody unknown for the longest: nobody is blamed', async () => {
+    const { telemetry, sensors, stateOf } = sensorsOf()
+    await sensors.prove()
+    telemetry.heldLoop('parse', 100)
+    telemetry.heldLoop('unknown', 400)
+    expect(sensors.culprit()).toBeUndefined()
+    expect(stateOf('blocking')).not.toHaveProperty('note')
+  })
 })
 
 describe('waiting', () => {

@@ -5,6 +5,7 @@
  */
 import { describeError, UnavailableError } from '../../../actors/errors.ts'
 import { type EscalationListOptions, listEscalations } from '../../../actors/escalation-list.ts'
+import type { HealthView } from '../../../actors/health.ts'
 import { nodeLineOf } from '../../../actors/membership.ts'
 import type { Clock, Log } from '../../../actors/ports.ts'
 import type { Leases, MemberRecord } from '../../../actors/ports-fleet.ts'
@@ -14,7 +15,14 @@ import type { System } from '../../../actors/system.ts'
 import { isFinished } from '../feed.ts'
 import { type Counted, Rates } from './rates.ts'
 import { Viewers } from './viewers.ts'
-import type { ConsoleDelta, ConsoleView, NodeBrief, RunBrief, Troubles } from './wire.ts'
+import type {
+  ConsoleDelta,
+  ConsoleView,
+  HealthBrief,
+  NodeBrief,
+  RunBrief,
+  Troubles,
+} from './wire.ts'
 
 export interface ConsoleFeedOptions {
   node: string
@@ -26,6 +34,7 @@ export interface ConsoleFeedOptions {
   letters(): Pick<Letters, 'list'>
   escalations: (() => EscalationListOptions) | undefined
   system: Pick<System, 'view'> | undefined
+  health: () => HealthView | undefined
   unready(): string[]
   counted: Counted | undefined
   clock: Clock
@@ -188,13 +197,14 @@ export class ConsoleFeed {
   }
 
   async #oftenParts(): Promise<Partial<ConsoleDelta>> {
-    const { system, unready, nodes, leases } = this.#options
+    const { system, health, unready, nodes, leases } = this.#options
     const [fleet, trouble] = await attempt(async () => {
       const [members, held] = await Promise.all([nodes(), leases().list()])
       return { nodes: members.map(briefOf), leases: held.map(({ ttlMs: _, ...lease }) => lease) }
     })
     return {
       system: system?.view ?? null,
+      health: healthBriefOf(health()),
       unready: unready(),
       ...fleet,
       troubles: this.#troubles({ fleet: trouble }),
@@ -285,6 +295,7 @@ function nothing() {
   return {
     unready: [],
     system: null,
+    health: null,
     nodes: [],
     leases: [],
     escalations: [],
@@ -292,6 +303,17 @@ function nothing() {
     unfinished: 0,
     troubles: {},
   }
+}
+
+function healthBriefOf(view: HealthView | undefined): HealthBrief | null {
+  if (view === undefined) return null
+  const { status, score, level, coverage, because, sensors } = view
+  const blind = sensors.flatMap(({ name, state, note = state }) =>
+    state === 'off' || state === 'blind' ? [`${name}: ${note}`] : [],
+  )
+  // Fractions change all the time, and nobody reads them.
+  const said = level === undefined ? {} : { level: Math.round(level * 100) / 100 }
+  return { status, score: Math.round(score), ...said, coverage, blind, because }
 }
 
 function briefOf(record: MemberRecord): NodeBrief {

@@ -18,6 +18,7 @@ export function consoleRoutes(options: ConsoleOptions): Hono {
     nodes: () => nodes.list(),
     letters: () => deadLetters.redriving().letters,
     system: system?.system,
+    health: () => system?.health?.(),
     escalations,
     counted: telemetry,
     closed: feed.closed,

@@ -4,6 +4,7 @@ import type { NodeLine } from '../../../actors/membership.ts'
 import type { LeaseRecord } from '../../../actors/ports-fleet.ts'
 import type { Run } from '../../../actors/ports-runs.ts'
 import type { SystemView } from '../../../actors/system-record.ts'
+import type { LiveStatus } from '../../../machines/health-level.ts'
 import type { Outcome } from '../../../machines/outcome.ts'
 
 /** A run without the lines that were rejected, which may be a thousand. */
@@ -34,6 +35,21 @@ export interface LettersBrief {
   newest?: string
 }
 
+/** How well the node that was asked is. */
+export interface HealthBrief {
+  status: LiveStatus
+  /** 0 is best; there is no worst. */
+  score: number
+  /** 0 to 1, 1 is best; not there while nobody can tell. */
+  level?: number
+  /** Sensors that see something, of all. */
+  coverage: { seeing: number; of: number }
+  /** The others, and why they see nothing. */
+  blind: string[]
+  /** What makes the score, the heaviest first, each as a phrase. */
+  because: string[]
+}
+
 /** What a part of the view could not be had for, by the part. */
 export type Troubles = Partial<Record<'fleet' | 'runs' | 'escalations' | 'letters', string>>
 
@@ -48,6 +64,8 @@ export interface ConsoleView {
   /** Why the node takes no work now; empty when it does. */
   unready: string[]
   system: SystemView | null
+  /** Null where nobody watches it. */
+  health: HealthBrief | null
   nodes: NodeBrief[]
   leases: LeaseBrief[]
   escalations: EscalationLine[]

@@ -16,13 +16,21 @@ function draw(): void {
   isDue = false
   const model = store.getSnapshot().context
   if (model === last || root === null) return
+  const isFirst = last === undefined
   last = model
   const focused = document.activeElement
   begin()
   patch(root, [shell(model)])
   settle()
+  if (isFirst) showWhere()
   // What had the focus is gone with its row: reading goes on at the heading, not at the top.
   if (focused !== null && focused !== document.body && !focused.isConnected) focusHeading()
+}
+
+/** On a narrow screen the way to the other views is longer than the screen. */
+function showWhere(): void {
+  const here = document.querySelector('.top nav [aria-current]')
+  here?.scrollIntoView({ block: 'nearest', inline: 'nearest' })
 }
 
 function schedule(): void {
@@ -42,6 +50,7 @@ store.subscribe(schedule)
 addEventListener('hashchange', () => {
   store.trigger.moved({ route: readRoute(location.hash) })
   draw()
+  showWhere()
   scrollTo(0, 0)
   focusHeading()
 })

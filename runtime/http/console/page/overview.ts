@@ -5,6 +5,7 @@ import { chart } from './chart.ts'
 import { type Child, h } from './dom.ts'
 import { nodeTable } from './fleet.ts'
 import { compact, count, duration, many } from './format.ts'
+import { healthPanel } from './health.ts'
 import { panel, trouble } from './parts.ts'
 import { link } from './route.ts'
 import { noRuns, runTable } from './runs.ts'
@@ -16,6 +17,7 @@ export function overview(view: ConsoleView, now: number): Child {
   return [
     h('h1', { class: 'unseen', tabindex: -1 }, 'Overview'),
     attention(view),
+    healthPanel(view),
     charts(view),
     runsPanel(view, now),
     nodesPanel(view, now),

@@ -105,15 +105,15 @@ function stateStrip(view: ConsoleView | undefined, now: number): Child {
   const system = view?.system
   if (system === undefined || system === null) {
     return h(
-      'div',
-      { key: 'state', class: 'state' },
+      'section',
+      { key: 'state', 'aria-label': 'State', class: 'state' },
       h('p', { class: 'muted', role: 'status' }, ' '),
     )
   }
   const { state, reason, actor, since, note } = system
   return h(
-    'div',
-    { key: 'state', class: `state is-${state.toLowerCase()}` },
+    'section',
+    { key: 'state', 'aria-label': 'State', class: `state is-${state.toLowerCase()}` },
     // Read out when it changes; the time beside it goes on and is not.
     h(
       'p',
