@@ -24,14 +24,14 @@ export async function follow(
   return last ?? muster.get(run)
 }
 
+/** To somebody who looks; a file or a script gets all that the run remembers. */
 const rejectionsShown = 20
 
 /** The lines that were not taken, and why. */
 export function sayRejections(intake: Intake, terminal: Terminal): void {
-  for (const rejection of intake.rejected.slice(0, rejectionsShown)) {
-    terminal.warn(rejectionLine(rejection))
-  }
-  const more = intake.rejectedCount - Math.min(intake.rejected.length, rejectionsShown)
+  const shown = terminal.live ? intake.rejected.slice(0, rejectionsShown) : intake.rejected
+  for (const rejection of shown) terminal.warn(rejectionLine(rejection))
+  const more = intake.rejectedCount - shown.length
   if (more > 0) terminal.warn(`… and ${more} more rejected lines`)
 }
 

@@ -108,7 +108,7 @@ describe('what is not there', () => {
     expect(err).toMatch(/^muster: no node answers at http:\/\/127\.0\.0\.1:1: .*\n$/)
   })
 
-  test('a variable nobody knows is a doubt, also of a verb that reads no configuration', async () => {
+  test('a variable nobody knows is a doubt, whatever the verb', async () => {
     const { code, err } = await musterIn(folder, { env: { MUSTER_URRL: 'x' } })(['watch', 'r-1'])
     expect(code).toBe(69)
     const doubt = 'MUSTER_URRL is ignored: no such variable is known; did you mean MUSTER_URL?'

@@ -1,31 +1,14 @@
 import { describe, expect, test } from 'bun:test'
 import * as fc from 'fast-check'
-import { z } from 'zod'
-import { defineTask } from '../../actors/kind.ts'
 import type { SourceLine, SourcePiece } from '../../actors/source.ts'
 import { loadConfig } from '../../config/load.ts'
 import { listSource, ndjsonSource } from '../../runtime/intake.ts'
 import { kindsOf } from '../../runtime/kinds.ts'
 import { lineBytesMax } from '../../runtime/lines.ts'
+import { anything, late, shaped } from './intake-kinds.ts'
 
 const { config } = loadConfig({ fileValues: {}, fileName: 'test', env: {} })
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
-const anything = defineTask({ kind: 'anything', input: z.unknown(), run() {} })
-const shaped = defineTask({
-  kind: 'shaped',
-  input: z.object({
-    n: z.number(),
-    email: z.email().optional(),
-    either: z.union([z.string(), z.number()]).optional(),
-    list: z.array(z.string()).max(1).optional(),
-  }),
-  run() {},
-})
-const late = defineTask({
-  kind: 'late',
-  input: z.string().refine(async () => true),
-  run() {},
-})
 const kinds = kindsOf([anything, shaped, late], config.worker, silent)
 
 type Bytes = string | Uint8Array<ArrayBuffer>
