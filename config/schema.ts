@@ -59,10 +59,10 @@ const redis = z.strictObject({
     { min: 0.1, max: 0.95 },
     'Share of its memory limit from which on no new work is let in, whichever Redis it is.',
   ),
-  shards: whole(
+  hashSlots: whole(
     0,
     { min: 0, max: 256 },
-    'Slots of a Redis Cluster to spread over, the same for all nodes; 0: as it is, or 8 at first.',
+    'Hash slots of a Redis Cluster in use, the same for all nodes; 0: as it is, or 8 at first.',
   ),
 })
 

@@ -318,6 +318,7 @@ export class Assembly {
           redriving: () => ({ ...world.ports, dispatcher: this.#dispatcher, log }),
         },
         unready: () => this.#unready(),
+        away: () => world.trouble(),
         nodes: this.#fleet.nodeRoutes(),
         leases: () => world.ports.leases,
         system: this.#system.routes(),

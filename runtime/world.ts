@@ -28,15 +28,15 @@ import { redisAdmission } from './redis/admission.ts'
 import { connectOrFail, parseRedisUrl, redisClient } from './redis/client.ts'
 import { type EmbeddedRedis, embeddedRedis } from './redis/embedded.ts'
 import { redisEscalations } from './redis/escalations.ts'
+import { agreedSlots } from './redis/hash-slots.ts'
 import { findOrInstallServer } from './redis/install.ts'
-import { ShardKeys } from './redis/keys.ts'
+import { SlotKeys } from './redis/keys.ts'
 import { redisLeases } from './redis/leases.ts'
 import { redisLetters } from './redis/letters.ts'
 import { redisLimits } from './redis/limits.ts'
 import { redisMembers } from './redis/members.ts'
 import { MemoryWatch } from './redis/memory-watch.ts'
 import { Pulse } from './redis/pulse.ts'
-import { agreedShards } from './redis/shards.ts'
 import { redisInspection, redisSystemLog } from './redis/system.ts'
 import { redisTopics } from './redis/topics.ts'
 import { newRunId } from './run-id.ts'
@@ -130,7 +130,7 @@ interface Opened {
   memory: MemoryWatch
   clients: Redis[]
   mailboxes: BullMailboxes
-  shardKeys: ShardKeys
+  slotKeys: SlotKeys
   ports: Ports
 }
 
@@ -173,11 +173,11 @@ class RedisWorld implements World {
   }
 
   newRunId(twin?: string): string {
-    const { shardKeys } = this.#opened ?? {}
+    const { slotKeys } = this.#opened ?? {}
     const now = systemClock.now()
-    if (shardKeys === undefined || twin === undefined) return newRunId(now)
-    const shard = shardKeys.shardOf(twin)
-    return newRunId(now, (id) => shardKeys.shardOf(id) === shard)
+    if (slotKeys === undefined || twin === undefined) return newRunId(now)
+    const slot = slotKeys.slotOf(twin)
+    return newRunId(now, (id) => slotKeys.slotOf(id) === slot)
   }
 
   trouble(): string | undefined {
@@ -229,10 +229,10 @@ class RedisWorld implements World {
     }
     const redis = connect('node', 'command')
     const subscriber = connect('notices', 'subscriber')
-    let shardKeys: ShardKeys
+    let slotKeys: SlotKeys
     try {
       await Promise.all([redis, subscriber].map((client) => connectOrFail(client, connectMs)))
-      shardKeys = new ShardKeys(await agreedShards(redis, config.redis.shards))
+      slotKeys = new SlotKeys(await agreedSlots(redis, config.redis.hashSlots))
     } catch (error) {
       for (const client of clients) client.disconnect()
       throw error
@@ -244,7 +244,7 @@ class RedisWorld implements World {
     const { lockMs, stalledIntervalMs } = config.mailbox
     const mailboxes = bullMailboxes({
       connect,
-      shardKeys,
+      slotKeys,
       lockMs,
       stalledIntervalMs,
       log,
@@ -262,12 +262,12 @@ class RedisWorld implements World {
     const ports = {
       mailboxes,
       letters: redisLetters({ redis }),
-      accounting: redisAccounting({ redis, shardKeys, subscriber, now, mapKeepMs }),
-      admission: redisAdmission(redis, shardKeys),
+      accounting: redisAccounting({ redis, slotKeys, subscriber, now, mapKeepMs }),
+      admission: redisAdmission(redis, slotKeys),
       headroom: memory,
       limits: redisLimits(redis),
       members: redisMembers({ redis, subscriber, timeoutMs: operationTimeoutMs }),
-      leases: redisLeases({ url, operationTimeoutMs, shardKeys, log }),
+      leases: redisLeases({ url, operationTimeoutMs, slotKeys, log }),
       systemLog: redisSystemLog({ redis, subscriber, timeoutMs: operationTimeoutMs }),
       inspection: redisInspection({ redis, timeoutMs: operationTimeoutMs }),
       topics: redisTopics({ redis, timeoutMs: operationTimeoutMs, staleMs, log }),
@@ -283,7 +283,7 @@ class RedisWorld implements World {
       lost()
     }
     const pulse = new Pulse(redis, { silent, heard: back })
-    this.#opened = { redis, pulse, memory, clients, mailboxes, shardKeys, ports }
+    this.#opened = { redis, pulse, memory, clients, mailboxes, slotKeys, ports }
   }
 }
 

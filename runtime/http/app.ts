@@ -7,6 +7,7 @@ import { auditRoutes } from './audit.ts'
 import { type BoardOptions, boardAt } from './board/mount.ts'
 import { consoleAt } from './console/mount.ts'
 import { type EscalationRoutesOptions, escalationRoutes } from './escalations.ts'
+import { inTime } from './in-time.ts'
 import { type InspectOptions, inspectAt } from './inspect/mount.ts'
 import { type LeaseRoutesOptions, leaseRoutes } from './leases.ts'
 import { type LetterRoutesOptions, letterRoutes } from './letters.ts'
@@ -19,6 +20,8 @@ import { type RunRoutesOptions, runRoutes } from './runs.ts'
 import { type SystemRoutesOptions, systemRoutes } from './system.ts'
 
 export interface AppOptions extends RunRoutesOptions {
+  /** Why what is in Redis cannot be had now. */
+  away?(): string | undefined
   /** Why the node is not ready; empty when it is. */
   unready(): string[]
   tree(): TreeNode
@@ -44,6 +47,7 @@ export function httpApp(options: AppOptions): Hono {
       { status: reasons.length === 0 ? 200 : 503 },
     )
   })
+  if (options.away !== undefined) app.use('/v1/*', inTime(options.away))
   app.get('/v1/tree', () => Response.json(options.tree()))
   if (options.access !== undefined) app.route('/', loginRoutes(options.access))
   app.route('/', runRoutes(options))

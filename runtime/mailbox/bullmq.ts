@@ -15,7 +15,7 @@ import {
   type Message,
   type Receiver,
 } from '../../actors/ports.ts'
-import { keys, ShardKeys } from '../redis/keys.ts'
+import { keys, SlotKeys } from '../redis/keys.ts'
 import { oldestAt, priorityNumber, promoteOldLow } from './priority.ts'
 import {
   atMost,
@@ -26,9 +26,9 @@ import {
   wakeReceivers,
 } from './receiver.ts'
 
-export interface BullMailboxesOptions extends Omit<ReceiverOptions, 'shardKeys'> {
-  /** Default: one shard. */
-  shardKeys?: ShardKeys
+export interface BullMailboxesOptions extends Omit<ReceiverOptions, 'slotKeys'> {
+  /** Default: one slot. */
+  slotKeys?: SlotKeys
   /** A connection for the given purpose; closed by close(). */
   connect(purpose: string, kind: 'command' | 'blocking' | 'subscriber'): Redis
 }
@@ -52,7 +52,7 @@ interface Locked {
 }
 
 export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
-  const { connect, log, shardKeys = new ShardKeys() } = options
+  const { connect, log, slotKeys = new SlotKeys() } = options
   const redis = connect('mailboxes', 'command')
   const opened: Redis[] = [redis]
   const queues = new Map<string, Queue>()
@@ -65,7 +65,7 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
     if (known !== undefined) return known
     const queue = new Queue(mailbox, {
       connection: redis,
-      prefix: shardKeys.mailboxPrefix(mailbox),
+      prefix: slotKeys.mailboxPrefix(mailbox),
       streams: { events: { maxLen: 100 } },
     })
     queue.on('error', (error) => log.warn({ mailbox, error: error.message }, 'mailbox trouble'))
@@ -101,7 +101,7 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
     const given = await Promise.all(
       locked.map(async ({ job, lock }) => {
         try {
-          const notes = shardKeys.notes(job.queueName, job.id ?? '')
+          const notes = slotKeys.notes(job.queueName, job.id ?? '')
           await redis.multi().hset(notes, diedNote, '1').pexpire(notes, notesKeepMs).exec()
           await job.moveToWait(lock)
           await wakeReceivers(redis, queueOf(job.queueName))
@@ -167,7 +167,7 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
         redis,
         receiveOptions,
         handle,
-        options: { ...options, shardKeys },
+        options: { ...options, slotKeys },
         forget: () => receivers.delete(receiver),
       })
       receivers.set(receiver, holder)

@@ -6,13 +6,13 @@ import { once } from 'node:events'
 import { type Job, type Queue, WaitingError } from 'bullmq'
 import type { Redis } from 'ioredis'
 import type { Delivery, Handle, Log, ReceiveOptions, Receiver } from '../../actors/ports.ts'
-import type { ShardKeys } from '../redis/keys.ts'
+import type { SlotKeys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
 import { type Lock, LockedWorker } from './locks.ts'
 import { ReceiverTrouble } from './trouble.ts'
 
 export interface ReceiverOptions {
-  shardKeys: ShardKeys
+  slotKeys: SlotKeys
   lockMs: number
   stalledIntervalMs: number
   /** A message that could not be handled is held this long before it goes back. Default 1000. */
@@ -72,7 +72,7 @@ export async function bullReceiver(
   const giveBack = async (job: Job, token: string | undefined, delivered: boolean) => {
     try {
       if (!delivered) {
-        await countUndelivered(redis, options.shardKeys.notes(mailbox, job.id ?? ''))
+        await countUndelivered(redis, options.slotKeys.notes(mailbox, job.id ?? ''))
       }
       await job.moveToWait(token)
       await wakeOthers()
@@ -97,7 +97,7 @@ export async function bullReceiver(
     const locked: Locked = {
       token: token ?? '',
       key: `${queue.toKey(id)}:lock`,
-      notes: options.shardKeys.notes(mailbox, id),
+      notes: options.slotKeys.notes(mailbox, id),
       abort,
       lock,
     }
@@ -123,7 +123,7 @@ export async function bullReceiver(
   const worker = new LockedWorker(mailbox, process, {
     // BullMQ takes a second, blocking connection for itself and closes it.
     connection: redis,
-    prefix: options.shardKeys.mailboxPrefix(mailbox),
+    prefix: options.slotKeys.mailboxPrefix(mailbox),
     autorun: false,
     concurrency: receiveOptions.ordered ? 1 : receiveOptions.concurrency,
     lockDuration: options.lockMs,
@@ -137,7 +137,7 @@ export async function bullReceiver(
   // Not before: a message that comes back for lack of an acknowledgement needs its notes.
   worker.on('completed', ({ id = '' }) => {
     if (!noted.delete(id)) return
-    redis.unlink(options.shardKeys.notes(mailbox, id)).catch(trouble.meet)
+    redis.unlink(options.slotKeys.notes(mailbox, id)).catch(trouble.meet)
   })
   worker.on('failed', (job, error) => {
     log.error({ mailbox, id: job?.id, error: error.message }, 'a message was parked as failed')

@@ -18,7 +18,7 @@ import type {
   Settlement,
 } from '../../actors/ports-runs.ts'
 import type { Rejection } from '../../actors/task.ts'
-import { keys, ShardKeys } from './keys.ts'
+import { keys, SlotKeys } from './keys.ts'
 import { afterwards, mapBytes, nibble } from './outcome-map.ts'
 import { readNotice, readProgress, readSpooled, recordOf } from './run-record.ts'
 import { Script } from './script.ts'
@@ -46,8 +46,8 @@ const scripts = {
 
 export interface RedisAccountingOptions {
   redis: Redis
-  /** Default: one shard. */
-  shardKeys?: ShardKeys
+  /** Default: one slot. */
+  slotKeys?: SlotKeys
   /** A connection of its own, for notices. */
   subscriber: Redis
   now(): number
@@ -56,24 +56,24 @@ export interface RedisAccountingOptions {
 }
 
 export function redisAccounting(options: RedisAccountingOptions): Accounting {
-  const { redis, subscriber, shardKeys = new ShardKeys(), now, mapKeepMs } = options
+  const { redis, subscriber, slotKeys = new SlotKeys(), now, mapKeepMs } = options
 
   const spoolOf = (run: string) => [
-    shardKeys.run(run),
-    `${shardKeys.spool(run)}:first`,
-    shardKeys.spool(run),
+    slotKeys.run(run),
+    `${slotKeys.spool(run)}:first`,
+    slotKeys.spool(run),
   ]
-  const behind = ({ run, mailbox }: Envelope) => `${shardKeys.run(run)}:behind:${mailbox}`
+  const behind = ({ run, mailbox }: Envelope) => `${slotKeys.run(run)}:behind:${mailbox}`
   /** A script wants a key even where there is nothing to look up. */
   const epochKey = (run: string, fence: FencingToken | undefined) =>
-    shardKeys.leaseEpoch(fence?.lease ?? '', shardKeys.shardOf(run))
-  const ofEach = <T>(ask: (shard: number) => Promise<T>) => Promise.all(shardKeys.all().map(ask))
+    slotKeys.leaseEpoch(fence?.lease ?? '', slotKeys.slotOf(run))
+  const ofEach = <T>(ask: (slot: number) => Promise<T>) => Promise.all(slotKeys.all().map(ask))
 
   const get = async (run: string): Promise<RunProgress | undefined> => {
-    const record = await redis.hgetall(shardKeys.run(run))
+    const record = await redis.hgetall(slotKeys.run(run))
     if (record['id'] === undefined) return undefined
     const rejected =
-      record['rejected'] === undefined ? [] : await redis.lrange(shardKeys.rejected(run), 0, -1)
+      record['rejected'] === undefined ? [] : await redis.lrange(slotKeys.rejected(run), 0, -1)
     return readProgress(
       record,
       rejected.map((line) => JSON.parse(line) as Rejection),
@@ -88,14 +88,9 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
   ): Promise<unknown> => {
     const reply = await scripts.finish.call(
       redis,
+      [slotKeys.run(run), slotKeys.map(run), `${slotKeys.run(run)}:storing`, epochKey(run, fence)],
       [
-        shardKeys.run(run),
-        shardKeys.map(run),
-        `${shardKeys.run(run)}:storing`,
-        epochKey(run, fence),
-      ],
-      [
-        shardKeys.base(run),
+        slotKeys.base(run),
         keys.notices,
         run,
         now(),
@@ -114,11 +109,11 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     const reply = await scripts.settle.call(
       redis,
       [
-        shardKeys.run(run),
-        shardKeys.map(run),
-        `${shardKeys.run(run)}:storing`,
-        shardKeys.room(shardKeys.shardOf(run)),
-        `${shardKeys.run(run)}:room`,
+        slotKeys.run(run),
+        slotKeys.map(run),
+        `${slotKeys.run(run)}:storing`,
+        slotKeys.room(slotKeys.slotOf(run)),
+        `${slotKeys.run(run)}:room`,
         epochKey(run, fence),
       ],
       [settlement.id, settlement.mailbox, keys.notices, run, ...counts, epochOf(fence), ...ranges],
@@ -138,16 +133,16 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
 
   return {
     async open(run: OpenRun) {
-      const shard = shardKeys.shardOf(run.id)
+      const slot = slotKeys.slotOf(run.id)
       const twin = run.key?.name ?? run.content
-      // In another shard it would not be seen by its twin.
-      if (twin !== undefined && shardKeys.shardOf(twin) !== shard) {
-        throw new Error(`expected run ${run.id} to have an id of the shard of what finds it`)
+      // In another slot it would not be seen by its twin.
+      if (twin !== undefined && slotKeys.slotOf(twin) !== slot) {
+        throw new Error(`expected run ${run.id} to have an id of the slot of what finds it`)
       }
       const id = (await scripts.open.call(
         redis,
-        [shardKeys.run(run.id), shardKeys.key(shard, hashOf(run.key?.name ?? ''))],
-        [shardKeys.base(run.id), run.id, run.content ?? '', run.key?.ttlMs ?? '', ...recordOf(run)],
+        [slotKeys.run(run.id), slotKeys.key(slot, hashOf(run.key?.name ?? ''))],
+        [slotKeys.base(run.id), run.id, run.content ?? '', run.key?.ttlMs ?? '', ...recordOf(run)],
       )) as string
       const progress = await get(id)
       if (progress === undefined) throw new NotFoundError(`run ${id} vanished while it was opened`)
@@ -157,53 +152,53 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     get,
 
     async runOfKey(key) {
-      return (await redis.get(shardKeys.key(shardKeys.shardOf(key), hashOf(key)))) ?? undefined
+      return (await redis.get(slotKeys.key(slotKeys.slotOf(key), hashOf(key)))) ?? undefined
     },
 
     async claimIds(run, ids) {
-      if (ids.length > 0) await redis.hset(shardKeys.ids(run), ...ids.flat())
+      if (ids.length > 0) await redis.hset(slotKeys.ids(run), ...ids.flat())
     },
 
     async seqsOf(run, ids) {
       if (ids.length === 0) return []
-      const seqs = await redis.hmget(shardKeys.ids(run), ...ids)
+      const seqs = await redis.hmget(slotKeys.ids(run), ...ids)
       return seqs.map((seq) => (seq === null ? undefined : Number(seq)))
     },
 
     async feed(run, feeder, driver, instead = '') {
-      return (await scripts.feed.call(redis, [shardKeys.run(run)], [feeder, driver, instead])) === 1
+      return (await scripts.feed.call(redis, [slotKeys.run(run)], [feeder, driver, instead])) === 1
     },
 
     async unfeed(run, feeder) {
-      await scripts.unfeed.call(redis, [shardKeys.run(run)], [feeder])
+      await scripts.unfeed.call(redis, [slotKeys.run(run)], [feeder])
     },
 
     async claimKeys(run, claims) {
-      const byShard = Map.groupBy(claims.keys(), (at) => shardKeys.shardOf(claims[at]?.key ?? ''))
+      const bySlot = Map.groupBy(claims.keys(), (at) => slotKeys.slotOf(claims[at]?.key ?? ''))
       const holders: (KeyHolder | undefined)[] = []
-      const claimIn = async (shard: number, places: readonly number[]) => {
+      const claimIn = async (slot: number, places: readonly number[]) => {
         const own = places.flatMap((at) => claims[at] ?? [])
         const words = own.flatMap(({ key, seq, ttlMs }) => [hashOf(key), `${run}/${seq}`, ttlMs])
-        const dedupeBase = shardKeys.dedupeBase(shard)
+        const dedupeBase = slotKeys.dedupeBase(slot)
         const reply = await scripts.claim.call(redis, [dedupeBase], [dedupeBase, ...words])
         for (const [index, holder] of (reply as string[]).entries()) {
           const [first = '', seq] = holder.split('/')
           holders[places[index] ?? 0] = first === '' ? undefined : { run: first, seq: Number(seq) }
         }
       }
-      await Promise.all([...byShard].map(([shard, places]) => claimIn(shard, places)))
+      await Promise.all([...bySlot].map(([slot, places]) => claimIn(slot, places)))
       return claims.map((_, at) => holders[at])
     },
 
     async commit(run: string, chunk: Chunk) {
-      const record = await redis.llen(shardKeys.rejected(run))
+      const record = await redis.llen(slotKeys.rejected(run))
       const kept = chunk.rejected.slice(0, Math.max(0, rejectedKept - record))
       const held = chunk.held ?? []
       const waiting = [...chunk.spool, ...held.map(({ envelope }) => envelope)]
       const waitingTasks = waiting.reduce((sum, { seqs }) => sum + countSeqs(seqs), 0)
       const done = await scripts.commit.call(
         redis,
-        [shardKeys.run(run), shardKeys.spool(run), shardKeys.rejected(run), shardKeys.map(run)],
+        [slotKeys.run(run), slotKeys.spool(run), slotKeys.rejected(run), slotKeys.map(run)],
         [
           chunk.afterLine,
           chunk.lines,
@@ -238,7 +233,7 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     },
 
     async adopt(run, driver, fence) {
-      const record = [shardKeys.run(run), epochKey(run, fence)]
+      const record = [slotKeys.run(run), epochKey(run, fence)]
       const reply = await scripts.adopt.call(redis, record, [driver, epochOf(fence)])
       return notFenced(reply, fence) === 1 ? get(run) : undefined
     },
@@ -261,9 +256,9 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
 
     async recount(run, fence) {
       const record = [
-        shardKeys.run(run),
-        shardKeys.room(shardKeys.shardOf(run)),
-        `${shardKeys.run(run)}:room`,
+        slotKeys.run(run),
+        slotKeys.room(slotKeys.slotOf(run)),
+        `${slotKeys.run(run)}:room`,
         epochKey(run, fence),
       ]
       const reply = await scripts.recount.call(redis, record, [epochOf(fence)])
@@ -287,8 +282,8 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     },
 
     async control(run, action, reason) {
-      const words = [shardKeys.base(run), keys.notices, run, action, reason]
-      const reply = await scripts.control.call(redis, [shardKeys.run(run)], words)
+      const words = [slotKeys.base(run), keys.notices, run, action, reason]
+      const reply = await scripts.control.call(redis, [slotKeys.run(run)], words)
       const progress = reply === -1 ? undefined : await get(run)
       if (progress === undefined) throw noRun(run)
       if (typeof reply === 'string') throw illegal(run, action, reply)
@@ -296,23 +291,23 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     },
 
     async holds() {
-      const holds = await ofEach((shard) => redis.hgetall(shardKeys.holds(shard)))
+      const holds = await ofEach((slot) => redis.hgetall(slotKeys.holds(slot)))
       return new Map(holds.flatMap((some) => Object.entries(some) as [string, Hold][]))
     },
 
     async park(envelope) {
       const { run, mailbox, seqs } = envelope
       const record = [
-        shardKeys.run(run),
-        `${shardKeys.run(run)}:parked`,
-        shardKeys.room(shardKeys.shardOf(run)),
-        `${shardKeys.run(run)}:room`,
+        slotKeys.run(run),
+        `${slotKeys.run(run)}:parked`,
+        slotKeys.room(slotKeys.slotOf(run)),
+        `${slotKeys.run(run)}:room`,
       ]
       const words = [keys.notices, run, envelopeId(envelope), mailbox, countSeqs(seqs)]
       const order = [firstOf(envelope), mailboxKind(mailbox)?.ordered === true ? '1' : '']
       const reply = await scripts.park.call(
         redis,
-        [...record, `${shardKeys.spool(run)}:first`, behind(envelope)],
+        [...record, `${slotKeys.spool(run)}:first`, behind(envelope)],
         [...words, JSON.stringify(envelope), ...order],
       )
       return reply === 1
@@ -323,7 +318,7 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     },
 
     async begin(run, seq, attempt, who) {
-      const record = [shardKeys.run(run), shardKeys.map(run), `${shardKeys.run(run)}:begun`]
+      const record = [slotKeys.run(run), slotKeys.map(run), `${slotKeys.run(run)}:begun`]
       const first = await scripts.begin.call(redis, record, [seq, attempt, who])
       return typeof first === 'string' ? first : undefined
     },
@@ -331,7 +326,7 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     async pending(run, seqs) {
       const bytes = await Promise.all(
         seqs.map(([first, count]) =>
-          redis.getrangeBuffer(shardKeys.map(run), first >> 1, (first + count - 1) >> 1),
+          redis.getrangeBuffer(slotKeys.map(run), first >> 1, (first + count - 1) >> 1),
         ),
       )
       return seqs.flatMap(([first, count], range) =>
@@ -341,8 +336,8 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
 
     async list({ limit, after }) {
       const before = after === undefined ? '+' : `(${after}`
-      const ids = await ofEach((shard) =>
-        redis.zrevrangebylex(shardKeys.runs(shard), before, '-', 'LIMIT', 0, limit),
+      const ids = await ofEach((slot) =>
+        redis.zrevrangebylex(slotKeys.runs(slot), before, '-', 'LIMIT', 0, limit),
       )
       const newest = ids.length === 1 ? ids.flat() : ids.flat().sort().reverse().slice(0, limit)
       const found = await Promise.all(newest.map(get))
@@ -350,7 +345,7 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     },
 
     unfinished: async () =>
-      (await ofEach((shard) => redis.smembers(shardKeys.unfinished(shard)))).flat(),
+      (await ofEach((slot) => redis.smembers(slotKeys.unfinished(slot)))).flat(),
 
     async watch(listener) {
       const onMessage = (channel: string, message: string) => {

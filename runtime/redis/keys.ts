@@ -1,12 +1,12 @@
 /**
- * Every key Muster keeps in Redis. All carry the hash tag of a shard, so that one script can touch
+ * Every key Muster keeps in Redis. All carry the hash tag of a slot, so that one script can touch
  * what belongs together in one hash slot of a cluster: a run with its record, its outcome map, the
  * room it holds and the epoch of whoever asks for it; a mailbox with its messages, their locks and
- * notes. What there is once for all is in the first shard. A single Redis has one shard.
+ * notes. What there is once for all is in the first slot. A single Redis has one slot.
  */
 import { fnv1a } from '../../machines/fnv.ts'
 
-const baseOf = (shard: number) => `muster:{s${shard}}`
+const baseOf = (slot: number) => `muster:{s${slot}}`
 
 /** Base of all keys that there are once; scripts append to it. */
 const base = baseOf(0)
@@ -20,8 +20,8 @@ export const letterBase = `${base}:letter:`
 const leaseBase = (name: string) => `${base}:lease:${name}`
 
 export const keys = {
-  /** String: over how many shards runs and mailboxes are spread. */
-  shards: `${base}:shards`,
+  /** String: over how many slots runs and mailboxes are spread. */
+  slots: `${base}:slots`,
   /** Hash: kind → ms of work a task. */
   paces: `${base}:paces`,
   /** Hash with a ttl: tokens in the bucket of that name, and the ms of Redis's clock it was at. */
@@ -84,27 +84,27 @@ export const keys = {
   topics: `${base}:topics`,
 }
 
-/** The keys of what is spread over shards. All nodes of a Redis go by the same number of them. */
-export class ShardKeys {
-  readonly shards: number
+/** The keys of what is spread over slots. All nodes of a Redis go by the same number of them. */
+export class SlotKeys {
+  readonly slots: number
 
-  constructor(shards = 1) {
-    this.shards = shards
+  constructor(slots = 1) {
+    this.slots = slots
   }
 
   /** Where something of this name is: a run, or what finds the run. */
-  shardOf(name: string): number {
-    return this.shards === 1 ? 0 : fnv1a(name) % this.shards
+  slotOf(name: string): number {
+    return this.slots === 1 ? 0 : fnv1a(name) % this.slots
   }
 
   /** All of them, for what has to be asked of each. */
   all(): number[] {
-    return Array.from({ length: this.shards }, (_, shard) => shard)
+    return Array.from({ length: this.slots }, (_, slot) => slot)
   }
 
-  /** Of the shard of a run; scripts append to it. */
+  /** Of the slot of a run; scripts append to it. */
   base(run: string): string {
-    return baseOf(this.shardOf(run))
+    return baseOf(this.slotOf(run))
   }
 
   /** Hash: the run's record. */
@@ -133,47 +133,47 @@ export class ShardKeys {
   }
 
   /** String with a ttl: the run that was opened under the idempotency key of this hash. */
-  key(shard: number, hash: string): string {
-    return `${baseOf(shard)}:key:${hash}`
+  key(slot: number, hash: string): string {
+    return `${baseOf(slot)}:key:${hash}`
   }
 
-  /** Base of the dedupe keys of a shard; scripts append to it. */
-  dedupeBase(shard: number): string {
-    return baseOf(shard)
+  /** Base of the dedupe keys of a slot; scripts append to it. */
+  dedupeBase(slot: number): string {
+    return baseOf(slot)
   }
 
   /** Sorted set of run ids, all of score 0: ids sort by time. */
-  runs(shard: number): string {
-    return `${baseOf(shard)}:runs`
+  runs(slot: number): string {
+    return `${baseOf(slot)}:runs`
   }
 
   /** Set of run ids. */
-  unfinished(shard: number): string {
-    return `${baseOf(shard)}:unfinished`
+  unfinished(slot: number): string {
+    return `${baseOf(slot)}:unfinished`
   }
 
   /** Hash: run id → what holds it back. */
-  holds(shard: number): string {
-    return `${baseOf(shard)}:holds`
+  holds(slot: number): string {
+    return `${baseOf(slot)}:holds`
   }
 
-  /** Hash: mailbox → tasks of the runs of this shard that hold room in it. */
-  room(shard: number): string {
-    return `${baseOf(shard)}:room`
+  /** Hash: mailbox → tasks of the runs of this slot that hold room in it. */
+  room(slot: number): string {
+    return `${baseOf(slot)}:room`
   }
 
-  /** String: epoch of the newest grant of a lease, as the runs of this shard go by it. */
-  leaseEpoch(name: string, shard: number): string {
-    return shard === 0 ? keys.leaseEpoch(name) : `${baseOf(shard)}:lease:${name}:epoch`
+  /** String: epoch of the newest grant of a lease, as the runs of this slot go by it. */
+  leaseEpoch(name: string, slot: number): string {
+    return slot === 0 ? keys.leaseEpoch(name) : `${baseOf(slot)}:lease:${name}:epoch`
   }
 
   /** Prefix of the BullMQ keys of a mailbox: `<prefix>:<mailbox>:…`. */
   mailboxPrefix(mailbox: string): string {
-    return `${baseOf(this.shardOf(mailbox))}:mailbox`
+    return `${baseOf(this.slotOf(mailbox))}:mailbox`
   }
 
   /** Hash: what a worker noted about a message before it ran it. */
   notes(mailbox: string, id: string): string {
-    return `${baseOf(this.shardOf(mailbox))}:notes:${mailbox}:${id}`
+    return `${baseOf(this.slotOf(mailbox))}:notes:${mailbox}:${id}`
   }
 }

@@ -9,7 +9,7 @@ import { fenced, holderOf } from '../../actors/lease.ts'
 import type { Log } from '../../actors/ports.ts'
 import type { Grant, LeaseRecord, Leases } from '../../actors/ports-fleet.ts'
 import { redisClient } from './client.ts'
-import { keys, ShardKeys } from './keys.ts'
+import { keys, SlotKeys } from './keys.ts'
 import { Script } from './script.ts'
 import { withinTime } from './within-time.ts'
 
@@ -27,14 +27,14 @@ const scripts = {
 export interface RedisLeasesOptions {
   url: string
   operationTimeoutMs: number
-  /** The shards whose writes are fenced; default: one. */
-  shardKeys?: ShardKeys
+  /** The slots whose writes are fenced; default: one. */
+  slotKeys?: SlotKeys
   log: Log
 }
 
 /** @throws UsageError REDIS_URL when the URL cannot be understood */
 export function redisLeases(options: RedisLeasesOptions): Leases {
-  const { url, operationTimeoutMs, shardKeys = new ShardKeys(), log } = options
+  const { url, operationTimeoutMs, slotKeys = new SlotKeys(), log } = options
   const commands = { name: 'leases', kind: 'command', timeoutMs: operationTimeoutMs } as const
   const redis = redisClient(url, commands, { log }) as Redis
   const subscriber = redisClient(url, { name: 'freed', kind: 'subscriber' }, { log }) as Redis
@@ -45,11 +45,11 @@ export function redisLeases(options: RedisLeasesOptions): Leases {
   const read = async (name: string): Promise<LeaseRecord[]> =>
     recordOf(name, await scripts.read.call(redis, [keys.leaseLock(name)], []))
 
-  /** Before anybody leads by it: from then on the other shards refuse who led before. */
+  /** Before anybody leads by it: from then on the other slots refuse who led before. */
   const raise = async (name: string, epoch: number): Promise<void> => {
-    const others = shardKeys.all().slice(1)
-    const raised = others.map((shard) =>
-      scripts.raise.call(redis, [shardKeys.leaseEpoch(name, shard)], [epoch]),
+    const others = slotKeys.all().slice(1)
+    const raised = others.map((slot) =>
+      scripts.raise.call(redis, [slotKeys.leaseEpoch(name, slot)], [epoch]),
     )
     await Promise.all(raised)
   }

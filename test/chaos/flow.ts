@@ -5,7 +5,7 @@ import { Queue } from 'bullmq'
 import { Redis } from 'ioredis'
 import { envelopeVersion } from '../../actors/envelope.ts'
 import type { Run } from '../../actors/ports-runs.ts'
-import { ShardKeys } from '../../runtime/redis/keys.ts'
+import { SlotKeys } from '../../runtime/redis/keys.ts'
 import { eventually } from '../kit/eventually.ts'
 import { countRows } from '../kit/ledger.ts'
 import type { Verdict } from '../kit/oracle.ts'
@@ -146,7 +146,7 @@ async function newerVersion(random: Random): Promise<Trial> {
   const connection = new Redis(redis.path, { maxRetriesPerRequest: null })
   const queue = new Queue('work.effect', {
     connection,
-    prefix: new ShardKeys().mailboxPrefix('work.effect'),
+    prefix: new SlotKeys().mailboxPrefix('work.effect'),
   })
   try {
     await arena.start()

@@ -75,6 +75,8 @@ describe.each(outages)('a Redis that is %s for a while', (_, begin) => {
       await eventually(async () => expect(await stateOfRedis()).toStartWith('away.'))
       console.log(`seen to be away after ${Math.round(performance.now() - since)} ms`)
       expect(await ready()).toBe(503)
+      // Whoever only asks is not kept waiting for all of the outage.
+      expect((await fetch(`${node.url}/v1/runs/${run}`)).status).toBe(503)
       await lasting(awayMs - (performance.now() - since))
       expect(countRows(dataDir)).toBeLessThan(total)
       await end()

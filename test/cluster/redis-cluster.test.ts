@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from 'bun:test'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Run } from '../../actors/ports-runs.ts'
-import { keys, ShardKeys } from '../../runtime/redis/keys.ts'
+import { keys, SlotKeys } from '../../runtime/redis/keys.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
 import { countRows, readLedger } from '../kit/ledger.ts'
@@ -68,10 +68,10 @@ describe('a Redis Cluster of three primaries', () => {
       await eventually(() => expect(countRows(dataDir)).toBeGreaterThan(1000), {
         timeoutMs: 20_000,
       })
-      const shardKeys = new ShardKeys(8)
+      const slotKeys = new SlotKeys(8)
       const places: Record<string, string> = {
-        work: shardKeys.mailboxPrefix('work.noop'),
-        results: shardKeys.mailboxPrefix('results'),
+        work: slotKeys.mailboxPrefix('work.noop'),
+        results: slotKeys.mailboxPrefix('results'),
         lease: keys.leaseLock('collector'),
       }
       await cluster.killPrimaryOf(places[what] ?? '')

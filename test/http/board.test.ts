@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { Queue, Worker } from 'bullmq'
 import { Redis } from 'ioredis'
 import { summaryOf } from '../../runtime/http/board/summary.ts'
-import { keys, ShardKeys } from '../../runtime/redis/keys.ts'
+import { keys, SlotKeys } from '../../runtime/redis/keys.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
 import { type RedisServer, startRedis } from '../kit/redis.ts'
@@ -55,7 +55,7 @@ const queuesOf = async (role: 'writer' | 'reader') =>
 
 /** A message in a mailbox of a kind that nobody has, failed by BullMQ. */
 async function failedMessage(id: string): Promise<Queue> {
-  const prefix = new ShardKeys().mailboxPrefix(mailbox)
+  const prefix = new SlotKeys().mailboxPrefix(mailbox)
   await connection.sadd(keys.mailboxes, mailbox)
   const queue = new Queue(mailbox, { connection, prefix })
   await queue.add('envelope', envelope, { jobId: id, attempts: 1, priority: 3 })

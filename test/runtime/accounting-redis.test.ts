@@ -8,13 +8,13 @@ import type { Accounting, RunNotice } from '../../actors/ports-runs.ts'
 import { redisAccounting } from '../../runtime/redis/accounting.ts'
 import { redisAdmission } from '../../runtime/redis/admission.ts'
 import { redisClient, unixUrl } from '../../runtime/redis/client.ts'
-import { ShardKeys } from '../../runtime/redis/keys.ts'
+import { SlotKeys } from '../../runtime/redis/keys.ts'
 import { chunkOf, envelopeOf, mailbox, runOf, settlementOf } from '../conformance/accounting.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
 import { type RedisServer, startRedis } from '../kit/redis.ts'
 
-const keys = new ShardKeys()
+const keys = new SlotKeys()
 
 const quiet: Log = { debug() {}, info() {}, warn() {}, error() {} }
 const mapKeepMs = 5000

@@ -6,13 +6,13 @@ import type { Redis } from 'ioredis'
 import type { Delivery, Log, Mailboxes } from '../../actors/ports.ts'
 import { type BullMailboxes, bullMailboxes } from '../../runtime/mailbox/bullmq.ts'
 import { redisClient } from '../../runtime/redis/client.ts'
-import { keys, ShardKeys } from '../../runtime/redis/keys.ts'
+import { keys, SlotKeys } from '../../runtime/redis/keys.ts'
 import { idsOf, message, messages } from '../conformance/mailboxes.ts'
 import { eventually } from '../kit/eventually.ts'
 import { isAlive } from '../kit/processes.ts'
 import { type RedisServer, startRedis } from '../kit/redis.ts'
 
-const mailboxPrefix = new ShardKeys().mailboxPrefix('work.a')
+const mailboxPrefix = new SlotKeys().mailboxPrefix('work.a')
 
 const lockMs = 1000
 const stalledIntervalMs = 500

@@ -1,6 +1,6 @@
 -- Claim dedupe keys for tasks, in this order.
 -- ARGV[1] base of the keys, [2…] of each claim: hash of the key, task, ttl (ms)
--- KEYS[1] any key of their shard
+-- KEYS[1] any key of their slot
 -- Returns for each claim an empty string, or the task that has the key already.
 local reply = {}
 for i = 2, #ARGV, 3 do

@@ -1,5 +1,5 @@
--- Note the epoch of the newest grant of a lease in another shard than its own.
--- KEYS[1] epoch of the newest grant, as this shard knows it
+-- Note the epoch of the newest grant of a lease in another slot than its own.
+-- KEYS[1] epoch of the newest grant, as this slot knows it
 -- ARGV[1] epoch of a grant
 -- Returns the newest.
 local known = tonumber(redis.call('GET', KEYS[1]) or '0')
