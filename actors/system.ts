@@ -131,7 +131,10 @@ class BoundSystem implements System {
           act: (_, { to }) => this.#options.throttle.set(shares[to]),
           tellMove: (_, move) => this.#moved(move),
           failDiagnosis: ({ self }, { error }) => {
-            const reason = `reflecting failed: ${describeError(error).message}`
+            // A loop that is held fails every question that has a time limit: the cause goes first.
+            const { because } = this.#options.facts()
+            const failed = `reflecting failed: ${describeError(error).message}`
+            const reason = because === undefined ? failed : `${because}; ${failed}`
             this.#change(self, { to: 'DEGRADED', reason, actor: 'system' }, false)
           },
         },

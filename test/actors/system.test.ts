@@ -280,6 +280,17 @@ describe('a node that reflects', () => {
     ])
   })
 
+  test('names what makes it ill before what it could not ask', async () => {
+    const asked = Promise.withResolvers<Diagnosis>()
+    const { made, seen, clock } = await reflecting(() => asked.promise)
+    seen.facts = { ...well, health: 0.2, because: 'event loop held by block for 9 s' }
+    asked.reject(new Error('Redis did not answer within 1000 ms'))
+    await clock.settle()
+    expect(made.view.reason).toBe(
+      'event loop held by block for 9 s; reflecting failed: Redis did not answer within 1000 ms',
+    )
+  })
+
   test('is DEGRADED when that fails, or takes too long', async () => {
     const failed = await reflecting(() => Promise.reject(new Error('blind')))
     expect(failed.made.view).toMatchObject({
