@@ -87,6 +87,8 @@ function refuseOpen(host: string, tokens: readonly Token[]): void {
   )
 }
 
+const isProbe = ({ url }: Request) => /^[^?]*\/(?:healthz|readyz)$/.test(url)
+
 function answering(options: HttpServerOptions) {
   const { config, tokens, sessions, guesses, handle } = options
   const check = guard({ host: config.host, tokens, sessions, guesses })
@@ -96,7 +98,8 @@ function answering(options: HttpServerOptions) {
 
   const refusal = (request: Request, server: BunServer): Response | undefined => {
     const address = server.requestIP(request)?.address ?? ''
-    const waitSeconds = rate.take(address)
+    // Whoever asks whether it lives gets an answer, and takes nothing from those who work with it.
+    const waitSeconds = isProbe(request) ? 0 : rate.take(address)
     if (waitSeconds > 0) return busy(429, 'more requests a second than http.rate', waitSeconds)
     if (server.pendingRequests > config.requestsMax) {
       return busy(503, 'more requests under way than http.requestsMax', busySeconds)

@@ -8,8 +8,9 @@ import { Hono } from 'hono'
 export interface PageOptions {
   /** Where the page itself is. */
   path: string
-  /** Its script is at `/<name>/page.js` and its style at `/<name>/page.css`. */
+  /** Its script is at `/<name>/page.js`. */
   name: string
+  /** Where its style goes there is `<!-- style -->`. */
   html: URL
   /** TypeScript, with all that it imports. */
   script: URL
@@ -19,15 +20,22 @@ export interface PageOptions {
   policy?: Readonly<Record<string, string>>
 }
 
-interface Asset {
-  text: string
+interface Asset extends Made {
   /** The same, compressed. */
   gzipped: Uint8Array<ArrayBuffer>
   /** Of its content. */
   tag: string
 }
 
-/** Scripts and styles in files of their own, and whatever they ask for from this origin alone. */
+/** What is served: its text, and the style in it, which the browser is told by its hash. */
+interface Made {
+  text: string
+  style?: string
+}
+
+const stylePlace = '<!-- style -->'
+
+/** Scripts in files of their own, and whatever they ask for from this origin alone. */
 const policy = {
   'default-src': "'none'",
   'script-src': "'self'",
@@ -44,9 +52,12 @@ const shared = new URL('./style.css', import.meta.url)
 /** The routes of one page. Nothing is read or bundled before somebody asks for it. */
 export function pageRoutes(page: PageOptions): Hono {
   const { path, name, html, script, styles } = page
-  const directives = Object.entries({ ...policy, ...page.policy })
+  const policyFor = ({ style }: Made) => {
+    const own = style === undefined ? {} : { 'style-src': `'self' 'sha256-${hashOf(style)}'` }
+    const directives = Object.entries({ ...policy, ...page.policy, ...own })
+    return directives.map((words) => words.join(' ')).join('; ')
+  }
   const headers = {
-    'content-security-policy': directives.map((words) => words.join(' ')).join('; '),
     'cross-origin-opener-policy': 'same-origin',
     'referrer-policy': 'same-origin',
     'x-content-type-options': 'nosniff',
@@ -55,11 +66,17 @@ export function pageRoutes(page: PageOptions): Hono {
     vary: 'accept-encoding',
   }
   const app = new Hono()
-  const serve = (at: string, type: string, make: () => Promise<string>) => {
+  const serve = (at: string, type: string, make: () => Promise<Made>) => {
     const load = once(make)
     app.get(at, async ({ req }) => {
-      const { text, gzipped, tag } = await load()
-      const about = { ...headers, 'content-type': `${type}; charset=utf-8`, etag: tag }
+      const asset = await load()
+      const { text, gzipped, tag } = asset
+      const about = {
+        ...headers,
+        'content-security-policy': policyFor(asset),
+        'content-type': `${type}; charset=utf-8`,
+        etag: tag,
+      }
       if (req.header('if-none-match') === tag) {
         return new Response(null, { status: 304, headers: about })
       }
@@ -69,21 +86,28 @@ export function pageRoutes(page: PageOptions): Hono {
       return new Response(gzipped, { headers: { ...about, 'content-encoding': 'gzip' } })
     })
   }
-  serve(path, 'text/html', () => Bun.file(html).text())
-  serve(`/${name}/page.js`, 'text/javascript', () => bundle(script))
-  serve(`/${name}/page.css`, 'text/css', () => join([shared, ...styles]))
+  // With its style in it: nothing is painted before that is there, and it would be asked for apart.
+  serve(path, 'text/html', async () => {
+    const style = await join([shared, ...styles])
+    return { text: (await Bun.file(html).text()).replace(stylePlace, styled(style)), style }
+  })
+  serve(`/${name}/page.js`, 'text/javascript', async () => ({ text: await bundle(script) }))
   return app
 }
 
-function once(make: () => Promise<string>): () => Promise<Asset> {
+const hashOf = (text: string) => createHash('sha256').update(text).digest('base64')
+/** A function: in a text `$` would mean something. */
+const styled = (style: string) => () => `<style>${style}</style>`
+
+function once(make: () => Promise<Made>): () => Promise<Asset> {
   let made: Promise<Asset> | undefined
   return () => {
     made ??= make().then(
-      (text) => ({
-        text,
-        gzipped: Bun.gzipSync(text),
+      (read) => ({
+        ...read,
+        gzipped: Bun.gzipSync(read.text),
         // Weak: it stands for both.
-        tag: `W/"${createHash('sha256').update(text).digest('base64url')}"`,
+        tag: `W/"${createHash('sha256').update(read.text).digest('base64url')}"`,
       }),
       (error: unknown) => {
         // It may be there the next time.
