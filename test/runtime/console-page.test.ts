@@ -119,6 +119,8 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
         expect(await group.innerText()).toContain('exit 3')
         await screenshot('console-folded')
         await page.locator('.legend a', { hasText: 'failed' }).click()
+        // Faster than any reader, the next click would meet the links of before.
+        await page.locator('a.filter', { hasText: 'only failed' }).waitFor()
         await page.getByRole('link', { name: 'Task by task' }).click()
         await page.getByText('exited with 3').first().waitFor()
         expect(await page.locator('tbody tr').count()).toBe(7)
