@@ -64,7 +64,10 @@ export function httpApp(options: AppOptions): Hono {
   app.route('/', inspectAt(options))
   app.route('/', boardAt(options.board))
   app.notFound(({ req: { method, path } }) => {
-    const allowed = ['GET', 'POST'].filter((other) => app.router.match(other, path)[0].length > 0)
+    const allowed = ['GET', 'POST'].filter((other) =>
+      // What is for all methods looks on, and answers none.
+      app.router.match(other, path)[0].some(([[, route]]) => route.method !== 'ALL'),
+    )
     if (allowed.length === 0) return problem(404, 'NO_ROUTE', `there is nothing at ${path}`)
     const headers = { allow: [...allowed, 'OPTIONS'].join(', ') }
     if (method === 'OPTIONS') return new Response(null, { status: 204, headers })
