@@ -9,6 +9,9 @@ import { isAlive } from '../kit/processes.ts'
 import { commandRunner, contextOf, isWritten, pidIn, sh, silent } from './command-runner.ts'
 
 const isLinux = process.platform === 'linux'
+const hasSetsid = Bun.which('setsid') !== null
+if (!isLinux) console.log('skipped: descriptors and children are counted in /proc, on Linux')
+if (!hasSetsid) console.log('skipped: there is no setsid here (util-linux)')
 const { exec, start, stop } = commandRunner()
 const openDescriptors = () => (isLinux ? readdirSync('/proc/self/fd').length : 0)
 
@@ -99,7 +102,7 @@ describe('exec that takes too long', () => {
     await untilGone(pids)
   })
 
-  test.skipIf(!Bun.which('setsid'))(
+  test.skipIf(!hasSetsid)(
     'one that left the group and holds the pipes is not waited for',
     async () => {
       const pids = join(dir, 'away')

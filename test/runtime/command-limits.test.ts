@@ -19,6 +19,7 @@ await releaseCgroups()
 const isRoot = process.getuid?.() === 0
 const hasPrlimit = Bun.which('prlimit') !== null
 const hasSetsid = Bun.which('setsid') !== null
+if (!hasPrlimit || !hasSetsid) console.log('skipped: no prlimit or setsid here (util-linux)')
 const isTracked = found.bases.length > 0
 if (version === undefined) console.log('skipped: limits of cgroups, which nobody may make here')
 if (!isTracked) console.log('skipped: who leaves the group, as no cgroup can be made here')

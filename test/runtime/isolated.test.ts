@@ -23,6 +23,8 @@ const { tasks } = await readTasksFile(file)
 const lines: unknown[] = []
 const log: Log = { ...silent, warn: (fields, message) => lines.push([fields, message]) }
 const kinds = kindsOf(tasks, worker, log)
+const isLinux = process.platform === 'linux'
+if (!isLinux) console.log('skipped: the memory of a process is looked up in /proc, on Linux')
 afterAll(async () => {
   for (const { executor } of kinds.values()) await executor.stop()
 })
@@ -119,7 +121,7 @@ describe('a process of a handler', () => {
     expect((await run('process', 'pid')).output).toBe(first)
   })
 
-  test.skipIf(process.platform !== 'linux')('that takes too much memory is ended', async () => {
+  test.skipIf(!isLinux)('that takes too much memory is ended', async () => {
     const { outcome, error } = await run('process', 'grow')
     expect([outcome, error?.code]).toEqual(['failed', 'HANDLER_DIED'])
     expect(error?.message).toMatch(/bytes of memory; worker.handlerMemoryMax is|SIGKILL/)
