@@ -27,6 +27,8 @@ export interface MemberContext {
   state: SaidState
   /** What the others last heard. */
   told?: SaidState
+  /** What is on its way was put together before something changed. */
+  isOutdated: boolean
 }
 
 export interface BeatInput extends Owned {
@@ -62,9 +64,11 @@ const memberSetup = setup({
   actions: {
     say: assign((_, state: SaidState) => ({ state })),
     noteTold: assign((_, told: SaidState) => ({ told })),
+    noteUpToDate: assign({ isOutdated: false }),
+    noteOutdated: assign({ isOutdated: true }),
   },
   guards: {
-    hasNews: ({ context }) => context.told !== context.state,
+    hasNews: ({ context }) => context.isOutdated || context.told !== context.state,
     isDraining: ({ context }) => context.state === 'draining',
     isStopping: stateIn({ life: 'silencing' }),
     isSilent: stateIn({ beat: 'ended' }),
@@ -74,7 +78,11 @@ const memberSetup = setup({
 
 export const memberMachine = memberSetup.createMachine({
   id: 'member',
-  context: ({ input }) => ({ heartbeatMs: input.heartbeatMs, state: 'joining' }),
+  context: ({ input }) => ({
+    heartbeatMs: input.heartbeatMs,
+    state: 'joining',
+    isOutdated: false,
+  }),
   type: 'parallel',
   states: {
     life: {
@@ -107,6 +115,8 @@ export const memberMachine = memberSetup.createMachine({
       initial: 'sending',
       states: {
         sending: {
+          entry: 'noteUpToDate',
+          on: { news: { actions: 'noteOutdated' } },
           invoke: {
             src: 'beat',
             input: beatOf,

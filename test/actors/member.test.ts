@@ -167,6 +167,19 @@ describe('a member', () => {
     expect(heard.slice(2)).toEqual(['3000 a1 alive', '13000 a1 alive'])
   })
 
+  test('tells once more what became news while it was telling', async () => {
+    let load = 0
+    const life = begin('a1', { describe: () => memberOf('a', 'a1', { load }) })
+    await clock.pass(3000)
+    load = 7
+    life.actor.send({ type: 'news' })
+    load = 8
+    life.actor.send({ type: 'news' })
+    await clock.settle()
+    expect(await shared.list(staleMs)).toMatchObject([{ load: 8 }])
+    expect(heard.slice(2)).toEqual(['3000 a1 alive', '3000 a1 alive'])
+  })
+
   test('tells at once that it drains', async () => {
     const life = begin()
     await clock.pass(3000)
