@@ -76,7 +76,7 @@ export interface World extends Dependency {
 /** Outcome maps of finished runs are kept a day, to tell late duplicates from news. */
 const mapKeepMs = 24 * 3_600_000
 /** Redis away at start is told within 5 s. */
-const connectMs = 4000
+const connectMs = 3000
 
 export function memoryWorld({ config, log }: { config: Config; log: Log }): World {
   const mailboxes = memoryMailboxes()

@@ -131,12 +131,12 @@ describe('with the node inside the command', () => {
     // It lasts, so that it is still unfinished when the second command asks for it.
     const script = 'test -e go && exec sleep 2; exec sleep 60'
     const words = (timeout: string) => ['run', '--timeout', timeout, '--', 'sh', '-c', script]
-    const first = await muster(words('1s'))
+    const first = await muster(words('6s'))
     expect(first.code).toBe(124)
     const run = /stopped waiting for (r-\w+) \(1 left\)/.exec(first.err)?.[1]
     expect(run).toBeDefined()
     writeFileSync(join(folder, 'go'), '')
-    const second = await muster(words('30s'))
+    const second = await muster(words('60s'))
     expect(second).toMatchObject({ code: 0, out: expect.stringContaining(`${run} 1 = 1 ok`) })
     expect(second.err).toContain(`going on with ${run}`)
   })

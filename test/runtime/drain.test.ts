@@ -151,12 +151,18 @@ describe('muster drain', () => {
   test('reaches the node inside a `muster run`, which leaves as by Ctrl-C', async () => {
     const dataDir = temporaryDirectory()
     const file = join(dataDir, 'tasks.ndjson')
-    writeFileSync(file, sleepLine(300).repeat(300))
+    writeFileSync(file, sleepLine(300).repeat(20_000))
     const running: MusterProcess = startMuster(['run', file], { dataDir })
     await eventually(() => expect(countRows(dataDir)).toBeGreaterThan(0), { timeoutMs: 15_000 })
     const node = await start({ dataDir, words: ['--node-id', 'other'] })
-    const inside = (await nodesOf(node.url)).find(({ id }) => id !== 'other')
-    expect(inside?.pid).toBe(running.pid)
+    const inside = await eventually(
+      async () => {
+        const found = (await nodesOf(node.url)).find(({ id }) => id !== 'other')
+        expect(found?.pid).toBe(running.pid)
+        return found
+      },
+      { timeoutMs: 15_000 },
+    )
     const { code, err } = await muster(['drain', inside?.id ?? ''], { dataDir })
     expect([code, err.includes('is gone')]).toEqual([0, true])
     const left = await running.ended

@@ -38,11 +38,14 @@ describe('the command line', () => {
   test('resumes under its key what it left, and says so', async () => {
     const dataDir = temporaryDirectory()
     const [tasks, out] = [join(dataDir, 'tasks.ndjson'), join(dataDir, 'out')]
-    const sleep = '{"kind":"sleep","input":{"ms":4000}}\n'
-    writeFileSync(tasks, appendLine(out, 'a') + sleep)
+    const go = join(dataDir, 'go')
+    const argv = ['sh', '-c', `until test -e ${go}; do sleep 0.1; done`]
+    const waiting = `${JSON.stringify({ kind: 'exec', input: { argv } })}\n`
+    writeFileSync(tasks, appendLine(out, 'a') + waiting)
     const words = ['--json', 'run', tasks, '--idempotency-key', 'k']
-    const left = await muster([...words, '--timeout', '3s'], { dataDir })
+    const left = await muster([...words, '--timeout', '8s'], { dataDir })
     expect([left.code, left.err]).toEqual([124, expect.stringContaining('same command resumes it')])
+    writeFileSync(go, '')
     const again = await muster(words, { dataDir })
     expect(again.code).toBe(0)
     const { id } = JSON.parse(again.out) as Run

@@ -168,7 +168,9 @@ describe.skipIf(problem !== undefined)('commands on hosts', () => {
     const script = 'sleep 60 & echo $! > "$2"; echo $$ > "$1"; wait'
     const said = await exec('a', { argv: sh(script, file ?? '', child ?? '') }, { timeoutMs: 2000 })
     expect(said).toMatchObject({ outcome: 'timeout', error: { code: 'TIMEOUT' } })
-    for (const path of [file ?? '', child ?? '']) expect(isAlive(pidIn(path))).toBe(false)
+    await eventually(() => {
+      for (const path of [file ?? '', child ?? '']) expect(isAlive(pidIn(path))).toBe(false)
+    })
   })
 
   test('that ignore SIGTERM are killed there', async () => {
@@ -176,9 +178,16 @@ describe.skipIf(problem !== undefined)('commands on hosts', () => {
     const script = 'trap "" TERM; echo $$ > "$1"; while :; do sleep 0.1; done'
     const said = await exec('b', { argv: sh(script, file) }, { timeoutMs: 2000 })
     expect(said.outcome).toBe('timeout')
-    expect(isAlive(pidIn(file))).toBe(false)
+    await eventually(() => expect(isAlive(pidIn(file))).toBe(false))
   })
 
+  test('that fall silent end there as well', async () => {
+    const file = join(temporaryDirectory(), 'pid')
+    const said = await exec('a', { argv: sh('echo $$ > "$1"; sleep 60', file), stallMs: 2000 })
+    expect([said.outcome, said.error?.code]).toEqual(['timeout', 'STALLED'])
+    await eventually(() => expect(isAlive(pidIn(file))).toBe(false))
+  })
+    await eventually(() => expect(isAlive(pidIn(file))).toBe(false))
   test('that are cancelled end there as well', async () => {
     const file = join(temporaryDirectory(), 'pid')
     const cancel = new AbortController()
@@ -187,7 +196,7 @@ describe.skipIf(problem !== undefined)('commands on hosts', () => {
     await eventually(() => expect(isWritten(file)).toBe(true))
     cancel.abort(new Error('cancelled'))
     expect(await saying).toMatchObject({ outcome: 'failed', error: { code: 'ABORTED' } })
-    expect(isAlive(pidIn(file))).toBe(false)
+    await eventually(() => expect(isAlive(pidIn(file))).toBe(false))
   })
 
   test('never run where nobody answers, and say so', async () => {
@@ -200,6 +209,35 @@ describe.skipIf(problem !== undefined)('commands on hosts', () => {
     expect(unknown.error?.code).toBe('UNREACHED')
     expect(unknown.error?.message).toContain('no-such-host.invalid')
   })
+
+  test('never run where somebody answers and then says nothing', async () => {
+    const hung = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } })
+    try {
+      const addresses = new Map([['hung', `127.0.0.1:${hung.port}`]])
+      const on = await executorOf({ addresses, connectMs: 1000 })
+      const began = performance.now()
+      const said = await exec('hung', { argv: ['true'] }, { on })
+      expect(said).toMatchObject({ outcome: 'failed', stage: 'start' })
+      expect(said.error?.code).toBe('UNREACHED')
+      expect(said.error?.message).toMatch(/timed out|no answer within 1000 ms/)
+      expect(performance.now() - began).toBeLessThan(15_000)
+    } finally {
+      hung.stop(true)
+    }
+  }, 30_000)
+
+  test('that run when their host hangs end at their time limit', async () => {
+    const on = await executorOf({ connectMs: 1000 })
+    expect((await exec('b', { argv: ['true'] }, { on })).outcome).toBe('ok')
+    hosts.freeze('b')
+    try {
+      const said = await exec('b', { argv: ['echo', 'a'] }, { on, timeoutMs: 500 })
+      expect([said.outcome, said.error?.code]).toEqual(['timeout', 'TIMEOUT'])
+    } finally {
+      hosts.thaw('b')
+    }
+    expect((await exec('b', { argv: ['true'] }, { on })).outcome).toBe('ok')
+  }, 60_000)
 
   test('never run on a host whose key has changed, or was never known', async () => {
     expect((await exec('changed', { argv: ['true'] })).outcome).toBe('ok')
