@@ -11,7 +11,7 @@ import type { Publish } from './publisher.ts'
 import type { Stay } from './quarantine.ts'
 import type { Ending, SettlementOptions } from './settlement.ts'
 import type { Settling } from './settling.ts'
-import type { Slots } from './slots.ts'
+import type { Slots, Stand } from './slots.ts'
 import type { Task } from './task.ts'
 import { endOfHeld } from './unrun.ts'
 
@@ -23,6 +23,8 @@ export interface Work {
   /** What of its process it may use. */
   stay: Stay
   slots: Slots
+  /** Where it waits for them. */
+  stand: Stand
   fence?: Fence
   /** What earlier deliveries noted; nothing at the first. */
   notes: Record<string, string>

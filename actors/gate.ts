@@ -44,6 +44,8 @@ export class Gate {
    */
   refuseWhenFull(live: number, tasks = 1): void {
     const { runsMax, spoolMax, whenFull, headroom, spool } = this.#options
+    // The answer is there when its first task is to be admitted.
+    void headroom.look()
     if (live >= runsMax) {
       const message = `${runsMax} runs are live here, and that is the limit; try again later`
       throw new NotAcceptingError('full', message, 5000)

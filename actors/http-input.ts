@@ -28,18 +28,8 @@ function urlProblem(text: string): string | undefined {
   return undefined
 }
 
-function patternProblem(text: string): string | undefined {
-  try {
-    // Throws when it is none.
-    new RegExp(text, 'u').test('')
-    return undefined
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
-    return `expected a regular expression, got ${short(text)}: ${reason}`
-  }
-}
-
-function short(text: string): string {
+/** What came, as an error says it. */
+export function short(text: string): string {
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
 }
 
@@ -64,30 +54,35 @@ const headerValue = checked((value) =>
 )
 const status = z.int().min(100).max(599)
 
-export const httpInput = z.strictObject({
-  url: checked(urlProblem),
-  method: z.enum(methods).optional(),
-  headers: z.record(headerName, headerValue).optional(),
-  body: z.string().optional(),
-  expect: z
-    .strictObject({
-      /** Default: any of 200 to 299. */
-      status: z.union([status, z.array(status).min(1)]).optional(),
-      /** A regular expression that the text of the body must match, as far as it is kept. */
-      bodyMatches: checked(patternProblem).optional(),
-      /** The certificate must be valid for so many more days. */
-      certDaysLeft: z.int().min(0).max(36_500).optional(),
-    })
-    .optional(),
-  maxRedirects: z.int().min(0).max(20).optional(),
-  maxBytes: z
-    .int()
-    .min(0)
-    .max(64 * mebibyte)
-    .optional(),
-})
+/**
+ * @param patternProblem what is wrong with a regular expression, or undefined: whoever matches
+ * bodies with them knows
+ */
+export const httpInputBy = (patternProblem: (source: string) => string | undefined) =>
+  z.strictObject({
+    url: checked(urlProblem),
+    method: z.enum(methods).optional(),
+    headers: z.record(headerName, headerValue).optional(),
+    body: z.string().optional(),
+    expect: z
+      .strictObject({
+        /** Default: any of 200 to 299. */
+        status: z.union([status, z.array(status).min(1)]).optional(),
+        /** A regular expression (RE2) that the body must match, as far as it is kept. */
+        bodyMatches: checked(patternProblem).optional(),
+        /** The certificate must be valid for so many more days. */
+        certDaysLeft: z.int().min(0).max(36_500).optional(),
+      })
+      .optional(),
+    maxRedirects: z.int().min(0).max(20).optional(),
+    maxBytes: z
+      .int()
+      .min(0)
+      .max(64 * mebibyte)
+      .optional(),
+  })
 
-export type HttpInput = z.infer<typeof httpInput>
+export type HttpInput = z.infer<ReturnType<typeof httpInputBy>>
 
 /** How long each phase took, ms, summed over the redirects; 0 for what a kept connection spares. */
 export interface HttpTimings {

@@ -175,10 +175,10 @@ export class LiveRuns {
     if (leftover !== undefined) return { run: leftover, resumed: true }
     if (!this.#isLiveContent(submission.content))
       this.#gate.refuseWhenFull(this.#runs.size, submission.tasks)
-    await this.#options.paces.load()
-    const { accounting, clock, driver, newRunId } = this.#options
+    const { accounting, clock, driver, newRunId, paces } = this.#options
     const run = { id: newRunId(submission.content), createdAt: clock.now(), driver }
-    const opened = await accounting.open(openingOf(submission, run))
+    const opening = accounting.open(openingOf(submission, run))
+    const [opened] = await Promise.all([opening, paces.loadSoon()])
     const id = opened.progress.run.id
     submission.onOpen?.(id, opened.resumed)
     await this.#takeUp(opened, submission.source)

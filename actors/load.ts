@@ -1,14 +1,35 @@
 /** What the actors of a node have at hand, their worker processes included. */
 import type { AnyActorRef } from 'xstate'
+import type { Heartbeat } from './ports.ts'
+import type { TreeNode } from './tree.ts'
 
-export interface Load {
+/**
+ * @param own the names under which this very process holds messages
+ * @param tree worked out only when it is read: that takes longer than all else
+ */
+export function heartbeatOf(
+  root: AnyActorRef,
+  own: readonly string[],
+  tree: () => TreeNode,
+): Heartbeat {
+  const { tasks, holders } = loadOf(root)
+  return {
+    get tree() {
+      return tree()
+    },
+    holders: [...own, ...holders],
+    load: tasks,
+  }
+}
+
+interface Load {
   /** Tasks at hand. */
   tasks: number
   /** The names under which worker processes hold messages. */
   holders: string[]
 }
 
-export function loadOf(root: AnyActorRef): Load {
+function loadOf(root: AnyActorRef): Load {
   const load: Load = { tasks: 0, holders: [] }
   add(root, load)
   return load

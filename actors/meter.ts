@@ -1,4 +1,6 @@
 /** Whoever counts what happens, for those who look after a node. */
+
+import type { PoolMeter } from './pool-meter.ts'
 import type { Settled, Settlement } from './ports-runs.ts'
 import type { Ending } from './settlement.ts'
 
@@ -10,6 +12,8 @@ export const heldFromMs = 50
  * not wait.
  */
 export interface Meter {
+  /** Of the sandboxes of this process, where somebody counts them. */
+  readonly containers?: PoolMeter
   /**
    * A worker has taken an envelope.
    * @param waitedMs since its tasks could have run; undefined on a redelivery

@@ -108,8 +108,8 @@ function acquitWhenDrained({ drain, log }: OneByOneOptions, delivery: Delivery):
 }
 
 /** Others have the slots: that none gets free is their fault. */
-async function takeSlot({ hand, held, slots }: Work): Promise<void> {
-  const wait = slots.take(held.signal)
+async function takeSlot({ hand, held, slots, stand }: Work): Promise<void> {
+  const wait = slots.take(held.signal, stand)
   if (wait === undefined) return
   hand.pause()
   await wait

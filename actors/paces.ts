@@ -25,6 +25,15 @@ export class Paces {
     }
   }
 
+  /** The same beside something else, which is not to fail for it. */
+  async loadSoon(): Promise<void> {
+    try {
+      await this.load()
+    } catch {
+      // What is known already, or assumed, will do: envelopes are a little larger or smaller.
+    }
+  }
+
   /** Milliseconds of work in one task; `assumedMs` while nobody has measured it. */
   of(kind: string, assumedMs: number): number {
     return this.#ms.get(kind) ?? assumedMs

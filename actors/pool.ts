@@ -15,6 +15,7 @@ import {
 } from '../machines/pool-steps.ts'
 import { isLive, type Tell } from './dead-letters.ts'
 import { describeError, MusterError } from './errors.ts'
+import type { PoolMeter } from './pool-meter.ts'
 import type { Clock, Log } from './ports.ts'
 import type { Sandbox, SandboxBase, Sandboxes } from './ports-sandbox.ts'
 import type { ChildSpec } from './supervisor.ts'
@@ -27,6 +28,7 @@ export interface PoolOptions extends PoolPolicy {
   rate?: BucketPolicy
   clock: Clock
   tell: Tell
+  containers?: PoolMeter
   log: Log
 }
 
@@ -73,13 +75,19 @@ export class SandboxPool {
   }
 
   get stats(): PoolStats {
-    const snapshot = this.#self?.getSnapshot() as { context: PoolState } | undefined
     return {
-      ...poolCounts(snapshot?.context ?? { slots: [] }),
+      ...this.#counts(),
       resets: this.#resets,
       makeErrors: this.#makeErrors,
       checkoutTimeouts: this.#checkoutTimeouts,
     }
+  }
+
+  #counts(): PoolCounts {
+    const self = this.#self
+    // One that has failed has none: its next life takes away what it had.
+    if (self === undefined || !isLive(self)) return poolCounts({ slots: [], waiters: [] })
+    return poolCounts((self.getSnapshot() as { context: PoolState }).context)
   }
 
   /** One life of the pool. What an earlier one still had is taken away. */
@@ -96,6 +104,7 @@ export class SandboxPool {
         actions: {
           opened: ({ self }) => {
             this.#self = self
+            this.#options.containers?.watched(() => this.#counts())
           },
           carryOut: ({ self }, command) => this.#carryOut(self, command),
         },
@@ -109,6 +118,19 @@ export class SandboxPool {
    * @throws what the signal says, or why none could be made
    */
   async checkout(base: SandboxBase, signal: AbortSignal): Promise<SandboxLease> {
+    const { clock, containers } = this.#options
+    const began = clock.monotonic()
+    try {
+      const lease = await this.#checkout(base, signal)
+      containers?.checkedOut(clock.monotonic() - began)
+      return lease
+    } catch (error) {
+      containers?.refused(signal.aborted ? 'ABORTED' : describeError(error).code)
+      throw error
+    }
+  }
+
+  async #checkout(base: SandboxBase, signal: AbortSignal): Promise<SandboxLease> {
     signal.throwIfAborted()
     this.#pay()
     const self = this.#self
@@ -152,9 +174,12 @@ export class SandboxPool {
     await clock.wait(checkoutTimeoutMs, settled)
     if (settled.aborted) return
     this.#checkoutTimeouts += 1
-    const { total, leased } = this.stats
+    const { total, leased, resetting, replacing } = this.#counts()
+    const coming = resetting + replacing
+    const made = coming === 0 ? '' : `, ${coming} ${coming === 1 ? 'is' : 'are'} being made`
     const message =
-      `no container was free within ${checkoutTimeoutMs} ms (${leased} of ${total} are in use); ` +
+      `no container was free within ${checkoutTimeoutMs} ms ` +
+      `(${leased} of ${total} are in use${made}); ` +
       'raise worker.containerSlots or worker.containerCheckoutMs'
     giveUp(new MusterError('CHECKOUT_TIMEOUT', message))
   }
@@ -232,6 +257,7 @@ export class SandboxPool {
       this.#send(self, { type: 'slot.done', slot, life })
     } catch (error) {
       this.#makeErrors += 1
+      this.#options.containers?.unmade()
       log.warn({ slot, base, ...describeError(error) }, 'a container could not be made')
       if (isLive(self)) this.#send(self, { type: 'slot.failed', slot, life, error })
     }
@@ -244,9 +270,11 @@ export class SandboxPool {
     try {
       await this.#sandboxes.get(life)?.reset()
       this.#resets += 1
+      this.#options.containers?.reset(true)
       if (isLive(self)) this.#send(self, { type: 'slot.done', slot, life })
     } catch (error) {
-      const { log } = this.#options
+      const { containers, log } = this.#options
+      containers?.reset(false)
       log.warn({ slot, ...describeError(error) }, 'a container is not clean and will be replaced')
       if (isLive(self)) this.#send(self, { type: 'slot.failed', slot, life, error })
     }

@@ -8,6 +8,7 @@ import type { Decision } from '../machines/balancer.ts'
 import type { Outcome } from '../machines/outcome.ts'
 import type { DeadLetter, Tell } from './dead-letters.ts'
 import type { Envelope, ResultsEnvelope } from './envelope.ts'
+import type { PoolMeter } from './pool-meter.ts'
 import type { Fence } from './ports-fleet.ts'
 import type { TopicMessage } from './ports-topics.ts'
 import type { Publish } from './publisher.ts'
@@ -114,8 +115,15 @@ export interface Mailboxes {
    * delivered; undefined when none waits.
    */
   oldestAt(mailbox: string): Promise<number | undefined>
-  /** Names of every mailbox anybody ever sent to. */
+  /** Names of every mailbox anybody ever sent to, but those that were retired since. */
   names(): Promise<string[]>
+  /**
+   * Take off the list of names those that nothing is in; whoever sends to one puts it back on it.
+   * To be called again and again: it also puts back those retired lately that a message was on its
+   * way to.
+   * @returns the names that were taken off now
+   */
+  retire(mailboxes: readonly string[]): Promise<string[]>
   /** Called for every mailbox that is new since; returns an unsubscribe function. */
   onNew(listener: (mailbox: string) => void): Promise<() => Promise<void>>
   /** The names under which the receivers of this process hold messages. */
@@ -236,6 +244,8 @@ export interface ExecutorHost {
   supervise(id: string, spec: () => { logic: AnyActorLogic; input?: unknown }): Promise<void>
   clock: Clock
   tell: Tell
+  /** Where somebody counts. */
+  containers?: PoolMeter
 }
 
 export interface Executor extends Service {

@@ -32,6 +32,8 @@ export interface RouterOptions {
   depthMax: number
   keyPartitions: number
   hosts: Hosts
+  /** Names of hosts that are probed and are not to be used now; none where none is probed. */
+  offline?(): Promise<ReadonlySet<string>>
   meter?: Pick<Meter, 'routed'>
 }
 
@@ -190,8 +192,8 @@ export class Router {
   }
 
   async #makePool(kind: string, select: Readonly<Record<string, string>>): Promise<NodePool> {
-    const { admission, strategy, depthMax, keyPartitions } = this.#options
-    const records = await this.#nodes()
+    const { admission, strategy, depthMax, keyPartitions, offline } = this.#options
+    const [records, away] = await Promise.all([this.#nodes(), offline?.()])
     const serving = records.filter(
       ({ kinds, labels, state }) =>
         state !== 'dead' && kinds.includes(kind) && hasLabels(labels, select),
@@ -205,7 +207,8 @@ export class Router {
       const queue = used[index] ?? 0
       const { id, load, labels, state, history = unknownHistory } = record
       // How long it has been silent is in its state already, by the one clock that all go by.
-      const standing = { ...history, state, silentMs: 0, used: queue, usedMax: depthMax }
+      const isOffline = away?.has(id) === true
+      const standing = { ...history, state, isOffline, silentMs: 0, used: queue, usedMax: depthMax }
       const why = ineligible(standing)
       if (why !== undefined) reasons[why.reason] = (reasons[why.reason] ?? 0) + 1
       if (why?.why === 'gone') return

@@ -28,7 +28,7 @@ import { unrunMessage } from './unrun.ts'
 export interface StraysOptions {
   members: Pick<Members, 'list'>
   leases: Pick<Leases, 'check'>
-  mailboxes: Pick<Mailboxes, 'names' | 'depth' | 'receive' | 'send'>
+  mailboxes: Pick<Mailboxes, 'names' | 'depth' | 'receive' | 'send' | 'retire'>
   admission: Pick<Admission, 'moveRoom'>
   accounting: Pick<Accounting, 'holds' | 'pending'>
   router: Pick<Router, 'route'>
@@ -36,6 +36,8 @@ export interface StraysOptions {
   staleMs: number
   /** How long it is waited for somebody who could do what nobody can, ms. */
   unservedMs: number
+  /** How long an empty mailbox of a node that is gone keeps its name, ms. */
+  nameKeepMs: number
   /** Who ends what nobody can do, as results name it. */
   node: string
   clock: Clock
@@ -46,6 +48,8 @@ export interface StraysOptions {
 const lookMs = 1000
 /** How often it is tried again to place a message that nobody may have. */
 const againMs = 250
+/** How often names of mailboxes are taken off the list. */
+const retireMs = 10_000
 /** Messages of one mailbox at hand at a time. */
 const atHandMax = 64
 
@@ -85,6 +89,7 @@ class Strays {
   /** Tasks that were sent on from each. */
   readonly #moved = new Map<string, number>()
   #records: readonly MemberRecord[] = []
+  #retiredAt = Number.NEGATIVE_INFINITY
 
   constructor(options: StraysOptions, fence: FencingToken) {
     this.#options = options
@@ -107,6 +112,27 @@ class Strays {
         if (!isFilled && receiver !== undefined) await this.#letGo(mailbox, receiver)
       }
     }
+    await this.#retire()
+  }
+
+  /** Nodes come and go under ever new names: what is left of those that are gone must not grow. */
+  async #retire(): Promise<void> {
+    const { clock, mailboxes, nameKeepMs, log } = this.#options
+    const now = clock.monotonic()
+    if (now - this.#retiredAt < Math.min(retireMs, nameKeepMs)) return
+    this.#retiredAt = now
+    const isThere = new Set(
+      this.#records.filter(({ state }) => state !== 'dead').map(({ id }) => id),
+    )
+    const old = [...this.#unservedAt].flatMap(([mailbox, since]) => {
+      const { node = nowhere } = mailboxKind(mailbox) ?? {}
+      const isOver = clock.now() - since >= nameKeepMs && !this.#receivers.has(mailbox)
+      return isOver && node !== nowhere && !isThere.has(node) ? [mailbox] : []
+    })
+    await this.#check()
+    const retired = await mailboxes.retire(old)
+    for (const mailbox of retired) this.#unservedAt.delete(mailbox)
+    if (retired.length > 0) log.info({ mailboxes: retired }, 'mailboxes of nodes long gone retire')
   }
 
   async stop(): Promise<void> {

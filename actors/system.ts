@@ -174,7 +174,9 @@ class BoundSystem implements System {
   }
 
   refusal(): NotAcceptingError | undefined {
-    const { state, since, reason, actor } = this.view
+    // Asked with every submission: how the node feels is worked out for those alone who read it.
+    const now = this.#options.clock.now()
+    const { state, since, reason, actor } = viewOf(this.#snapshot(), now, undefined)
     if (state !== 'PAUSED') return undefined
     const at = new Date(since).toISOString()
     const message =

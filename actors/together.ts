@@ -52,7 +52,7 @@ export async function runTogether(
     const token = tokenFor(options, work, job)
     if (token !== undefined) await waitFor(token)
     if (isHeldBack(job)) continue
-    const slot = slots.take(work.held.signal)
+    const slot = slots.take(work.held.signal, work.stand)
     if (slot !== undefined) await waitFor(slot)
     if (delivery.signal.aborted) {
       slots.give()

@@ -52,6 +52,9 @@ export async function workOff(options: WorkOffOptions, atHand: EnvelopeAtHand): 
   }
   const work: Work = {
     ...atHand,
+    // Of one run the oldest envelope goes first: where all crawl side by side, none gets done and
+    // each is settled in slivers. Other runs, and other priorities, take turns with it.
+    stand: atHand.slots.stand(`${envelope.priority} ${run}`),
     stay: new Stay(options.quarantine, hand, delivery.signal),
     ...fenceOf(options, envelope),
     notes,

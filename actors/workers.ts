@@ -101,6 +101,7 @@ export function workersSupervisor(options: WorkersOptions): ChildSpec {
   const hostOf = (workers: AnyActorRef): ExecutorHost => ({
     clock: options.clock,
     tell: options.tell,
+    ...(options.meter?.containers && { containers: options.meter.containers }),
     async supervise(id, spec) {
       // Of an earlier life of the executors: it is of no use to the present one.
       await removeChild(workers, id)

@@ -1,149 +1,168 @@
 /**
- * How long is there no leader when one goes, and is there ever more than one? Two nodes on one
- * Redis take turns; the leader is stopped in order, killed, or frozen until the other one leads and
- * then woken up, which makes it try what it must not. Time counts from the moment at which it was
- * told to stop working, was killed or was frozen, to the start of the work by the other one.
+ * What does it take to make good for a node that died? One of four has tasks waiting in a mailbox
+ * of its own, and has begun with the first; then it is killed, or frozen, which nothing but its
+ * silence tells. Timed from that moment on: until the others know, until the last of its tasks lies
+ * in the mailbox of another one, and until all are done. Each must have run exactly once.
  *
  *   bun bench/failover.bench.ts [--quick] [--json]
  */
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Redis } from 'ioredis'
+import { SlotKeys } from '../runtime/redis/keys.ts'
 import { eventually } from '../test/kit/eventually.ts'
-import { NodeFleet, shortTerms } from '../test/kit/fleet.ts'
-import type { Term } from '../test/kit/journal.ts'
+import { deliveryFaults } from './kit/delivery.ts'
+import { fileOf } from './kit/lines.ts'
+import { BenchNode } from './kit/node.ts'
+import { readOptions } from './kit/options.ts'
+import { publish, type Row, say } from './kit/report.ts'
 
-interface Settings {
-  name: string
-  env: Record<string, string>
-  rounds: number
-  /** How long a takeover may take, ms. */
-  limitMs: number
+const options = readOptions()
+const tasks = options.isQuick ? 10_000 : 100_000
+const heartbeatMs = 1000
+const beatsMax = 3
+const redistributedMaxMs = 10_000
+const faults: string[] = []
+
+const env = {
+  MUSTER_MEMBER_HEARTBEAT_MS: String(heartbeatMs),
+  MUSTER_MEMBER_STALE_MS: String(beatsMax * heartbeatMs),
+  // All of them wait in the mailbox, and none in the spool.
+  MUSTER_DISPATCHER_QUEUE_MAX: String(2 * tasks),
+}
+const line = '{"kind":"bench.held","select":{"bench":"yes"}}'
+
+interface Fleet {
+  /** Takes the tasks, collects the results and coordinates. */
+  front: BenchNode
+  /** It is going to die. */
+  doomed: BenchNode
+  redis: Redis
+  /** Where workers note what they ran. */
+  ran: string
 }
 
-const isQuick = process.argv.includes('--quick')
-const settings: Settings[] = [
-  { name: 'default', env: {}, rounds: isQuick ? 1 : 5, limitMs: 30_000 },
-  { name: 'short', env: shortTerms, rounds: isQuick ? 3 : 20, limitMs: 15_000 },
-]
-const titles: Record<string, string> = {
-  default: 'default (ttl 10 s)',
-  short: 'short (ttl 1.75 s)',
+function start(id: string, more: Record<string, string>, front?: BenchNode): Promise<BenchNode> {
+  const label = front === undefined ? [] : ['--label', 'bench=yes', '--role', 'worker']
+  return BenchNode.start({
+    ...(front === undefined ? {} : { dataDir: front.dataDir }),
+    env: { ...env, ...more },
+    words: ['--node-id', id, '--tasks', join(import.meta.dir, 'kit/held.tasks.ts'), ...label],
+  })
 }
 
-/** Ends a leadership, and resolves with when that was and with the term that follows. */
-type End = (fleet: NodeFleet, term: Term, limitMs: number) => Promise<{ at: number; next: Term }>
-
-const stopped: End = async (fleet, { node, epoch }, limitMs) => {
-  const ended = fleet.node(node).kill('SIGTERM')
-  const next = await fleet.leadership(epoch, limitMs)
-  await ended
-  await fleet.add(node)
-  return { at: termOf(fleet, epoch).until, next }
-}
-
-const killed: End = async (fleet, { node, epoch }, limitMs) => {
-  const at = Date.now()
-  await fleet.node(node).kill('SIGKILL')
-  const next = await fleet.leadership(epoch, limitMs)
-  await fleet.add(node)
-  return { at, next }
-}
-
-const frozen: End = async (fleet, { node, epoch }, limitMs) => {
-  const at = Date.now()
-  process.kill(fleet.node(node).pid, 'SIGSTOP')
-  const next = await fleet.leadership(epoch, limitMs)
-  process.kill(fleet.node(node).pid, 'SIGCONT')
-  await eventually(
-    () => {
-      const { length } = termOf(fleet, epoch).refused
-      if (length < 2) throw new Error(`expected both ways of writing to be refused, got ${length}`)
-    },
-    { timeoutMs: limitMs },
-  )
-  return { at, next }
-}
-
-const ends: [string, End][] = [
-  ['stopped in order', stopped],
-  ['kill -9', killed],
-  ['frozen past the ttl', frozen],
-]
-
-interface Figures {
-  settings: string
-  end: string
-  takeovers: number
-  p50Ms: number
-  p99Ms: number
-  doubleLeaders: number
-  staleWritesRefused: number
-  staleWritesTaken: number
-}
-
-function termOf(fleet: NodeFleet, epoch: number): Term {
-  const term = fleet.journal.terms.find((one) => one.epoch === epoch)
-  if (term === undefined) throw new Error(`expected a term of epoch ${epoch}`)
-  return term
-}
-
-async function measure({ name, env, rounds, limitMs }: Settings, [how, end]: [string, End]) {
-  const fleet = await NodeFleet.start({ ids: ['a', 'b'], env })
+async function withFleet(work: (fleet: Fleet) => Promise<Row>): Promise<Row> {
+  const front = await start('front', {})
+  const redis = new Redis({ path: join(front.dataDir, 'redis', 'redis.sock') })
   try {
-    let term = await fleet.leadership()
-    const timesMs: number[] = []
-    for (let round = 0; round < rounds; round += 1) {
-      const { at, next } = await end(fleet, term, limitMs)
-      timesMs.push(next.from - at)
-      term = next
-    }
-    const { doubleLeaders, staleWritesTaken } = fleet.faults
-    const figures: Figures = {
-      settings: name,
-      end: how,
-      takeovers: timesMs.length,
-      p50Ms: percentile(timesMs, 0.5),
-      p99Ms: percentile(timesMs, 0.99),
-      doubleLeaders: doubleLeaders.length,
-      staleWritesRefused: fleet.journal.terms.flatMap(({ refused }) => refused).length,
-      staleWritesTaken: staleWritesTaken.length,
-    }
-    return figures
+    const ran = join(front.dataDir, 'ran')
+    mkdirSync(ran)
+    const holds = { BENCH_HOLDS: '1', MUSTER_WORKER_CONCURRENCY: '1' }
+    const doomed = await start('doomed', holds, front)
+    return await work({ front, doomed, redis, ran })
   } finally {
-    await fleet.end()
+    redis.disconnect()
+    await front.stop()
   }
 }
 
-function percentile(numbers: readonly number[], share: number): number {
-  const sorted = numbers.toSorted((a, b) => a - b)
-  return sorted[Math.ceil(share * sorted.length) - 1] ?? Number.NaN
-}
-
-function table(all: readonly Figures[]): string {
-  const rows = all.map((one) => [
-    titles[one.settings],
-    one.end,
-    one.takeovers,
-    `${one.p50Ms} ms`,
-    `${one.p99Ms} ms`,
-    one.doubleLeaders,
-    `${one.staleWritesRefused} of ${one.staleWritesRefused + one.staleWritesTaken}`,
+/** Envelopes of a mailbox, whatever state they are in. */
+async function envelopesIn(redis: Redis, node: string): Promise<number> {
+  const mailbox = `work.bench.held@${node}`
+  const key = (type: string) => `${new SlotKeys().mailboxPrefix(mailbox)}:${mailbox}:${type}`
+  const counts = await Promise.all([
+    redis.llen(key('wait')),
+    redis.zcard(key('prioritized')),
+    redis.zcard(key('delayed')),
+    redis.llen(key('active')),
   ])
-  const head = ['settings', 'the leader is', 'takeovers', 'p50', 'p99', 'double leaders']
-  const lines = [
-    [...head, 'stale writes refused'],
-    ['---', '---', '--:', '--:', '--:', '--:', '--:'],
-  ]
-  return [...lines, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
+  return counts.reduce((sum, count) => sum + count, 0)
 }
 
-const all: Figures[] = []
-for (const one of settings) {
-  for (const end of ends) {
-    all.push(await measure(one, end))
-    console.error(`${one.name}, ${end[0]}: done`)
+/** How long it took until it was so, ms. */
+async function until(begun: number, what: string, isSo: () => Promise<boolean>): Promise<number> {
+  const look = async () => {
+    if (!(await isSo())) throw new Error(what)
+    return performance.now() - begun
   }
+  return eventually(look, { timeoutMs: 60_000, intervalMs: 10 })
 }
-if (process.argv.includes('--json'))
-  console.log(JSON.stringify({ bench: 'failover', figures: all }))
-else console.log(table(all))
-// What is wrong must not pass for a figure.
-if (all.some((one) => one.doubleLeaders + one.staleWritesTaken > 0)) process.exitCode = 1
+
+async function measure(how: string, signal: 'SIGKILL' | 'SIGSTOP'): Promise<Row> {
+  return withFleet(async ({ front, doomed, redis, ran }) => {
+    const handle = await front.muster.submit(Bun.file(await fileOf(line, tasks)).stream())
+    // Whoever comes now finds all of them placed.
+    await Promise.all(['b', 'c'].map((id) => start(id, { BENCH_RAN: ran }, front)))
+    await until(0, 'the others are not there', async () => {
+      const nodes = await front.muster.nodes()
+      return nodes.filter(({ state }) => state === 'alive').length === 4
+    })
+    const envelopes = await envelopesIn(redis, 'doomed')
+    const begun = performance.now()
+    process.kill(doomed.pid, signal)
+    const [knownMs, movedMs, run] = await Promise.all([
+      until(begun, 'nobody knows', async () => {
+        const nodes = await front.muster.nodes()
+        return nodes.find(({ id }) => id === 'doomed')?.state === 'dead'
+      }),
+      until(begun, 'not all are moved', async () => (await envelopesIn(redis, 'doomed')) === 0),
+      handle.done(),
+    ])
+    const doneMs = performance.now() - begun
+    say(`${how}: done`)
+    if (signal === 'SIGSTOP') await wake(doomed)
+    faults.push(...(await deliveryFaults(front, run, tasks)), ...ranFaults(ran))
+    const beats = knownMs / heartbeatMs
+    const redistributedMs = movedMs - knownMs
+    if (beats > beatsMax) faults.push(`${how}: known after ${beats} heartbeats, over ${beatsMax}`)
+    if (redistributedMs > redistributedMaxMs) {
+      faults.push(`${how}: redistributed in ${redistributedMs} ms, over ${redistributedMaxMs}`)
+    }
+    return { how, tasks, envelopes, beats, redistributedMs, doneMs }
+  })
+}
+
+/** What it has to say now nobody is to take; it finds itself displaced, and ends. */
+async function wake({ pid }: BenchNode): Promise<void> {
+  process.kill(pid, 'SIGCONT')
+  await until(0, 'who was frozen is still there', async () => {
+    const status = await Bun.file(`/proc/${pid}/stat`)
+      .text()
+      .catch(() => ') Z')
+    return status.includes(') Z')
+  })
+}
+
+function ranFaults(folder: string): string[] {
+  const times = new Uint8Array(tasks)
+  for (const name of readdirSync(folder)) {
+    const bytes = new Uint8Array(readFileSync(join(folder, name)))
+    for (const seq of new Uint32Array(bytes.buffer)) times[seq] = (times[seq] ?? 0) + 1
+  }
+  const never = times.filter((count) => count === 0).length
+  const often = times.filter((count) => count > 1).length
+  if (never + often === 0) return []
+  return [`expected each of ${tasks} tasks to run once, got ${never} never, ${often} more often`]
+}
+
+const rows = [await measure('kill -9', 'SIGKILL'), await measure('frozen', 'SIGSTOP')]
+await publish(
+  {
+    bench: 'failover',
+    columns: [
+      { key: 'how', title: 'the node is' },
+      { key: 'tasks', title: 'tasks that wait for it' },
+      { key: 'envelopes', title: 'envelopes' },
+      { key: 'beats', title: 'known as dead after, heartbeats', digits: 1 },
+      { key: 'redistributedMs', title: 'then all of them with others after', unit: 'ms' },
+      { key: 'doneMs', title: 'all done, since it died', unit: 'ms' },
+    ],
+    rows,
+    notes: [
+      `a heartbeat of ${heartbeatMs} ms, silence of ${beatsMax} of them is death`,
+      'on one host a process that has ended is known at once, a frozen one by its silence alone',
+    ],
+    faults,
+  },
+  options,
+)

@@ -263,6 +263,11 @@ const mailbox = z.strictObject({
     { min: 1, max: 1000 },
     'Shards of a kind, for placement "sharded"; change it only while no such task is pending.',
   ),
+  nameKeepMs: duration(
+    hour,
+    { min: second, max: 720 * hour },
+    'How long the empty mailboxes of a node that is gone are still listed.',
+  ),
 })
 
 const collector = z.strictObject({

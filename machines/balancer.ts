@@ -66,6 +66,8 @@ export interface Candidate extends WorkHistory {
 /** What keeps a node from being chosen as long as there is another. */
 export interface Standing extends WorkHistory {
   state: 'joining' | 'alive' | 'suspect' | 'draining' | 'dead'
+  /** The host of its name is probed, and does not answer. */
+  isOffline?: boolean
   /** Since it was last heard. */
   silentMs: number
   /** Tasks that hold room in its mailbox, and the most that may. */
@@ -105,10 +107,11 @@ export function ineligible(
   standing: Standing,
   { staleMs, successMin, samplesMin }: EligibilityLimits = eligibilityDefaults,
 ): Ineligible | undefined {
-  const { state, silentMs, used, usedMax, successRate, samples } = standing
+  const { state, isOffline, silentMs, used, usedMax, successRate, samples } = standing
   if (state === 'dead' || state === 'draining') return { why: 'gone', reason: state }
   if (silentMs > staleMs) return { why: 'gone', reason: 'stale' }
   if (state !== 'alive') return { why: 'poor', reason: state }
+  if (isOffline === true) return { why: 'poor', reason: 'offline' }
   if (used >= usedMax) return { why: 'poor', reason: 'full' }
   if (samples >= samplesMin && successRate < successMin) {
     return { why: 'poor', reason: 'unreliable' }

@@ -61,6 +61,8 @@ export interface PoolCounts {
   leased: number
   resetting: number
   replacing: number
+  /** Who wants one and has none. */
+  waiting: number
 }
 
 export interface PoolStep {
@@ -72,7 +74,7 @@ export function emptyPool(policy: PoolPolicy): PoolState {
   return { policy, slots: [], waiters: [], slotsMade: 0, livesMade: 0, isClosing: false }
 }
 
-export function poolCounts({ slots }: Pick<PoolState, 'slots'>): PoolCounts {
+export function poolCounts({ slots, waiters }: Pick<PoolState, 'slots' | 'waiters'>): PoolCounts {
   const count = (state: SlotState) => slots.filter((slot) => slot.state === state).length
   return {
     total: slots.length,
@@ -80,6 +82,7 @@ export function poolCounts({ slots }: Pick<PoolState, 'slots'>): PoolCounts {
     leased: count('leased'),
     resetting: count('resetting'),
     replacing: count('replacing'),
+    waiting: waiters.length,
   }
 }
 

@@ -42,6 +42,8 @@ export type { TaskLine, TaskSource }
 export interface ConnectOptions extends HttpOptions {
   /** How long a lost node is looked for again while following a run, ms. Default 30 000. */
   patienceMs?: number
+  /** Told how long it took to bring a batch of results to the sets of a gathering, ms. */
+  aggregated?: (ms: number) => void
 }
 
 /**
@@ -61,7 +63,7 @@ class HttpMuster implements Muster {
   readonly system: SystemCalls
   readonly #http: HttpClient
   readonly #patienceMs: number
-  readonly #gatherings = new Gatherings(this)
+  readonly #gatherings: Gatherings
 
   constructor(options: ConnectOptions) {
     this.#http = new HttpClient(options)
@@ -69,6 +71,7 @@ class HttpMuster implements Muster {
     this.deadLetters = deadLetterCalls(this.#http)
     this.system = systemCalls(this.#http)
     this.#patienceMs = options.patienceMs ?? 30_000
+    this.#gatherings = new Gatherings(this, options.aggregated)
   }
 
   async probe(): Promise<void> {

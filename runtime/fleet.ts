@@ -187,6 +187,7 @@ export class Fleet {
               router: nodeRouter({ config, ports: world.ports, telemetry }),
               staleMs: config.member.staleMs,
               unservedMs: config.dispatcher.unservedMs,
+              nameKeepMs: config.mailbox.nameKeepMs,
               node: this.#options.id,
               clock: systemClock,
               log,

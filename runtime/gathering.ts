@@ -54,10 +54,13 @@ interface Scattered {
 /** All gatherings of a client: one actor holds the sets of all. */
 export class Gatherings {
   readonly #road: Road
+  readonly #aggregated: (ms: number) => void
   #gatherer: Gatherer<ResultLine> | undefined
 
-  constructor(road: Road) {
+  /** @param aggregated told how long each batch of results took to be brought to its sets */
+  constructor(road: Road, aggregated: (ms: number) => void = () => undefined) {
     this.#road = road
+    this.#aggregated = aggregated
   }
 
   async gather(tasks: Iterable<TaskLine>, options: GatherOptions): Promise<GatheringHandle> {
@@ -78,7 +81,8 @@ export class Gatherings {
         ...given,
         ...(window === undefined ? {} : { window }),
       })
-      const life = new Feed(this.#road, gatherer, gathering, { run: run.id, scattered })
+      const aggregated = this.#aggregated
+      const life = new Feed(this.#road, gatherer, gathering, { run: run.id, scattered, aggregated })
       void life.follow(signal)
       return { run, ...readable(gathering, scattered) }
     } catch (error) {
@@ -196,10 +200,13 @@ class Feed {
   readonly #gathering: Gathering<ResultLine>
   readonly #run: string
   readonly #scattered: readonly Scattered[]
+  readonly #aggregated: (ms: number) => void
   /** By seq: it was offered. */
   readonly #seen: Uint8Array
   /** Every result before this seq was offered. */
   #next = 0
+  /** How long it was waited for whoever reads, since the present batch has come. */
+  #heldMs = 0
   #news = Promise.withResolvers<void>()
   #isFinal = false
   #failure: { error: unknown } | undefined
@@ -208,14 +215,15 @@ class Feed {
     road: Road,
     gatherer: Gatherer<ResultLine>,
     gathering: Gathering<ResultLine>,
-    { run, scattered }: { run: string; scattered: readonly Scattered[] },
+    of: { run: string; scattered: readonly Scattered[]; aggregated: (ms: number) => void },
   ) {
     this.#road = road
     this.#gatherer = gatherer
     this.#gathering = gathering
-    this.#run = run
-    this.#scattered = scattered
-    this.#seen = new Uint8Array(scattered.length)
+    this.#run = of.run
+    this.#scattered = of.scattered
+    this.#aggregated = of.aggregated
+    this.#seen = new Uint8Array(of.scattered.length)
   }
 
   /** Never rejects: whoever reads hears of it. */
@@ -259,12 +267,16 @@ class Feed {
   async #fetch(): Promise<void> {
     const query = this.#next === 0 ? {} : { after: this.#next - 1 }
     for await (const lines of this.#road.resultLines(this.#run, query)) {
+      const begun = systemClock.monotonic()
+      this.#heldMs = 0
       for (const line of lines) {
         const result = JSON.parse(line) as ResultLine
         if (this.#seen[result.seq] === 1) continue
         await this.#offer(result)
-        if (this.#gathering.isOver) return
+        if (this.#gathering.isOver) break
       }
+      this.#aggregated(systemClock.monotonic() - begun - this.#heldMs)
+      if (this.#gathering.isOver) return
     }
   }
 
@@ -272,7 +284,9 @@ class Feed {
     const of = this.#scattered[result.seq]
     if (of === undefined) return
     while (this.#gatherer.offer(of.correlation, of.source, result) === 'held') {
+      const begun = systemClock.monotonic()
       await Promise.race([this.#gatherer.room(), this.#gathering.over])
+      this.#heldMs += systemClock.monotonic() - begun
       if (this.#gathering.isOver) return
     }
     this.#seen[result.seq] = 1

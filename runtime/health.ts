@@ -114,8 +114,10 @@ export class NodeHealth {
       highWaterBytes: marks.highBytes,
       envelopesMax: this.#envelopesMax(),
       atHand: () => {
-        const { tree, load } = heartbeat()
-        return { tasks: load, silentMs: silenceOf(tree) }
+        const beat = heartbeat()
+        // Without worker processes there is nobody in the tree who could be silent.
+        const silentMs = config.worker.processes > 0 ? silenceOf(beat.tree) : 0
+        return { tasks: beat.load, silentMs }
       },
       logDepth,
       askRedis: () =>

@@ -1,7 +1,7 @@
 /** The kind `http`, as `[worker]` of the configuration has it. */
-import { httpInput } from '../actors/http-input.ts'
 import type { Kind } from '../actors/kind.ts'
 import type { Config } from '../config/schema.ts'
+import { httpInput } from './execute/http/body-pattern.ts'
 import { httpExecutor } from './execute/http/request.ts'
 
 const paceMs = 20

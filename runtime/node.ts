@@ -7,7 +7,7 @@ import { type AnyActorRef, createActor } from 'xstate'
 import type { DeadLetter } from '../actors/dead-letters.ts'
 import { describeError, UnavailableError } from '../actors/errors.ts'
 import type { Kind, TaskDefinition } from '../actors/kind.ts'
-import { loadOf } from '../actors/load.ts'
+import { heartbeatOf } from '../actors/load.ts'
 import { DisplacedError } from '../actors/membership.ts'
 import type { Heartbeat, Log } from '../actors/ports.ts'
 import type { DurableGroup } from '../actors/ports-topics.ts'
@@ -91,6 +91,8 @@ export interface MusterNode {
   counted(): Counted
   /** Messages between its actors that reached nobody, since this was last asked. */
   undelivered(): DeadLetter[]
+  /** Counts it among the aggregations of this node: for `connect({ url, aggregated })`. */
+  readonly aggregated: (ms: number) => void
   readonly publish: Publish
   /** Nothing new comes to a durable subscription that nobody wants any more. */
   withdraw(group: DurableGroup): Promise<boolean>
@@ -166,10 +168,8 @@ class Node implements MusterNode {
   }
 
   heartbeat(): Heartbeat {
-    const tree = this.#describeTree()
-    const { tasks, holders } = loadOf(this.#treeOrThrow())
     const own = this.#world?.ports.mailboxes.holders() ?? []
-    return { tree, holders: [...own, ...holders], load: tasks }
+    return heartbeatOf(this.#treeOrThrow(), own, () => this.#describeTree())
   }
 
   readonly publish: Publish = async (...words) => {
@@ -179,13 +179,11 @@ class Node implements MusterNode {
 
   withdraw = async (group: DurableGroup) => this.#portsOrThrow().topics.withdraw(group)
 
-  counted(): Counted {
-    return this.#telemetry.take()
-  }
+  counted = (): Counted => this.#telemetry.take()
 
-  undelivered(): DeadLetter[] {
-    return this.#assembly?.deadLetters.take() ?? []
-  }
+  readonly aggregated = (ms: number): void => this.#telemetry.aggregated(ms)
+
+  undelivered = (): DeadLetter[] => this.#assembly?.deadLetters.take() ?? []
 
   start(): Promise<void> {
     this.#starting ??= this.#start()

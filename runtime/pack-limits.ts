@@ -6,10 +6,11 @@ import { sourcePrefix } from '../config/key.ts'
 import type { Config } from '../config/schema.ts'
 
 /**
- * The tasks of an envelope run side by side. Counted for no more than this, or a worker with many
- * slots would take so much at once that others have nothing left.
+ * The tasks of an envelope run side by side. They are counted for a share of the slots of a worker,
+ * or one with many slots would take so much at once that others have nothing left.
  */
-const togetherMax = 8
+const slotsShare = 1 / 8
+const togetherMin = 8
 
 export function packLimits(config: Config, kinds: Kinds, paces: Pick<Paces, 'of'>): PackLimits {
   const { worker, mailbox, dispatcher, limits } = config
@@ -26,7 +27,7 @@ export function packLimits(config: Config, kinds: Kinds, paces: Pick<Paces, 'of'
     shards: mailbox.shards,
     tasksOf: (kind, source) => {
       const { paceMs = 1, concurrency = 1 } = kinds.get(kind) ?? {}
-      const together = Math.min(concurrency, togetherMax)
+      const together = Math.min(concurrency, Math.max(togetherMin, concurrency * slotsShare))
       const byPace = (worker.envelopeMs * together) / paces.of(kind, paceMs)
       const bySource = source === undefined ? byPace : within(sourcePrefix + source)
       return Math.floor(Math.min(byPace, within(kind), bySource))

@@ -5,6 +5,7 @@
 import { describeError, UnavailableError } from '../actors/errors.ts'
 import type { LogSink } from '../actors/ports-log.ts'
 import { systemClock } from './clock.ts'
+import { forgetHeapSettings } from './heap-settings.ts'
 import { createNode, type MusterNode } from './node.ts'
 import type { FromWorker, ToWorker, WorkerAssignment } from './worker-processes.ts'
 
@@ -14,6 +15,8 @@ const beatMs = 1000
 const orphanGraceMs = 500
 /** A node that does not take the last word is on its way out as well. */
 const lastWordMs = 500
+
+forgetHeapSettings()
 
 // A loop that stands still would not notice that the node is gone; a thread of its own does.
 new Worker(new URL('./orphan-watch.ts', import.meta.url).href).unref()

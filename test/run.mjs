@@ -7,16 +7,22 @@
  *
  * Every step runs, whatever the ones before said. The last line is `N passed, N failed`. Each test
  * file has a process of its own: one that hangs, crashes or leaks is named and harms no other.
+ *
+ * As many run at once as there are cores, JOBS in the environment says otherwise; most of the long
+ * ones wait most of the time. A file with a line `Runs alone: WHY` in its first comment has the
+ * machine for itself, after the others.
  */
 import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const bin = join(root, 'node_modules', '.bin')
 const fileTimeoutMs = 600_000
+/** The longest first, so that no core is without work at the end. */
+const longFolders = ['test/chaos/', 'test/cluster/']
 const unitFolders = ['test/machines/', 'test/actors/', 'test/config/', 'test/architecture.test.ts']
 
 const options = process.argv.slice(2)
@@ -32,6 +38,11 @@ if (!existsSync(join(bin, 'bun'))) {
   process.exit(1)
 }
 
+const jobs = Number(process.env.JOBS ?? Math.min(availableParallelism(), 4))
+if (!Number.isInteger(jobs) || jobs < 1) {
+  console.error(`JOBS: expected a whole number from 1 up, got ${process.env.JOBS}`)
+  process.exit(64)
+}
 const seed = process.env.SEED || String(Math.trunc(Math.random() * 2 ** 31))
 const environment = {
   ...process.env,
@@ -44,16 +55,18 @@ const environment = {
 let passed = 0
 let failed = 0
 let skipped = 0
-let current
+const failedTitles = []
+const running = new Set()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(signal, () => {
-    kill(current, 'SIGKILL')
+    for (const child of running) kill(child, 'SIGKILL')
     process.exit(1)
   })
 }
 
 if (words.length === 0) await checkCode()
 if (!flags.includes('--static')) await runTests()
+if (failedTitles.length > 0) console.log(`\nfailed:\n  ${failedTitles.join('\n  ')}`)
 if (skipped > 0) console.log(`\n${skipped} skipped`)
 console.log(`\n${passed} passed, ${failed} failed`)
 process.exitCode = failed === 0 ? 0 : 1
@@ -61,12 +74,21 @@ process.exitCode = failed === 0 ? 0 : 1
 /** The check:… scripts of package.json, each one passed or failed. */
 async function checkCode() {
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-  for (const [name, command] of Object.entries(scripts)) {
-    if (!name.startsWith('check:')) continue
+  const checks = Object.entries(scripts).filter(([name]) => name.startsWith('check:'))
+  await inLanes(jobs, checks, async ([name, command]) => {
     const [program, ...args] = command.split(' ')
     const result = await run(join(bin, program), args)
     report(`${name.replace(':', ' ')}: ${command}`, result, result.code === 0 ? [1, 0] : [0, 1])
+  })
+}
+
+/** Resolves when `work` has been done for each, by so many at a time, begun in this order. */
+async function inLanes(lanes, items, work) {
+  const left = [...items]
+  const lane = async () => {
+    for (let item = left.shift(); item !== undefined; item = left.shift()) await work(item)
   }
+  await Promise.all(Array.from({ length: lanes }, lane))
 }
 
 async function runTests() {
@@ -80,24 +102,36 @@ async function runTests() {
     console.log(`no test file matches ${words.join(', ') || 'test/**/*.test.ts'}`)
     failed++
   }
-  console.log(`\nbun test, SEED=${seed}`)
+  console.log(`\nbun test, SEED=${seed}, JOBS=${jobs}`)
   const reports = mkdtempSync(join(tmpdir(), 'muster-junit-'))
+  const test = async (file) => {
+    const junit = join(reports, `${file.replaceAll('/', '_')}.xml`)
+    const result = await run(join(bin, 'bun'), [
+      '--conditions=development',
+      'test',
+      `./${file}`,
+      '--only-failures',
+      '--reporter=junit',
+      `--reporter-outfile=${junit}`,
+    ])
+    report(file, result, count(junit, result.code))
+  }
+  const alone = files.filter(runsAlone)
   try {
-    for (const [index, file] of files.entries()) {
-      const junit = join(reports, `${index}.xml`)
-      const result = await run(join(bin, 'bun'), [
-        '--conditions=development',
-        'test',
-        `./${file}`,
-        '--only-failures',
-        '--reporter=junit',
-        `--reporter-outfile=${junit}`,
-      ])
-      report(file, result, count(junit, result.code))
-    }
+    await inLanes(
+      jobs,
+      files.filter((file) => !alone.includes(file)),
+      test,
+    )
+    await inLanes(1, alone, test)
   } finally {
     rmSync(reports, { recursive: true, force: true })
   }
+}
+
+function runsAlone(file) {
+  const [comment] = readFileSync(join(root, file), 'utf8').split('*/', 1)
+  return comment.startsWith('/**') && /^[/ ]\*+ Runs alone: ./m.test(comment)
 }
 
 function testFiles() {
@@ -108,7 +142,11 @@ function testFiles() {
     .filter(
       (path) => !flags.includes('--quick') || unitFolders.some((unit) => path.startsWith(unit)),
     )
-    .sort()
+    .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1))
+}
+
+function rank(path) {
+  return longFolders.some((folder) => path.startsWith(folder)) ? 0 : 1
 }
 
 /** Passed and failed tests of one file. One that ends badly, or has no test, is a failed one. */
@@ -126,6 +164,7 @@ function count(junit, code) {
 function report(title, { output, durationMs, timedOut }, [passedHere, failedHere]) {
   passed += passedHere
   failed += failedHere
+  if (failedHere > 0) failedTitles.push(title)
   const counts = failedHere === 0 ? `${passedHere} passed` : `${failedHere} failed`
   console.log(`${failedHere === 0 ? 'ok  ' : 'FAIL'} ${title} (${counts}, ${durationMs} ms)`)
   if (timedOut) console.log(`ended by force: it took more than ${fileTimeoutMs / 1000} s`)
@@ -142,7 +181,7 @@ function run(program, args) {
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     })
-    current = child
+    running.add(child)
     let output = ''
     let timedOut = false
     const limit = setTimeout(() => {
@@ -151,7 +190,7 @@ function run(program, args) {
     }, fileTimeoutMs)
     const end = (code) => {
       clearTimeout(limit)
-      current = undefined
+      running.delete(child)
       kill(child, 'SIGKILL')
       resolve({ code, output, timedOut, durationMs: Math.round(performance.now() - startedAt) })
     }
@@ -169,7 +208,7 @@ function run(program, args) {
       const drained = setTimeout(() => end(code ?? 1), 1000)
       child.on('close', () => {
         clearTimeout(drained)
-        if (current === child) end(code ?? 1)
+        if (running.has(child)) end(code ?? 1)
       })
     })
   })

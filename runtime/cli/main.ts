@@ -2,10 +2,12 @@
 import { type Command, CommanderError } from 'commander'
 import { UsageError } from '../../actors/errors.ts'
 import { nearest } from '../../config/nearest.ts'
+import { forgetHeapSettings } from '../heap-settings.ts'
 import { version } from '../version.ts'
 import { exitCodeOfError, exitCodes } from './exit.ts'
 import { buildProgram } from './program.ts'
 
+forgetHeapSettings()
 const raw = process.argv.slice(2)
 process.exit(await main(raw))
 

@@ -48,6 +48,17 @@ export interface TopFrame extends SystemReport {
   mailboxes: TopMailbox[]
   runs: (Run & { tasksPerSecond: number })[]
   nodes: NodeLine[]
+  /** Not there before the first task of kind `container`. */
+  containers?: TopContainers
+}
+
+export interface TopContainers {
+  available: number
+  leased: number
+  resetting: number
+  replacing: number
+  /** Tasks that wait for one. */
+  waiting: number
 }
 
 /** A line of progress gets no better by being wider. */
@@ -63,6 +74,7 @@ export function frameOf(look: Look, before: Look | undefined): TopFrame {
   const sensor = (name: string) => system.health?.sensors.find((each) => each.name === name)?.value
   const queueWaitMs = sensor('queueWait')
   const atHand = sensor('activeWork')
+  const containers = containersIn(metrics)
   return {
     ...system,
     at,
@@ -80,6 +92,21 @@ export function frameOf(look: Look, before: Look | undefined): TopFrame {
       return Object.assign({}, run, { tasksPerSecond })
     }),
     nodes,
+    ...(containers === undefined ? {} : { containers }),
+  }
+}
+
+function containersIn(metrics: readonly MetricSample[]): TopContainers | undefined {
+  const slots = metrics.filter(({ name }) => name === 'muster_container_slots')
+  if (slots.length === 0) return undefined
+  const slot = (wanted: string) =>
+    slots.find(({ labels }) => labels['state'] === wanted)?.value ?? 0
+  return {
+    available: slot('available'),
+    leased: slot('leased'),
+    resetting: slot('resetting'),
+    replacing: slot('replacing'),
+    waiting: metrics.find(({ name }) => name === 'muster_container_waiting')?.value ?? 0,
   }
 }
 
@@ -152,6 +179,7 @@ function headLines(frame: TopFrame, { colors }: ScreenSize): string[] {
       ...(atHand === undefined ? [] : [`${atHand} at hand`]),
       ...(queueWaitMs === undefined ? [] : [`queue wait p99 ${Math.round(queueWaitMs)} ms`]),
     ].join('  '),
+    ...containerLines(frame),
   ]
 }
 
@@ -170,6 +198,13 @@ export function healthLine({ health }: SystemReport, colors: Colors): string {
     lacking.length === 0 ? seen : `${seen}: ${lacking.join(', ')}`,
     ...because.map(printable),
   ].join('  ')
+}
+
+function containerLines({ containers }: TopFrame): string[] {
+  if (containers === undefined) return []
+  const { waiting, ...states } = containers
+  const counts = Object.entries(states).map(([state, count]) => `${count} ${state}`)
+  return [`containers: ${counts.join(', ')}; ${waiting} tasks wait for one`]
 }
 
 function runLines({ runs }: TopFrame, { columns }: ScreenSize): string[] {

@@ -16,6 +16,7 @@ import {
   type Receiver,
 } from '../../actors/ports.ts'
 import { keys, SlotKeys } from '../redis/keys.ts'
+import { MailboxNames } from './names.ts'
 import { oldestAt, priorityNumber, promoteOldLow } from './priority.ts'
 import {
   atMost,
@@ -57,7 +58,6 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
   const opened: Redis[] = [redis]
   const queues = new Map<string, Queue>()
   const receivers = new Map<Receiver, string>()
-  const announced = new Map<string, Promise<unknown>>()
   let closing: Promise<void> | undefined
 
   const queueOf = (mailbox: string): Queue => {
@@ -73,18 +73,7 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
     return queue
   }
 
-  /** Recorded before the first message is sent: a receiver that starts now must find it. */
-  const announce = (mailbox: string): Promise<unknown> => {
-    const before = announced.get(mailbox)
-    if (before !== undefined) return before
-    // Told whoever recorded it: that process may have been killed before it could.
-    const telling = redis
-      .sadd(keys.mailboxes, mailbox)
-      .then(() => redis.publish(keys.newMailboxes, mailbox))
-    announced.set(mailbox, telling)
-    telling.catch(() => announced.delete(mailbox))
-    return telling
-  }
+  const names = new MailboxNames(redis, queueOf)
 
   const lockedMessages = async (): Promise<Locked[]> => {
     const locked: Locked[] = []
@@ -139,7 +128,8 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
 
   return {
     async send(messages) {
-      await Promise.all([...new Set(messages.map(({ mailbox }) => mailbox))].map(announce))
+      const mailboxes = new Set(messages.map(({ mailbox }) => mailbox))
+      await Promise.all([...mailboxes].map((mailbox) => names.announce(mailbox)))
       await Promise.all(messages.map(add))
     },
 
@@ -185,7 +175,9 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
 
     oldestAt: (mailbox) => oldestAt(queueOf(mailbox), redis),
 
-    names: () => redis.smembers(keys.mailboxes),
+    names: () => names.all(),
+
+    retire: (mailboxes) => names.retire(mailboxes),
 
     queue: queueOf,
 

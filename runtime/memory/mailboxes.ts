@@ -164,6 +164,14 @@ export function memoryMailboxes({
 
     names: async () => [...names],
 
+    // Nothing is ever between recording a name and sending here.
+    async retire(mailboxes) {
+      return mailboxes.filter((mailbox) => {
+        const { waiting, active, delayed } = boxOf(mailbox)
+        return waiting.length + active.size + delayed.size === 0 && names.delete(mailbox)
+      })
+    },
+
     async onNew(listener) {
       listeners.add(listener)
       return async () => {

@@ -20,7 +20,7 @@ import type {
 import type { Rejection } from '../../actors/task.ts'
 import { keys, SlotKeys } from './keys.ts'
 import { afterwards, mapBytes, nibble } from './outcome-map.ts'
-import { readNotice, readProgress, readSpooled, recordOf } from './run-record.ts'
+import { fieldsOf, readNotice, readProgress, readSpooled, recordOf } from './run-record.ts'
 import { Script } from './script.ts'
 
 /** Rejected lines a run remembers; beyond that they are only counted. */
@@ -139,11 +139,15 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
       if (twin !== undefined && slotKeys.slotOf(twin) !== slot) {
         throw new Error(`expected run ${run.id} to have an id of the slot of what finds it`)
       }
-      const id = (await scripts.open.call(
+      const reply = await scripts.open.call(
         redis,
         [slotKeys.run(run.id), slotKeys.key(slot, hashOf(run.key?.name ?? ''))],
         [slotKeys.base(run.id), run.id, run.content ?? '', run.key?.ttlMs ?? '', ...recordOf(run)],
-      )) as string
+      )
+      const [id, record] = reply as [string, string[]?]
+      // A new one has nothing beside its record.
+      if (record !== undefined)
+        return { progress: readProgress(fieldsOf(record), []), resumed: false }
       const progress = await get(id)
       if (progress === undefined) throw new NotFoundError(`run ${id} vanished while it was opened`)
       return { progress, resumed: id !== run.id }
@@ -191,8 +195,9 @@ export function redisAccounting(options: RedisAccountingOptions): Accounting {
     },
 
     async commit(run: string, chunk: Chunk) {
-      const record = await redis.llen(slotKeys.rejected(run))
-      const kept = chunk.rejected.slice(0, Math.max(0, rejectedKept - record))
+      const { rejected } = chunk
+      const record = rejected.length === 0 ? 0 : await redis.llen(slotKeys.rejected(run))
+      const kept = rejected.slice(0, Math.max(0, rejectedKept - record))
       const held = chunk.held ?? []
       const waiting = [...chunk.spool, ...held.map(({ envelope }) => envelope)]
       const waitingTasks = waiting.reduce((sum, { seqs }) => sum + countSeqs(seqs), 0)

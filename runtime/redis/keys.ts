@@ -28,6 +28,8 @@ export const keys = {
   limit: (name: string) => `${base}:limit:${name}`,
   /** Set of mailbox names. */
   mailboxes: `${base}:mailboxes`,
+  /** Sorted set of names that were taken off that, by the time at which they were. */
+  retiredMailboxes: `${base}:mailboxes:retired`,
   /** Hash: `<node id> <boot>` → what that node says of itself, as JSON. */
   members: `${base}:members`,
   /** Sorted set of `<node id> <boot>`, by the time of the last beat. */

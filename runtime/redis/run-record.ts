@@ -14,6 +14,13 @@ import type {
 import type { Rejection } from '../../actors/task.ts'
 import { noCounts, outcomeOf, outcomes } from '../../machines/outcome.ts'
 
+/** What HGETALL says inside a script: fields and values in turn. */
+export function fieldsOf(flat: readonly string[]): Record<string, string> {
+  const record: Record<string, string> = {}
+  for (let at = 0; at < flat.length; at += 2) record[flat[at] ?? ''] = flat[at + 1] ?? ''
+  return record
+}
+
 export function readProgress(record: Record<string, string>, rejected: Rejection[]): RunProgress {
   const number = (field: string) => Number(record[field] ?? 0)
   const counts = noCounts()

@@ -7,7 +7,7 @@ import { UnavailableError } from '../../actors/errors.ts'
 import type { AuditLog, Results } from '../../actors/ports.ts'
 import type { ResultBatch } from '../../actors/results.ts'
 import type { FileStoresOptions, Stores } from '../stores.ts'
-import type { Opening, Word, Work } from './writing.ts'
+import type { Opening, SentBatch, Word, Work } from './writing.ts'
 
 /** Rows from which on it is worth a thread. */
 const rowsBefore = 20_000
@@ -51,14 +51,26 @@ export function withWriterThread(
   }
 }
 
-/** Numbers that are copied as bytes, and not one by one. */
-function compact(batch: ResultBatch): ResultBatch {
-  const { startedAt, durationMs, queueMs } = batch
+/** Each batch is sent twice, to the store and to the audit log. */
+const texts = new WeakMap<ResultBatch, string>()
+
+function moreTextOf(batch: ResultBatch): string {
+  const known = texts.get(batch)
+  if (known !== undefined) return known
+  const text = JSON.stringify(batch.more)
+  texts.set(batch, text)
+  return text
+}
+
+/** Numbers that are copied as bytes, and not one by one; and objects as a text, at once. */
+function compact(batch: ResultBatch): SentBatch {
+  const { startedAt, durationMs, queueMs, more, ...rest } = batch
   return {
-    ...batch,
+    ...rest,
     startedAt: Float64Array.from(startedAt),
     durationMs: Float64Array.from(durationMs),
     queueMs: Float64Array.from(queueMs),
+    ...(more === undefined ? {} : { moreText: moreTextOf(batch) }),
   }
 }
 

@@ -1,8 +1,9 @@
 /** Runs as a thread: writes results and audit lines, so that the node's own loop need not. */
 import { parentPort } from 'node:worker_threads'
 import { describeError } from '../../actors/errors.ts'
+import type { More, ResultBatch } from '../../actors/results.ts'
 import { fileStores } from '../stores.ts'
-import type { Opening, Order, Word } from './writing.ts'
+import type { Opening, Order, SentBatch, Word } from './writing.ts'
 
 const say = (word: Word) => parentPort?.postMessage(word)
 
@@ -10,9 +11,11 @@ function serve({ open }: Opening): void {
   const warn = (warned: Record<string, unknown>, message: string) => say({ warned, message })
   const stores = fileStores({ ...open, log: { warn } })
   const act = (order: Order): Promise<void> => {
-    if ('put' in order) return stores.results.put(order.put)
+    if ('put' in order) return stores.results.put(order.put.map(received))
     if ('append' in order) return stores.audit.append(order.append)
-    if ('appendResults' in order) return stores.audit.appendResults(order.appendResults)
+    if ('appendResults' in order) {
+      return stores.audit.appendResults(order.appendResults.map(received))
+    }
     return stores.close()
   }
   let last = Promise.resolve()
@@ -27,6 +30,12 @@ function serve({ open }: Opening): void {
     })
   })
   say({ opened: true })
+}
+
+function received({ moreText, ...batch }: SentBatch): ResultBatch {
+  return moreText === undefined
+    ? batch
+    : { ...batch, more: JSON.parse(moreText) as (More | null)[] }
 }
 
 parentPort?.once('message', serve)

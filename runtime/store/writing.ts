@@ -5,11 +5,17 @@
 import type { ResultBatch } from '../../actors/results.ts'
 import type { FileStoresOptions } from '../stores.ts'
 
+/** A batch on its way: what only some have to say as one text, for objects are copied slowly. */
+export interface SentBatch extends Omit<ResultBatch, 'more'> {
+  /** JSON of `more`. */
+  moreText?: string
+}
+
 /** What to write. */
 export type Work =
-  | { put: readonly ResultBatch[] }
+  | { put: readonly SentBatch[] }
   | { append: string }
-  | { appendResults: readonly ResultBatch[] }
+  | { appendResults: readonly SentBatch[] }
   | { close: true }
 
 export type Order = Work & { id: number }

@@ -85,7 +85,7 @@ export const metrics = {
   },
   muster_aggregation_seconds: {
     type: 'histogram',
-    help: 'How long the collector took for a batch of results: counted, stored and logged.',
+    help: 'How long a batch of results took: counted, stored and logged, or brought to its sets.',
     labels: none,
     buckets: momentary,
   },
@@ -211,6 +211,37 @@ export const metrics = {
   muster_memory_collections_total: {
     type: 'counter',
     help: 'Collections that were asked for because of that.',
+    labels: none,
+  },
+  muster_container_slots: {
+    type: 'gauge',
+    help: 'Containers of this node by state, from its first task of that kind on.',
+    labels: ['state'],
+  },
+  muster_container_waiting: {
+    type: 'gauge',
+    help: 'Tasks of this node that wait for a container.',
+    labels: none,
+  },
+  muster_container_checkout_seconds: {
+    type: 'histogram',
+    help: 'How long tasks waited for the container that they got.',
+    labels: none,
+    buckets: momentary,
+  },
+  muster_container_refused_total: {
+    type: 'counter',
+    help: 'Tasks that got no container, by the code of their error.',
+    labels: ['reason'],
+  },
+  muster_container_resets_total: {
+    type: 'counter',
+    help: 'Containers that were to be made clean for the next task: ok, or failed and replaced.',
+    labels: ['outcome'],
+  },
+  muster_container_make_failures_total: {
+    type: 'counter',
+    help: 'Containers that could not be made.',
     labels: none,
   },
   muster_log_dropped_total: {

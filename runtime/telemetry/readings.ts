@@ -59,6 +59,7 @@ export async function readingsOf(options: ReadingsOptions): Promise<Readings> {
     ...(logDepth === undefined ? {} : { muster_log_queue_depth: [[[], logDepth]] }),
     ...(system === undefined ? {} : statesOf(system)),
     ...(health === undefined ? {} : healthOf(health)),
+    ...containersOf(telemetry),
     active_requests: [[[], telemetry.activeRequests]],
     ...(lag === undefined ? {} : { asyncio_event_loop_lag_seconds: [[[], lag]] }),
     ...(ports === undefined ? {} : await inTime(depthsOf(ports))),
@@ -84,6 +85,16 @@ function healthOf({ status, score, level, coverage, sensors }: HealthView): Read
     muster_health_coverage: [[[], coverage.of === 0 ? 0 : coverage.seeing / coverage.of]],
     muster_health_sensor: sensors.map((sensor) => [[sensor.name], sees(sensor) ? 1 : 0]),
     ...(bytes === undefined ? {} : { muster_memory_bytes: [[[], bytes]] }),
+  }
+}
+
+function containersOf({ containers }: Telemetry): Readings {
+  const { total: _, waiting = 0, ...states } = containers.counts() ?? {}
+  const slots = Object.entries(states)
+  if (slots.length === 0) return {}
+  return {
+    muster_container_slots: slots.map(([state, count]) => [[state], count]),
+    muster_container_waiting: [[[], waiting]],
   }
 }
 

@@ -9,8 +9,10 @@ import type { LogLevel, Mailboxes } from '../../actors/ports.ts'
 import type { LogMeter } from '../../actors/ports-log.ts'
 import type { Settled, Settlement } from '../../actors/ports-runs.ts'
 import type { Outcome } from '../../machines/outcome.ts'
+import type { PoolCounts } from '../../machines/pool-steps.ts'
 import { systemClock } from '../clock.ts'
 import { Blame } from './blame.ts'
+import { ContainerMeter } from './containers.ts'
 import { LoopLag } from './loop-lag.ts'
 import type { MetricName } from './names.ts'
 import type { Readings } from './readings.ts'
@@ -23,6 +25,8 @@ export interface Counted {
   lagsMs: number[]
   /** What it holds of the memory of the machine. */
   rssBytes?: number
+  /** Its containers, as they are now. */
+  containers?: PoolCounts
 }
 
 /** Takes what one life of a worker process has counted. */
@@ -37,6 +41,7 @@ const doneName = 'threadpool_tasks_completed_total'
 
 export class Telemetry implements Meter, LeaseObserver, LogMeter {
   readonly tally = new Tally()
+  readonly containers = new ContainerMeter(this.tally)
   readonly lag = new LoopLag(
     () => systemClock.monotonic(),
     (ms) => this.#blocked(ms),
@@ -88,7 +93,13 @@ export class Telemetry implements Meter, LeaseObserver, LogMeter {
   /** What was counted since this was last asked: for a process whose node counts for it. */
   take(): Counted {
     const rssBytes = process.memoryUsage.rss()
-    return { series: this.tally.take(), lagsMs: this.lag.take(), rssBytes }
+    const containers = this.containers.counts()
+    return {
+      series: this.tally.take(),
+      lagsMs: this.lag.take(),
+      rssBytes,
+      ...(containers && { containers }),
+    }
   }
 
   /** For one life of a worker process. */
@@ -96,7 +107,8 @@ export class Telemetry implements Meter, LeaseObserver, LogMeter {
     let atHand = 0
     let isOver = false
     const inlet: Inlet = {
-      merge: ({ series, lagsMs, rssBytes }) => {
+      merge: ({ series, lagsMs, rssBytes, containers }) => {
+        if (!isOver) this.containers.told(inlet, containers)
         if (rssBytes !== undefined && !isOver) this.#rssBytes.set(inlet, rssBytes)
         const begun = totalOf(series, begunName)
         atHand += begun - totalOf(series, doneName)
@@ -110,6 +122,7 @@ export class Telemetry implements Meter, LeaseObserver, LogMeter {
         // Else it would count as a backlog for ever.
         this.tally.add(doneName, [], atHand)
         this.#rssBytes.delete(inlet)
+        this.containers.told(inlet, undefined)
       },
     }
     return inlet

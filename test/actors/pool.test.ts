@@ -2,7 +2,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
 import { type AnyActorRef, createActor } from 'xstate'
 import { DeadLetters } from '../../actors/dead-letters.ts'
 import { type PoolOptions, SandboxPool } from '../../actors/pool.ts'
+import type { PoolMeter } from '../../actors/pool-meter.ts'
 import type { Sandbox, SandboxBase, Sandboxes } from '../../actors/ports-sandbox.ts'
+import type { PoolCounts } from '../../machines/pool-steps.ts'
 import { memorySandboxes } from '../../runtime/memory/sandboxes.ts'
 import { type TestClock, testClock } from '../kit/clock.ts'
 
@@ -220,6 +222,63 @@ describe('a pool of sandboxes', () => {
     await clock.settle()
     expect(sandboxes.events).toContain('destroyed /a1')
     expect(pool.stats).toMatchObject({ total: 2, resets: 0 })
+  })
+})
+
+describe('who counts what a pool does', () => {
+  test('hears of each checkout, refusal, reset, and of what could not be made', async () => {
+    const told: string[] = []
+    let counts = (): PoolCounts | undefined => undefined
+    const containers: PoolMeter = {
+      watched: (of) => {
+        counts = of
+      },
+      checkedOut: (waitedMs) => void told.push(`got after ${waitedMs}`),
+      refused: (code) => void told.push(code),
+      reset: (isClean) => void told.push(isClean ? 'clean' : 'not clean'),
+      unmade: () => void told.push('not made'),
+    }
+    const { pool, start, actor } = begin({ slotsMax: 1, containers })
+    const nobody = { total: 0, available: 0, leased: 0, resetting: 0, replacing: 0, waiting: 0 }
+    expect(counts()).toEqual(nobody)
+    const first = await pool.checkout(base, never)
+    const second = pool.checkout(base, never)
+    const late = pool.checkout(base, never).catch(() => undefined)
+    expect(counts()).toEqual({ ...nobody, total: 1, leased: 1, waiting: 2 })
+    await clock.pass(4000)
+    first.giveBack(false)
+    const next = await second
+    sandboxes.resetProblem = new Error('the disk is gone')
+    next.giveBack(false)
+    const third = await late
+    third?.giveBack(true)
+    await clock.settle()
+    const leaving = new AbortController()
+    const last = pool.checkout(base, never)
+    const left = pool.checkout(base, leaving.signal).catch(() => undefined)
+    await last
+    leaving.abort(new Error('not wanted any more'))
+    await left
+    await pool.checkout({ ...base, root: '/none' }, AbortSignal.abort()).catch(() => undefined)
+    const tooLate = pool.checkout(base, never).catch(() => undefined)
+    await clock.pass(10_000)
+    await tooLate
+    expect(told).toEqual([
+      'got after 0',
+      'clean',
+      'got after 4000',
+      'not clean',
+      'got after 4000',
+      'got after 0',
+      'ABORTED',
+      'ABORTED',
+      'CHECKOUT_TIMEOUT',
+    ])
+    actor.stop()
+    expect(counts()).toEqual(nobody)
+    start()
+    expect(await pool.checkout({ ...base, root: '/none' }, never).catch(() => 'none')).toBe('none')
+    expect(told.slice(-2)).toEqual(['not made', 'BASE_MISSING'])
   })
 })
 

@@ -220,6 +220,41 @@ describe('a router', () => {
     expect(await mailboxesOf(router, { placement: 'balanced' })).toEqual(['work.job@?'])
   })
 
+  test('goes by the newest beat of each node, and by its silence (D-24)', async () => {
+    await beat('a', { load: 50 })
+    await beat('b', { load: 10 })
+    const router = routerOf({ strategy: 'least-loaded' })
+    const chosen = () => mailboxesOf(router, { placement: 'balanced' })
+    expect(await chosen()).toEqual(['work.job@b'])
+    await clock.pass(1000)
+    // Its own word alone: nobody else counts up or down what it has at hand (E-66).
+    await beat('a', { load: 0 })
+    expect(await chosen()).toEqual(['work.job@a'])
+    await clock.pass(staleMs - 500)
+    await beat('b', { load: 99 })
+    await clock.pass(600)
+    expect(await chosen()).toEqual(['work.job@b'])
+  })
+
+  test('leaves out a node whose host is offline, until it answers again (E-63)', async () => {
+    await beat('a')
+    await beat('b', { load: 20 })
+    let away = new Set(['a', 'no node'])
+    const router = routerOf({ offline: async () => away })
+    const [envelope] = await envelopesOf(router, [lineOf({ placement: 'balanced' })])
+    expect(envelope).toMatchObject({ mailbox: 'work.job@b', routing: { excluded: { offline: 1 } } })
+    away = new Set(['a', 'b'])
+    await clock.pass(1000)
+    expect(await mailboxesOf(router, { placement: 'balanced' })).toEqual(['work.job@a'])
+    away = new Set()
+    await clock.pass(1000)
+    const both = await mailboxesOf(
+      router,
+      ...Array.from({ length: 40 }, (): Task => ({ placement: 'balanced' })),
+    )
+    expect(both).toContain('work.job@a')
+  })
+
   test('goes round in turns, also when what it knows of the nodes is renewed', async () => {
     for (const id of ['a', 'b', 'c']) await beat(id)
     const router = routerOf({ strategy: 'round-robin' })

@@ -59,6 +59,7 @@ async function begin(over: Partial<StraysOptions> = {}) {
     router: routerOf(),
     staleMs,
     unservedMs: 50,
+    nameKeepMs: 3_600_000,
     node: 'c',
     ...over,
   }
@@ -305,6 +306,54 @@ describe('what nobody may have', () => {
     const seen = await deliveriesOf('work.job@b')
     await eventually(() => expect(seen.size).toBe(10))
     expect(results).toEqual([])
+  })
+})
+
+describe('the name of a mailbox', () => {
+  const names = async () => (await world.mailboxes.names()).toSorted()
+  const job = { select: {} }
+
+  test('goes when its node is gone, nothing is in it and time has passed', async () => {
+    await beat('a')
+    await deliveriesOf('work.job@a')
+    const [envelope] = await fill('work.job@gone', 10, job)
+    if (envelope === undefined) throw new Error('expected an envelope')
+    await begin({ nameKeepMs: 20 })
+    // What waits there goes to the node that is there, and only then the name.
+    await eventually(async () => expect(await names()).toEqual(['work.job@a']))
+    await beat('gone')
+    await world.mailboxes.send([workMessage(envelope)])
+    expect(await names()).toEqual(['work.job@a', 'work.job@gone'])
+    const seen = await deliveriesOf('work.job@gone')
+    await eventually(() => expect(seen.size).toBe(10))
+  })
+
+  test('stays while its time has not passed', async () => {
+    await beat('a')
+    await fill('work.job@gone', 10, job)
+    await deliveriesOf('work.job@a')
+    await begin({ nameKeepMs: 60_000 })
+    await eventually(async () => expect(await waiting('work.job@gone')).toBe(0))
+    await begin({ nameKeepMs: 60_000 })
+    expect(await names()).toContain('work.job@gone')
+  })
+
+  test('is not taken off by who coordinates no longer', async () => {
+    await fill('work.job@gone', 1, job)
+    await deliveriesOf('work.job@gone')
+    let isReplaced = false
+    const retire = async (mailboxes: readonly string[]) => {
+      if (isReplaced)
+        throw new Error(`expected nothing to be taken off, got ${mailboxes.join(', ')}`)
+      isReplaced = true
+      await world.leases.revoke('coordinator', 'another one is to lead')
+      await world.leases.acquire('coordinator', 'd/d-boot/1', 60_000)
+      return []
+    }
+    const mailboxes = { ...world.mailboxes, retire }
+    const { ended } = await begin({ nameKeepMs: 20, mailboxes })
+    expect(await ended).toBeInstanceOf(FencedError)
+    expect(await names()).toEqual(['work.job@gone'])
   })
 })
 

@@ -324,6 +324,19 @@ describe('a node that reflects', () => {
   })
 })
 
+test('whether work is taken is said without working out how the node feels', async () => {
+  let asked = 0
+  const feels = () => {
+    asked += 1
+    return undefined
+  }
+  const { made, clock } = await nodeOn(memorySystemLog(), { feels })
+  made.up()
+  await clock.settle()
+  expect([made.refusal(), asked]).toEqual([undefined, 0])
+  expect([made.view.state, asked]).toEqual(['OPERATIONAL', 1])
+})
+
 describe('the time in each state', () => {
   test('adds up to the time since the start', async () => {
     const { made, clock } = await nodeOn(memorySystemLog())

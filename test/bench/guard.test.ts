@@ -1,4 +1,8 @@
-/** The guard: ratios of one quick run against the committed ones. */
+/**
+ * The guard: ratios of one quick run against the committed ones.
+ *
+ * Runs alone: it measures.
+ */
 import { expect, test } from 'bun:test'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -106,7 +106,7 @@ async function rolling(random: Random): Promise<Trial> {
         submitted += 1
         const headers = { 'idempotency-key': `k${submitted}` }
         // One that is on its way out breaks off what it has not taken yet.
-        await eventually(() => arena.submit(lines, up, headers), { timeoutMs: 15_000 })
+        await eventually(() => arena.submit(lines, up, headers))
         await lasting(50)
       }
     })()

@@ -133,7 +133,7 @@ async function nodeKilled(random: Random, { others, victim }: Killing, point?: s
       node = await arena.start(victim)
       // The same again: what was accepted is known, the rest is taken now.
       if ((await submitting) === undefined) {
-        await eventually(() => arena.submit(lines, asked, headers), { timeoutMs: 15_000 })
+        await eventually(() => arena.submit(lines, asked, headers))
       }
     }
     const verdict = await arena.verdict({ mayRepeat: true, id: asked })

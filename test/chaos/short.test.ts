@@ -22,19 +22,15 @@ const selection: readonly (readonly [name: string, seeds: number])[] = [
 
 const first = seededRandom().integer(1, 1_000_000)
 
-test.each(selection)(
-  'nothing is lost or doubled: %s, %i seeds',
-  async (name, seeds) => {
-    const row = rows.find((one) => one.name === name)
-    if (row === undefined) throw new Error(`there is no row ${name}`)
-    // Of a row of points, others every time.
-    const shifted = {
-      ...row,
-      run: (random: Parameters<typeof row.run>[0], index: number) => row.run(random, index + first),
-    }
-    const tried = await tryRow(shifted, first, seeds, () => undefined)
-    console.log(tableOf([tried]).split('\n').at(-1))
-    expect(tried.problems).toEqual([])
-  },
-  90_000,
-)
+test.each(selection)('nothing is lost or doubled: %s, %i seeds', async (name, seeds) => {
+  const row = rows.find((one) => one.name === name)
+  if (row === undefined) throw new Error(`there is no row ${name}`)
+  // Of a row of points, others every time.
+  const shifted = {
+    ...row,
+    run: (random: Parameters<typeof row.run>[0], index: number) => row.run(random, index + first),
+  }
+  const tried = await tryRow(shifted, first, seeds, () => undefined)
+  console.log(tableOf([tried]).split('\n').at(-1))
+  expect(tried.problems).toEqual([])
+})

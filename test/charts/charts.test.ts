@@ -12,7 +12,7 @@ test('the charts are those of the machines as they are; else: npm run charts', a
     ([file, svg]) => readFileSync(join(chartsFolder, file), 'utf8') !== svg,
   )
   expect(stale.map(([file]) => file)).toEqual([])
-}, 60_000)
+})
 
 test('every state of every machine is in its chart, under the path a snapshot has', async () => {
   const pathsOf = (node: AnyStateNode): string[] => [

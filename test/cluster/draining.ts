@@ -91,7 +91,7 @@ export const completed = (node: Node, run: string) =>
       expect(now.state).toBe('completed')
       return now
     },
-    { timeoutMs: 25_000 },
+    { timeoutMs: 60_000 },
   )
 
 /** Every task ok, on record once, at its first attempt. */

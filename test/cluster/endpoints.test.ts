@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, test } from 'bun:test'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { EndpointLine } from '../../runtime/index.ts'
+import { connect, type EndpointLine } from '../../runtime/index.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
 import { shortTerms } from '../kit/fleet.ts'
@@ -26,38 +26,41 @@ const statesOf = async ({ url }: { url: string }): Promise<Record<string, string
     (await items<EndpointLine>(`${url}/v1/endpoints`)).map(({ name, state }) => [name, state]),
   )
 
+/** Two nodes that know of hosts with a probe, each answered with a status of this moment. */
+async function fleetWith(answers: ReadonlyMap<string, number>) {
+  const server = Bun.serve({
+    port: 0,
+    hostname: '127.0.0.1',
+    fetch(request) {
+      const name = new URL(request.url).pathname.slice(1)
+      return new Response('', { status: answers.get(name) ?? 404 })
+    },
+  })
+  cleanups.push(() => server.stop(true))
+  const redis = await startRedis()
+  cleanups.push(() => redis.stop())
+  const dataDir = temporaryDirectory()
+  const hosts = [...answers.keys()].map(
+    (name) => `[hosts.${name}]\nprobe = "${server.url.href}${name}"\n`,
+  )
+  writeFileSync(join(dataDir, 'muster.toml'), hosts.join(''))
+  const env = { ...shortTerms, MUSTER_REDIS_URL: redis.url, MUSTER_MEMBER_PROBE_MS: '200' }
+  const words = ['--config', join(dataDir, 'muster.toml')]
+  const start = async (id: string): Promise<MusterProcess & { url: string }> => {
+    const node = await startMusterNode({ dataDir, env: { ...env, MUSTER_NODE_ID: id }, words })
+    cleanups.push(() => node.kill('SIGTERM'))
+    return node
+  }
+  return { dataDir, first: await start('first'), second: await start('second') }
+}
+
 describe('hosts with a probe', () => {
   test('are found offline and back on every node, also when who probes is killed', async () => {
     const answers = new Map([
       ['web001', 200],
       ['web002', 200],
     ])
-    const asked: string[] = []
-    const server = Bun.serve({
-      port: 0,
-      hostname: '127.0.0.1',
-      fetch(request) {
-        const name = new URL(request.url).pathname.slice(1)
-        asked.push(name)
-        return new Response('', { status: answers.get(name) ?? 404 })
-      },
-    })
-    cleanups.push(() => server.stop(true))
-    const redis = await startRedis()
-    cleanups.push(() => redis.stop())
-    const dataDir = temporaryDirectory()
-    const hosts = [...answers.keys()].map(
-      (name) => `[hosts.${name}]\nprobe = "${server.url.href}${name}"\n`,
-    )
-    writeFileSync(join(dataDir, 'muster.toml'), hosts.join(''))
-    const env = { ...shortTerms, MUSTER_REDIS_URL: redis.url, MUSTER_MEMBER_PROBE_MS: '200' }
-    const words = ['--config', join(dataDir, 'muster.toml')]
-    const start = async (id: string): Promise<MusterProcess & { url: string }> => {
-      const node = await startMusterNode({ dataDir, env: { ...env, MUSTER_NODE_ID: id }, words })
-      cleanups.push(() => node.kill('SIGTERM'))
-      return node
-    }
-    const [first, second] = [await start('first'), await start('second')]
+    const { dataDir, first, second } = await fleetWith(answers)
     const both = { web001: 'online', web002: 'online' }
     await eventually(async () => expect(await statesOf(second)).toEqual(both), {
       timeoutMs: 15_000,
@@ -93,5 +96,40 @@ describe('hosts with a probe', () => {
       timeoutMs: 15_000,
     })
     expect(await holder()).toBe('second')
-  }, 60_000)
+  })
+  test('of the name of a node keep balanced work away from it while they are offline', async () => {
+    const answers = new Map([['first', 503]])
+    const { first, second } = await fleetWith(answers)
+    const client = await connect({ url: second.url })
+    await eventually(async () => expect(await statesOf(second)).toEqual({ first: 'offline' }), {
+      timeoutMs: 15_000,
+    })
+    const nodesOf = async () => {
+      const tasks = Array.from({ length: 20 }, () => {
+        return { kind: 'noop', placement: 'balanced' as const }
+      })
+      const handle = await client.submit(tasks)
+      await handle.done()
+      const nodes = new Set<string>()
+      for await (const { node } of client.results(handle.id)) nodes.add(node)
+      return { nodes, routing: (await client.task(handle.id, 0)).routing }
+    }
+    // The node is well, and what is known of its host is a second old at most.
+    await eventually(
+      async () => {
+        const { nodes, routing } = await nodesOf()
+        expect([...nodes]).toEqual(['second'])
+        expect(routing?.excluded).toEqual({ offline: 1 })
+      },
+      { timeoutMs: 15_000, intervalMs: 200 },
+    )
+    const alive = (await client.nodes()).find(({ id }) => id === 'first')
+    expect(alive?.state).toBe('alive')
+    expect(first.url).not.toBe(second.url)
+    answers.set('first', 200)
+    await eventually(async () => expect((await nodesOf()).nodes).toContain('first'), {
+      timeoutMs: 15_000,
+      intervalMs: 200,
+    })
+  })
 })

@@ -4,7 +4,6 @@ import type { Run } from '../../actors/ports-runs.ts'
 import { connect } from '../../runtime/index.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
-import { shortTerms } from '../kit/fleet.ts'
 import { countRows, readLedger } from '../kit/ledger.ts'
 import { type MusterProcess, startMusterNode } from '../kit/muster.ts'
 import { type RedisServer, startRedis } from '../kit/redis.ts'
@@ -12,10 +11,13 @@ import { type RedisServer, startRedis } from '../kit/redis.ts'
 type Node = MusterProcess & { url: string }
 
 const env = {
-  ...shortTerms,
-  MUSTER_MEMBER_HEARTBEAT_MS: '500',
-  MUSTER_MEMBER_STALE_MS: '3000',
-  MUSTER_MAILBOX_LOCK_MS: '5000',
+  // Nothing that five busy nodes on one core would miss while all of them live.
+  MUSTER_LEASE_TTL_MS: '6000',
+  MUSTER_LEASE_RENEW_MS: '1500',
+  MUSTER_LEASE_OPERATION_TIMEOUT_MS: '1800',
+  MUSTER_MEMBER_HEARTBEAT_MS: '1000',
+  MUSTER_MEMBER_STALE_MS: '8000',
+  MUSTER_MAILBOX_LOCK_MS: '8000',
   MUSTER_MAILBOX_STALLED_INTERVAL_MS: '1000',
   // So few at a time that the work outlasts the acceptance of it.
   MUSTER_WORKER_CONCURRENCY: '16',

@@ -46,8 +46,9 @@ describe('a node started by bun run runtime', () => {
         stdio: ['ignore', 'ignore', 'ignore'],
       },
     )
-    await eventually(() => expect(nodeFiles(dataDir)).not.toEqual([]), { timeoutMs: 15_000 })
-    const total = 60
+    await eventually(() => expect(nodeFiles(dataDir)).not.toEqual([]))
+    // Some ten seconds for the first node: several commands look at it in between.
+    const total = 280
     const stdin = '{"kind":"sleep","input":{"ms":150}}\n'.repeat(total)
     const submitted = await muster(['submit', '-'], { dataDir, stdin })
     expect(submitted.code).toBe(0)

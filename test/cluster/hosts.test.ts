@@ -56,7 +56,7 @@ describe.skipIf(problem !== undefined)('muster run -H', () => {
     expect(results[1]?.output).toMatchObject({ stdout: '127.0.0.3\n' })
     expect(results[2]).toMatchObject({ attempt: 2, error: { code: 'UNREACHED' } })
     expect(results[2]?.error?.message).toContain('Connection refused')
-  }, 60_000)
+  })
 
   test('a line may name a host as well, or the labels of several', async () => {
     const stdin = [
@@ -71,7 +71,7 @@ describe.skipIf(problem !== undefined)('muster run -H', () => {
     expect(run).toMatchObject({ total: 4, counts: { ok: 2, failed: 1, unreached: 1 } })
     const targets = (await resultsOf(run.id)).map(({ target }) => target)
     expect(targets).toEqual(['web2', 'web1', 'web2', 'web3'])
-  }, 60_000)
+  })
 
   test('wants a command, and a set of hosts that is one', async () => {
     const alone = await muster(['run', '-H', 'web1'], { dataDir, env })

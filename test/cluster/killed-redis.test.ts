@@ -35,7 +35,7 @@ describe('the Redis of a data directory, killed under load', () => {
       for (let kill = 0; kill < 2; kill += 1) {
         rows += random.integer(1, 6000)
         await eventually(() => expect(countRows(dataDir)).toBeGreaterThanOrEqual(rows), {
-          timeoutMs: 15_000,
+          timeoutMs: 20_000,
         })
         const pid = embeddedPid(dataDir)
         process.kill(pid, 'SIGKILL')

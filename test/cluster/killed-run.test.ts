@@ -24,7 +24,7 @@ describe('a command that is killed', () => {
       rows += random.integer(1, 6000)
       const killed = startMuster(words, { dataDir, env })
       await eventually(() => expect(countRows(dataDir)).toBeGreaterThanOrEqual(rows), {
-        timeoutMs: 15_000,
+        timeoutMs: 60_000,
         intervalMs: 2,
       })
       expect((await killed.kill()).code).toBe(137)

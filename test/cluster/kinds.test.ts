@@ -104,7 +104,7 @@ describe('a node that is killed', () => {
       await fetch(`${node.url}/v1/runs`, { method: 'POST', headers, body })
       const isWritten = (path: string) =>
         existsSync(path) && readFileSync(path, 'utf8').endsWith('\n')
-      await eventually(() => expect(pids.every(isWritten)).toBe(true), { timeoutMs: 20_000 })
+      await eventually(() => expect(pids.every(isWritten)).toBe(true))
       const alive = () => pids.map((path) => isAlive(Number(readFileSync(path, 'utf8'))))
       expect(alive()).toEqual([true, true])
       await node.kill('SIGKILL')

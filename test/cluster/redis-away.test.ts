@@ -13,7 +13,7 @@ import { lasting } from '../kit/outage.ts'
 import { type RedisServer, startRedis } from '../kit/redis.ts'
 
 const awayMs = Number(process.env['AWAY_MS'] ?? 8000)
-const total = 400
+const total = 600
 /** Far less than the outage: who took it for a hang would restart everything. */
 const env = {
   MUSTER_WORKER_HANG_GRACE_MS: '5000',
@@ -63,12 +63,12 @@ describe.each(outages)('a Redis that is %s for a while', (_, begin) => {
       const stateOfRedis = async () =>
         (await tree()).children.find(({ id }) => id === 'redis')?.state
       const ready = async () => (await fetch(`${node.url}/readyz`)).status
+      expect([await stateOfRedis(), await ready()]).toEqual(['connected', 200])
       const stdin = '{"kind":"sleep","input":{"ms":50},"timeoutMs":500}\n'.repeat(total)
       const submitted = await muster(['submit', '-', '--url', node.url], { dataDir, stdin })
       expect(submitted.code).toBe(0)
       const run = submitted.out.trim()
       await eventually(() => expect(countRows(dataDir)).toBeGreaterThan(40))
-      expect([await stateOfRedis(), await ready()]).toEqual(['connected', 200])
 
       const end = await begin(redis)
       const since = performance.now()
@@ -89,7 +89,7 @@ describe.each(outages)('a Redis that is %s for a while', (_, begin) => {
           const now = (await (await fetch(`${node.url}/v1/runs/${run}`)).json()) as Run
           expect(now.counts).toMatchObject({ ok: total, pending: 0 })
         },
-        { timeoutMs: 20_000 },
+        { timeoutMs: 40_000 },
       )
       console.log(`complete ${Math.round(performance.now() - endedAt)} ms after its end`)
       const { rows, audited } = readLedger(dataDir, run)

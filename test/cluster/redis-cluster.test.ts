@@ -82,6 +82,5 @@ describe('a Redis Cluster of three primaries', () => {
       expect(rows.map(({ seq }) => seq)).toEqual(Array.from({ length: total }, (_, seq) => seq))
       expect(audited.size).toBe(total)
     },
-    60_000,
   )
 })

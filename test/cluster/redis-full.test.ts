@@ -112,7 +112,7 @@ describe('a Redis that fills up', () => {
     await isComplete(it.dataDir, JSON.parse(out) as Run, total)
     expect(await it.refusals()).toBe(0)
     expect(it.node.err.match(open)?.length).toBe(it.node.err.match(closed)?.length ?? 0)
-  }, 60_000)
+  })
 
   test('is emptied by the work itself, and takes the rest of the tasks then', async () => {
     const total = 7000
@@ -130,7 +130,7 @@ describe('a Redis that fills up', () => {
     await isComplete(it.dataDir, JSON.parse(out) as Run, total)
     expect(it.node.err).toMatch(closed)
     expect(await it.refusals()).toBe(0)
-  }, 60_000)
+  })
 
   test('and refuses everything for a while, is left alone; all completes later', async () => {
     const total = 3000
@@ -170,5 +170,5 @@ describe('a Redis that fills up', () => {
     expect(it.node.err.split('\n').length).toBeLessThan(400)
     expect(rates[0]).toBeLessThan(300)
     expect(rates[1]).toBeLessThan(150)
-  }, 90_000)
+  })
 })

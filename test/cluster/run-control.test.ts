@@ -94,14 +94,20 @@ describe('a run on a node', () => {
   })
 
   test('is paused, survives its node, and goes on where it was', async () => {
-    const tasks = many(300, (seq) => ({ kind: counted.kind, key: `k-${seq % 3}`, id: `t-${seq}` }))
+    // So many that it is still under way when the command to pause it has started.
+    const total = 600
+    const tasks = many(total, (seq) => ({
+      kind: counted.kind,
+      key: `k-${seq % 3}`,
+      id: `t-${seq}`,
+    }))
     const run = await submit(tasks)
-    await eventually(async () => expect((await show(run)).counts.ok).toBeGreaterThan(3))
+    const asked = async () => (await (await fetch(`${node.url}/v1/runs/${run}`)).json()) as Run
+    await eventually(async () => expect((await asked()).counts.ok).toBeGreaterThan(3))
     const paused = await say(['pause', run, '--reason', 'lunch', '--json'])
     expect(JSON.parse(paused.out)).toMatchObject({ state: 'paused', stopReason: 'lunch' })
     await eventually(async () => {
-      const response = await fetch(`${node.url}/v1/runs/${run}`)
-      const before = ((await response.json()) as Run).counts.ok
+      const before = (await asked()).counts.ok
       const { counts: after } = await show(run)
       expect(after.ok).toBe(before)
       expect(after.pending).toBeGreaterThan(0)
@@ -113,14 +119,14 @@ describe('a run on a node', () => {
     expect(pending).toBeGreaterThan(0)
     const { out } = await say(['resume', run, '--json'])
     expect((JSON.parse(out) as Run).state).toBe('running')
-    expect(await over(run)).toMatchObject({ state: 'completed', counts: { ok: 300 } })
+    expect(await over(run)).toMatchObject({ state: 'completed', counts: { ok: total } })
     const all = await results(run)
-    expect(all.map(({ seq }) => seq)).toEqual(Array.from({ length: 300 }, (_, seq) => seq))
+    expect(all.map(({ seq }) => seq)).toEqual(Array.from({ length: total }, (_, seq) => seq))
     for (const key of [0, 1, 2]) {
       const times = all.filter(({ seq }) => seq % 3 === key).map(({ startedAt }) => startedAt)
       expect(times).toEqual(times.toSorted((a, b) => a - b))
     }
-  }, 60_000)
+  })
 
   test.each([
     ['5', 5],
@@ -181,7 +187,7 @@ describe('a run on a node', () => {
     expect((await over(run)).counts).toMatchObject({ ok: 200 })
     const starts = (await results(run)).map(({ startedAt }) => startedAt)
     expect(starts).toEqual(starts.toSorted((a, b) => a - b))
-  }, 40_000)
+  })
 
   test.each([
     ['--halt', 'later,fail=2'],
@@ -212,7 +218,7 @@ describe('a run in a process of its own', () => {
     expect(run.stopReason).toContain('fail=1')
     const { failed, cancelled, unreached } = run.counts
     expect([failed, cancelled + unreached]).toEqual([1, 20])
-    expect(run.durationMs).toBeLessThan(3000)
+    expect(run.durationMs).toBeLessThan(15_000)
     expect(processesWith(word)).toEqual([])
     endProcessesIn(folder)
   })

@@ -18,11 +18,11 @@ beforeAll(async () => {
   redis = await startRedis()
   await start('a')
   await start('b', ['--processes', '1'])
-}, 60_000)
+})
 afterAll(async () => {
   await Promise.all([...nodes.values()].map((node) => node.kill('SIGTERM')))
   await redis.stop()
-}, 60_000)
+})
 
 async function start(id: string, words: string[] = []): Promise<Node> {
   const env = {
@@ -31,6 +31,10 @@ async function start(id: string, words: string[] = []): Promise<Node> {
     MUSTER_WORKER_CONCURRENCY: '4',
     MUSTER_WORKER_ENVELOPE_TASKS_MAX: '5',
     USER: 'ada',
+    // What a loaded machine does to its health is not what is told here.
+    MUSTER_HEALTH_DEGRADED_SCORE: '980000',
+    MUSTER_HEALTH_CRITICAL_SCORE: '990000',
+    MUSTER_HEALTH_COLLAPSE_SCORE: '1000000',
   }
   const node = await startMusterNode({ dataDir, words, env })
   nodes.set(id, node)
@@ -48,7 +52,7 @@ const say = (id: string, words: string[], stdin = '') =>
 const get = async <T>(id: string, path: string) =>
   (await (await fetch(`${urlOf(id)}${path}`)).json()) as T
 const view = (id: string) => get<SystemView>(id, '/v1/system')
-const isIn = (id: string, state: SystemState, timeoutMs = 10_000) =>
+const isIn = (id: string, state: SystemState, timeoutMs = 30_000) =>
   eventually(async () => expect((await view(id)).state).toBe(state), { timeoutMs })
 const tasks = (count: number, ms: number) =>
   Array.from({ length: count }, () => `${JSON.stringify({ kind: 'sleep', input: { ms } })}\n`)
@@ -75,7 +79,7 @@ describe('a pause of the whole system', () => {
         before = now
         expect(performance.now() - changedAt).toBeGreaterThan(2000)
       },
-      { timeoutMs: 15_000, intervalMs: 100 },
+      { timeoutMs: 40_000, intervalMs: 100 },
     )
     expect(before).toBeGreaterThan(0)
 
@@ -96,7 +100,7 @@ describe('a pause of the whole system', () => {
     await eventually(async () => expect(await pending()).toBe(0), { timeoutMs: 60_000 })
     const over = await get<Run>('a', `/v1/runs/${run}`)
     expect([over.state, over.counts.ok]).toEqual(['completed', 60])
-  }, 120_000)
+  })
 
   test('is told node by node in the history', async () => {
     const { out } = await say('b', ['state', 'history', '--json'])

@@ -13,12 +13,12 @@ beforeAll(async () => {
   node = await startMusterNode({ dataDir, env: { MUSTER_WORKER_CONCURRENCY: '4' } })
   const stdin = '{"kind":"sleep","input":{"ms":400}}\n'.repeat(2000)
   run = (await say(['submit', '-'], stdin)).out.trim()
-}, 60_000)
+})
 afterAll(async () => {
   await say(['cancel', run])
   await node.kill('SIGTERM')
   endProcessesIn(dataDir)
-}, 60_000)
+})
 
 const say = (words: string[], stdin = '') =>
   muster([...words, '--url', node.url], { dataDir, stdin })
@@ -37,7 +37,7 @@ describe('muster top', () => {
     expect(out).toMatch(/^work\.sleep +\d+ +\d+ +0 /m)
     expect(out).toMatch(/^NODE +STATE/m)
     expect(out).not.toContain('\x1b')
-  }, 30_000)
+  })
 
   test('prints the same as an object, and with --interval one after the other', async () => {
     const { out } = await say(['top', '--json', '--once'])
@@ -63,43 +63,39 @@ describe('muster top', () => {
     await child.exited
     const [first, second] = text.split('\n').map((line) => line !== '' && JSON.parse(line))
     expect((second as TopFrame).at).toBeGreaterThan((first as TopFrame).at)
-  }, 30_000)
+  })
 
-  test.skipIf(!hasScript)(
-    'is drawn again on a terminal until somebody types q',
-    async () => {
-      const bin = join(import.meta.dir, '../../runtime/cli/muster')
-      const command = `stty cols 80 rows 20; exec ${bin} top --interval 200ms --url ${node.url}`
-      const child = Bun.spawn(['script', '-qec', command, '/dev/null'], {
-        env: { ...process.env, TERM: 'xterm', SHELL: '/bin/sh' },
-        stdin: 'pipe',
-        stdout: 'pipe',
-      })
-      let text = ''
-      const reading = (async () => {
-        for await (const piece of child.stdout) text += new TextDecoder().decode(piece)
-      })()
-      const home = '\x1b[H'
-      await eventually(() => expect(text.split(home).length).toBeGreaterThan(3), {
-        timeoutMs: 20_000,
-      })
-      await child.stdin.write('q')
-      await child.stdin.flush()
-      expect(await child.exited).toBe(0)
-      await reading
-      // The terminal is as it was.
-      expect(text).toContain('\x1b[?1049h')
-      expect(text.trimEnd().endsWith('\x1b[?25h\x1b[?1049l')).toBe(true)
-      expect(text).toContain('q leaves')
-      expect(text).toContain(run)
-    },
-    40_000,
-  )
+  test.skipIf(!hasScript)('is drawn again on a terminal until somebody types q', async () => {
+    const bin = join(import.meta.dir, '../../runtime/cli/muster')
+    const command = `stty cols 80 rows 20; exec ${bin} top --interval 200ms --url ${node.url}`
+    const child = Bun.spawn(['script', '-qec', command, '/dev/null'], {
+      env: { ...process.env, TERM: 'xterm', SHELL: '/bin/sh' },
+      stdin: 'pipe',
+      stdout: 'pipe',
+    })
+    let text = ''
+    const reading = (async () => {
+      for await (const piece of child.stdout) text += new TextDecoder().decode(piece)
+    })()
+    const home = '\x1b[H'
+    await eventually(() => expect(text.split(home).length).toBeGreaterThan(3), {
+      timeoutMs: 20_000,
+    })
+    await child.stdin.write('q')
+    await child.stdin.flush()
+    expect(await child.exited).toBe(0)
+    await reading
+    // The terminal is as it was.
+    expect(text).toContain('\x1b[?1049h')
+    expect(text.trimEnd().endsWith('\x1b[?25h\x1b[?1049l')).toBe(true)
+    expect(text).toContain('q leaves')
+    expect(text).toContain(run)
+  })
 
   test('says that there is no node, and what would be one', async () => {
     const nowhere = await muster(['top', '--url', 'http://127.0.0.1:9'], { dataDir })
     expect([nowhere.code, nowhere.out]).toEqual([69, ''])
     const bad = await say(['top', '--interval', '1ms'])
     expect(bad.code).toBe(64)
-  }, 30_000)
+  })
 })

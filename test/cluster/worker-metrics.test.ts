@@ -36,7 +36,7 @@ async function run(node: Node, dataDir: string, lines: string): Promise<void> {
       const now = (await (await fetch(`${node.url}/v1/runs/${id}`)).json()) as Run
       expect(now.state).toBe('completed')
     },
-    { timeoutMs: 25_000 },
+    { timeoutMs: 40_000 },
   )
 }
 
@@ -90,7 +90,7 @@ test('a node tells what its worker processes count, also those that were killed'
   for (const { name, labels, value } of counts(before)) {
     expect(after.value(name, labels)).toBeGreaterThanOrEqual(value)
   }
-}, 60_000)
+})
 
 test('what a process has counted last is told when it stops in order', async () => {
   const { node, dataDir } = await startNode()
@@ -109,4 +109,4 @@ test('what a process has counted last is told when it stops in order', async () 
       expect(value('muster_restarts_total', { child })).toBe(1)
     }
   })
-}, 60_000)
+})

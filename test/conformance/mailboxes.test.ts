@@ -5,6 +5,7 @@ import { bullMailboxes } from '../../runtime/mailbox/bullmq.ts'
 import { memoryMailboxes } from '../../runtime/memory/mailboxes.ts'
 import { type RedisServer, startRedis } from '../kit/redis.ts'
 import { ageConformance } from './mailbox-age.ts'
+import { nameConformance } from './mailbox-names.ts'
 import { deliveryConformance, type OpenMailboxes } from './mailboxes.ts'
 import { priorityConformance } from './priorities.ts'
 import { receiverConformance } from './receivers.ts'
@@ -16,6 +17,7 @@ describe('mailboxes in memory', () => {
   describe('delivery', () => deliveryConformance(open))
   describe('priorities', () => priorityConformance(open))
   describe('ages', () => ageConformance(open))
+  describe('names', () => nameConformance(open))
   describe('receivers', () => receiverConformance(open))
 })
 
@@ -40,8 +42,8 @@ describe('mailboxes on BullMQ', () => {
     return bullMailboxes({
       connect: (purpose) => connect(purpose.replaceAll(':', '-')),
       // Long enough that a message which needs its lock to end comes noticeably late.
-      lockMs: 4000,
-      stalledIntervalMs: 2000,
+      lockMs: 12_000,
+      stalledIntervalMs: 5000,
       giveBackAfterMs,
       log: quiet,
     })
@@ -49,6 +51,7 @@ describe('mailboxes on BullMQ', () => {
   describe('delivery', () => deliveryConformance(open))
   describe('priorities', () => priorityConformance(open))
   describe('ages', () => ageConformance(open))
+  describe('names', () => nameConformance(open))
   describe('receivers', () => receiverConformance(open))
 })
 

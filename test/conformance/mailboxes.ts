@@ -134,7 +134,8 @@ export function deliveryConformance(open: OpenMailboxes): void {
   })
 
   test('a delayed message waits for its time, then stands by its priority', async () => {
-    const delayMs = 300
+    // So long that whoever receives has begun by then.
+    const delayMs = 1500
     const before = performance.now()
     await mailboxes.send([
       message('work.a', 'later', { delayMs, priority: 'critical' }),
@@ -149,7 +150,7 @@ export function deliveryConformance(open: OpenMailboxes): void {
     expect([...arrivals.keys()]).toEqual(['now', 'later'])
     // A timer may be a millisecond early by the other clock.
     expect(arrivals.get('later')).toBeGreaterThanOrEqual(delayMs - 2)
-    expect(arrivals.get('later')).toBeLessThan(delayMs + 2000)
+    expect(arrivals.get('later')).toBeLessThan(delayMs + 3500)
   })
 
   test('a message may be delayed by a year', async () => {
@@ -349,7 +350,7 @@ export function deliveryConformance(open: OpenMailboxes): void {
       )
     }
     await Promise.all(messages('work.a', 500).map((each) => mailboxes.send([each])))
-    await eventually(() => expect(times.size).toBe(500), { timeoutMs: 15_000 })
+    await eventually(() => expect(times.size).toBe(500))
     await isEmpty('work.a')
     expect([...times.values()].filter((count) => count !== 1)).toEqual([])
   })

@@ -79,7 +79,7 @@ describe('members in Redis', () => {
 
   test('a Redis that does not answer in time is unavailable', async () => {
     await openRedis()
-    await redis.client('PAUSE', 300)
+    await redis.client('PAUSE', 2000)
     const members = redisMembers({ redis, subscriber, timeoutMs: 20 })
     const error = await refusalOf(members.beat(memberOf('a', 'a1'), { staleMs: 30_000 }))
     expect(error).toBeInstanceOf(UnavailableError)
@@ -88,7 +88,7 @@ describe('members in Redis', () => {
 
   test('who was there before Redis was killed is there when it is back', async () => {
     await openRedis()
-    const members = redisMembers({ redis, subscriber, timeoutMs: 100 })
+    const members = redisMembers({ redis, subscriber, timeoutMs: 2000 })
     await members.beat(memberOf('a', 'a1'), { staleMs: 30_000 })
     await server.restart()
     await server.kill()
@@ -113,7 +113,7 @@ describe('members in Redis', () => {
 
   test('whoever cannot listen is told, within the time', async () => {
     await openRedis()
-    await subscriber.client('PAUSE', 300)
+    await subscriber.client('PAUSE', 2000)
     const members = redisMembers({ redis, subscriber, timeoutMs: 20 })
     expect(await refusalOf(members.onAsked('a', 'a1', () => undefined))).toBeInstanceOf(
       UnavailableError,

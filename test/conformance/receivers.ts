@@ -7,7 +7,7 @@ import { idsOf, message, messages, type OpenMailboxes } from './mailboxes.ts'
 
 const together = { concurrency: 8, ordered: false }
 /** Less than any wait for a lock to end or for somebody to look again. */
-const atOnceMs = 1000
+const atOnceMs = 4000
 
 export function receiverConformance(open: OpenMailboxes): void {
   let mailboxes: Mailboxes

@@ -54,7 +54,7 @@ test('the client talks to a node by its URL alone', async () => {
   expect(stdout).toMatch(/^done 100 of 100$/m)
   expect(stdout).toMatch(/^r-[0-9a-z]+ completed 100 ok$/m)
   await node.stop()
-}, 30_000)
+})
 
 test('the gathering has the answer of every node', async () => {
   const node = await createNode({
@@ -75,7 +75,7 @@ test('the gathering has the answer of every node', async () => {
   expect(await child.exited).toBe(0)
   expect(stdout).toBe('here ok\ncomplete []\n')
   await node.stop()
-}, 30_000)
+})
 
 test('the smallest program runs and prints its results', async () => {
   const child = Bun.spawn([process.execPath, `${root}test/examples/smallest.ts`], {

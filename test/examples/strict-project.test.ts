@@ -48,4 +48,4 @@ test('the code of the library type-checks in a project that is merely strict', a
   const child = Bun.spawn([join(modules, '.bin', 'tsc'), '-p', '.'], { cwd: folder })
   expect(await new Response(child.stdout).text()).toBe('')
   expect(await child.exited).toBe(0)
-}, 120_000)
+})

@@ -44,4 +44,4 @@ test('a node has them with --tasks, and shows them in its tree', async () => {
   const { out } = await muster(['tree', '--json'], { dataDir })
   for (const id of ['too-hot', 'pager', 'tuning']) expect(out).toContain(`"id":"${id}"`)
   expect((await node.kill('SIGTERM')).code).toBe(0)
-}, 60_000)
+})

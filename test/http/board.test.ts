@@ -88,7 +88,7 @@ describe('the board', () => {
     expect(before).not.toContain(mailbox)
     await queue.obliterate({ force: true })
     await queue.close()
-  }, 20_000)
+  })
 
   test('retries a failed message for those who may write, and for nobody else', async () => {
     const id = 'r-00000001.40~3~abc.2'
@@ -105,7 +105,7 @@ describe('the board', () => {
     expect(await (await queue.getJob(id))?.getState()).not.toBe('failed')
     await queue.obliterate({ force: true })
     await queue.close()
-  }, 20_000)
+  })
 
   test('is marked as read-only to those who may only read', async () => {
     const isReadOnly = async (role: 'writer' | 'reader') =>
@@ -147,7 +147,7 @@ describe('the board', () => {
     expect(summaryOf('nonsense')).toEqual({ note: 'not an envelope' })
     await queue.obliterate({ force: true })
     await queue.close()
-  }, 20_000)
+  })
 
   test('asks no other origin for anything', async () => {
     for (const path of ['', '/', `/queue/${mailbox}`]) {

@@ -94,7 +94,7 @@ describe('a receiver of Stately', () => {
     })
     expect(before).toBeGreaterThan(15)
     expect(early.events.length).toBeGreaterThan(0)
-  }, 30_000)
+  })
 
   test('can build every machine from its definition', async () => {
     const inspector = new Inspector()

@@ -4,7 +4,7 @@
  */
 
 export interface EventuallyOptions {
-  /** How long the fact may take. Default 5000. */
+  /** How long the fact may take. Default 20 000: a loaded machine is no failure. */
   timeoutMs?: number
   /** Pause between two tries. Default 10. */
   intervalMs?: number
@@ -16,7 +16,7 @@ export interface EventuallyOptions {
  */
 export async function eventually<T>(
   assertion: () => T | Promise<T>,
-  { timeoutMs = 5000, intervalMs = 10 }: EventuallyOptions = {},
+  { timeoutMs = 20_000, intervalMs = 10 }: EventuallyOptions = {},
 ): Promise<T> {
   let lastError: unknown = new Error('the assertion itself did not end')
   let tries = 0

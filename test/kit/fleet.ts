@@ -103,7 +103,7 @@ export class NodeFleet {
   }
 
   /** Resolves with the first term of a later epoch, once Redis takes what its leader writes. */
-  leadership(afterEpoch = 0, timeoutMs = 15_000): Promise<Term> {
+  leadership(afterEpoch = 0, timeoutMs = 30_000): Promise<Term> {
     return eventually(
       () => {
         const term = this.journal.terms.find(({ epoch }) => epoch > afterEpoch)

@@ -105,7 +105,7 @@ export async function startMusterNode(
       if (found === undefined && !over) throw new Error('the node is not up')
       return found
     },
-    { timeoutMs: 20_000 },
+    { timeoutMs: 60_000 },
   )
   if (url === undefined) throw new Error(`the node ended instead of starting: ${node.err}`)
   return Object.assign(node, { url })

@@ -3,6 +3,8 @@
  * Nothing of it is in the network of this machine, and only root can do it.
  */
 const subnet = '10.77.0'
+/** States of a port of a bridge. */
+const [disabled, forwarding] = ['0', '3']
 let count = 0
 const made = new Set<string>()
 process.on('exit', () => {
@@ -30,7 +32,10 @@ export interface Network {
 export async function namespaceProblem(): Promise<string | undefined> {
   if (process.platform !== 'linux')
     return `network namespaces are of Linux, not ${process.platform}`
-  if (Bun.which('ip') === null) return 'there is no program ip (Debian: apt-get install iproute2)'
+  for (const program of ['ip', 'bridge']) {
+    if (Bun.which(program) !== null) continue
+    return `there is no program ${program} (Debian: apt-get install iproute2)`
+  }
   try {
     await (await startNetwork(['probe'])).remove()
     return undefined
@@ -80,6 +85,9 @@ export async function startNetwork(names: readonly string[]): Promise<Network> {
       made.delete(namespace)
     }
   }
+  const setPort = (name: string, state: string): Promise<void> => {
+    return call('bridge', '-n', hub, 'link', 'set', 'dev', `port${numberOf(name)}`, 'state', state)
+  }
   const hostOf = (namespace: string, number: number): NetworkHost => ({
     under: ['ip', 'netns', 'exec', namespace],
     address: `${subnet}.${number}`,
@@ -94,14 +102,20 @@ export async function startNetwork(names: readonly string[]): Promise<Network> {
   return {
     hub: hostOf(hub, 1),
     host: (name) => hostOf(`${prefix}-${name}`, numberOf(name)),
-    cut: (name) => ip('-n', hub, 'link', 'set', `port${numberOf(name)}`, 'nomaster'),
-    heal: (name) => ip('-n', hub, 'link', 'set', `port${numberOf(name)}`, 'master', 'bridge'),
+    // Taken out of the bridge, a port would still be heard by the hub itself, whose hardware
+    // address may be that of the port.
+    cut: (name) => setPort(name, disabled),
+    heal: (name) => setPort(name, forwarding),
     remove,
   }
 }
 
-async function ip(...words: string[]): Promise<void> {
-  const child = Bun.spawn(['ip', ...words], { stdio: ['ignore', 'ignore', 'pipe'] })
+function ip(...words: string[]): Promise<void> {
+  return call('ip', ...words)
+}
+
+async function call(...words: string[]): Promise<void> {
+  const child = Bun.spawn(words, { stdio: ['ignore', 'ignore', 'pipe'] })
   const [code, said] = await Promise.all([child.exited, new Response(child.stderr).text()])
-  if (code !== 0) throw new Error(`ip ${words.join(' ')}: ${said.trim() || `exit code ${code}`}`)
+  if (code !== 0) throw new Error(`${words.join(' ')}: ${said.trim() || `exit code ${code}`}`)
 }

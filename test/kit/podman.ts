@@ -11,6 +11,8 @@ export interface Podman {
   /** To be used in place of `podman`. */
   readonly program: string
   readonly image: string
+  /** Imports a root file system as another image. */
+  import(root: string, image: string): void
   run(...words: string[]): { code: number; output: string }
   /** Removes every container, and the store. */
   remove(): void
@@ -41,6 +43,12 @@ export function startPodman(): Podman | string {
   const podman: Podman = {
     program,
     image,
+    import(root, name) {
+      const packed = join(home, 'other.tar')
+      Bun.spawnSync(['tar', '-C', root, '-cf', packed, '.'])
+      const { code, output } = run('import', packed, name)
+      if (code !== 0) throw new Error(`podman import: ${output.trim()}`)
+    },
     run,
     remove: () => void run('rm', '--all', '--force', '--time', '0'),
   }

@@ -81,7 +81,7 @@ export async function startPostgres(): Promise<PostgresServer> {
         if (child.exitCode !== null) throw new Error(readFileSync(log, 'utf8'))
         await asked(url, 'select 1')
       },
-      { timeoutMs: 20_000, intervalMs: 50 },
+      { timeoutMs: 40_000, intervalMs: 50 },
     )
     return child
   }
@@ -110,7 +110,7 @@ export async function startPostgres(): Promise<PostgresServer> {
       child = await launch()
     },
     signal(signal) {
-      for (const pid of [...childrenOf(child.pid), child.pid]) process.kill(pid, signal)
+      for (const pid of [...childrenOf(child.pid), child.pid]) tell(pid, signal)
     },
     async stop() {
       await crash()
@@ -151,6 +151,15 @@ async function asked(
     return rows
   } finally {
     await client.end()
+  }
+}
+
+/** One that serves nobody any more may end meanwhile. */
+function tell(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
   }
 }
 

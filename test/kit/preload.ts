@@ -8,7 +8,7 @@ import { watchLeaks } from './leaks.ts'
 import { testSeed } from './random.ts'
 
 // Servers and processes start slowly on a loaded machine; a hanging test is still told from that.
-setDefaultTimeout(30_000)
+setDefaultTimeout(120_000)
 
 if (process.env['SEED']) {
   const { configureGlobal } = await import('fast-check')
@@ -18,7 +18,7 @@ if (process.env['SEED']) {
 const watch = watchLeaks()
 
 afterAll(async () => {
-  const leaks = await watch.leaks(2000)
+  const leaks = await watch.leaks(10_000)
   watch.endProcesses()
   removeTemporaryDirectories()
   if (leaks.length > 0) {

@@ -112,13 +112,13 @@ describe('a proxy before a Redis', () => {
   test('delays by that much, each way', async () => {
     const redis = connect('a')
     await redis.ping()
-    const end = proxy.delay(200)
-    expect(await answerTime(redis)).toBeGreaterThanOrEqual(399)
+    const end = proxy.delay(600)
+    expect(await answerTime(redis)).toBeGreaterThanOrEqual(1199)
     end()
-    const endReplies = proxy.delay(200, { client: 'a', direction: 'toClient' })
-    expect(await answerTime(redis)).toBeWithin(199, 390)
+    const endReplies = proxy.delay(600, { client: 'a', direction: 'toClient' })
+    expect(await answerTime(redis)).toBeWithin(599, 1190)
     endReplies()
-    expect(await answerTime(redis)).toBeLessThan(199)
+    expect(await answerTime(redis)).toBeLessThan(599)
   })
 
   test('cuts the connections of one name, which come back', async () => {

@@ -69,7 +69,7 @@ export async function startRedisCluster(): Promise<RedisCluster> {
           const info = (await alive()[0]?.cluster('INFO')) ?? ''
           if (!info.includes('cluster_state:ok')) throw new Error('the cluster is down')
         },
-        { timeoutMs: 20_000 },
+        { timeoutMs: 40_000 },
       )
     },
     async keysByPrimary() {
@@ -136,7 +136,7 @@ async function joinCluster(clients: readonly Redis[], ports: readonly number[]):
         await client.cluster('REPLICATE', ids[index] ?? '')
       }
     },
-    { timeoutMs: 20_000 },
+    { timeoutMs: 40_000 },
   )
   await eventually(
     async () => {
@@ -150,7 +150,7 @@ async function joinCluster(clients: readonly Redis[], ports: readonly number[]):
         if (link !== 'connected') throw new Error(`a replica is still ${String(link)}`)
       }
     },
-    { timeoutMs: 20_000 },
+    { timeoutMs: 40_000 },
   )
 }
 

@@ -116,7 +116,7 @@ async function launch(
         const reply = await ask(path, 'PING')
         if (!reply.startsWith('+PONG')) throw new Error(`PING was answered with ${reply.trim()}`)
       },
-      { timeoutMs: 10_000 },
+      { timeoutMs: 30_000 },
     )
     if (!running.has(child)) throw new Error(`it exited with ${child.exitCode}`)
   } catch (error) {
@@ -143,7 +143,7 @@ async function clientsLeft(path: string): Promise<string[]> {
         clients = await otherClients(path)
         if (clients.length > 0) throw new Error('there are clients')
       },
-      { timeoutMs: 1000 },
+      { timeoutMs: 5000 },
     )
   } catch {
     // Still there; or the server does not answer, and so has nobody to tell of.

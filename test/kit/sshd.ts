@@ -32,6 +32,9 @@ export interface SshHosts {
   readonly knownHosts: string
   /** Ends the server of a host and all of its connections, or begins it anew. */
   kill(host: string): Promise<void>
+  /** Nobody there does anything any more, until it is thawed; connections stay open. */
+  freeze(host: string): void
+  thaw(host: string): void
   /** With another key of its own from now on: the server is to have been killed. */
   restartWithNewKey(host: string): Promise<void>
   stop(): Promise<void>
@@ -95,6 +98,11 @@ export async function startSshHosts(names: readonly string[]): Promise<SshHosts>
     for (const pid of [...childrenOf(child.pid), child.pid]) end(pid)
     await child.exited
   }
+  const signal = (name: string, word: 'SIGSTOP' | 'SIGCONT') => {
+    const { child } = serverOf(servers, name)
+    if (child === undefined) return
+    for (const pid of [...childrenOf(child.pid), child.pid]) end(pid, word)
+  }
   await Promise.all(names.map(start))
   return {
     addresses: new Map(
@@ -103,6 +111,8 @@ export async function startSshHosts(names: readonly string[]): Promise<SshHosts>
     configFile: path('config'),
     knownHosts: path('known'),
     kill,
+    freeze: (name) => signal(name, 'SIGSTOP'),
+    thaw: (name) => signal(name, 'SIGCONT'),
     async restartWithNewKey(name) {
       const server = serverOf(servers, name)
       server.hostKey = path(`host-${name}-new`)
@@ -178,9 +188,9 @@ function childrenOf(pid: number): number[] {
   return found
 }
 
-function end(pid: number): void {
+function end(pid: number, signal: NodeJS.Signals = 'SIGKILL'): void {
   try {
-    process.kill(pid, 'SIGKILL')
+    process.kill(pid, signal)
   } catch {
     // It has ended by itself.
   }

@@ -127,6 +127,9 @@ describe('who may be chosen (D-30, E-63)', () => {
     expect(why({ state: 'joining' })).toEqual({ why: 'poor', reason: 'joining' })
     expect(why({ used: 10 })).toEqual({ why: 'poor', reason: 'full' })
     expect(why({ used: 9 })).toBeUndefined()
+    // Heard as a node, and not answering as a host: only where there is nobody better (E-63).
+    expect(why({ isOffline: true })).toEqual({ why: 'poor', reason: 'offline' })
+    expect(why({ isOffline: true, state: 'dead' })).toEqual({ why: 'gone', reason: 'dead' })
   })
 
   test('may be silent for just as long as the limit, and no longer', () => {
@@ -179,6 +182,29 @@ describe('a choice', () => {
     const chosen = winners(pool(), 60, one.next)
     expect(winners(pool(), 60, other.next)).toEqual(chosen)
     expect(new Set(chosen)).toEqual(new Set(['a', 'b', 'c']))
+  })
+
+  test('goes by every figure that is kept of a node, in some strategy (D-24)', () => {
+    const better: Partial<Candidate>[] = [
+      { active: 3 },
+      { queue: 3 },
+      { cost: 0.5 },
+      { successRate: 0.9 },
+      { latencyMs: 100 },
+    ]
+    for (const figure of better) {
+      const wins = strategies.filter((strategy) => {
+        const pair = ['a', 'b'].map((good) => {
+          const others = { active: 9, queue: 9, cost: 2, successRate: 0.5, latencyMs: 900 }
+          const candidates = ['a', 'b'].map((id) =>
+            idle(id, { ...others, ...(id === good ? figure : {}) }),
+          )
+          return decide(makePool(strategy, candidates), 1, () => 0)?.winner
+        })
+        return pair.join(' ') === 'a b'
+      })
+      expect([figure, wins.length > 0]).toEqual([figure, true])
+    }
   })
 
   test('among nobody is nobody (D-27)', () => {

@@ -104,7 +104,14 @@ describe('a pool', () => {
       { type: 'discard', life: 1 },
       { type: 'make', slot: 1, life: 2, base },
     ])
-    expect(pool.counts).toEqual({ total: 1, available: 0, leased: 0, resetting: 0, replacing: 1 })
+    expect(pool.counts).toEqual({
+      total: 1,
+      available: 0,
+      leased: 0,
+      resetting: 0,
+      replacing: 1,
+      waiting: 0,
+    })
     // What is still told of the discarded one is late.
     expect(pool.tell(done(1, 1))).toEqual([])
     pool.tell(done(1, 2))

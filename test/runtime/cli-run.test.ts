@@ -198,8 +198,8 @@ describe('with a node that runs', () => {
   })
 
   test('who leaves does not stop the run', async () => {
-    const line = '{"kind":"sleep","input":{"ms":1000}}\n'
-    const { code, err } = await muster(['run', '-', '--timeout', '100ms'], line)
+    const line = '{"kind":"sleep","input":{"ms":5000}}\n'
+    const { code, err } = await muster(['run', '-', '--timeout', '2500ms'], line)
     expect(code).toBe(124)
     const run = /muster watch (r-\w+)/.exec(err)?.[1] ?? ''
     expect(await muster(['watch', run])).toMatchObject({ code: 0 })

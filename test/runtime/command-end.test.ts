@@ -33,37 +33,37 @@ describe('exec that takes too long', () => {
     const pids = join(dir, 'group')
     const { outcome, stage, error, output } = await exec(
       { argv: sh('sleep 60 & echo $! > "$1"; echo begun; wait', pids) },
-      { timeoutMs: 300 },
+      { timeoutMs: 1000 },
     )
     expect({ outcome, stage, error }).toEqual({
       outcome: 'timeout',
       stage: 'run',
-      error: { code: 'TIMEOUT', message: 'ran longer than 300 ms; ended by SIGTERM' },
+      error: { code: 'TIMEOUT', message: 'ran longer than 1 s; ended by SIGTERM' },
     })
     expect(output.stdout).toBe('begun\n')
-    expect(output.durationMs).toBeGreaterThanOrEqual(299)
-    expect(output.durationMs).toBeLessThan(2000)
+    expect(output.durationMs).toBeGreaterThanOrEqual(999)
+    expect(output.durationMs).toBeLessThan(20_000)
     await untilGone(pids)
   })
 
   test('one that ignores SIGTERM gets SIGKILL after as long again', async () => {
     const { outcome, error, output } = await exec(
       { argv: sh('trap "" TERM; echo begun; while :; do sleep 0.01; done') },
-      { timeoutMs: 250 },
+      { timeoutMs: 1000 },
     )
     expect([outcome, output.signal, output.stdout]).toEqual(['timeout', 'SIGKILL', 'begun\n'])
-    expect(error?.message).toBe('ran longer than 250 ms; ended by SIGKILL')
-    expect(output.durationMs).toBeGreaterThanOrEqual(499)
+    expect(error?.message).toBe('ran longer than 1 s; ended by SIGKILL')
+    expect(output.durationMs).toBeGreaterThanOrEqual(1999)
   })
 
   test('one that ends well on SIGTERM is a timeout all the same', async () => {
     const { outcome, error } = await exec(
       { argv: sh('trap "exit 0" TERM; while :; do sleep 0.01; done') },
-      { timeoutMs: 200 },
+      { timeoutMs: 1000 },
     )
     expect([outcome, error?.message]).toEqual([
       'timeout',
-      'ran longer than 200 ms; exited with 0 after SIGTERM',
+      'ran longer than 1 s; exited with 0 after SIGTERM',
     ])
   })
 
@@ -79,7 +79,7 @@ describe('exec that takes too long', () => {
   })
 
   test('one that falls silent is ended, one that keeps talking is not', async () => {
-    const silentFor = await exec({ argv: sh('echo a; sleep 60'), stallMs: 200 })
+    const silentFor = await exec({ argv: sh('echo a; sleep 60'), stallMs: 1000 })
     expect([silentFor.outcome, silentFor.stage, silentFor.output.stdout]).toEqual([
       'timeout',
       'run',
@@ -87,10 +87,10 @@ describe('exec that takes too long', () => {
     ])
     expect(silentFor.error).toEqual({
       code: 'STALLED',
-      message: 'no output for 200 ms; ended by SIGTERM',
+      message: 'no output for 1 s; ended by SIGTERM',
     })
-    const talking = sh('i=0; while [ $i -lt 8 ]; do echo $i; sleep 0.1; i=$((i+1)); done')
-    expect((await exec({ argv: talking, stallMs: 700 })).outcome).toBe('ok')
+    const talking = sh('i=0; while [ $i -lt 20 ]; do echo $i; sleep 0.1; i=$((i+1)); done')
+    expect((await exec({ argv: talking, stallMs: 1500 })).outcome).toBe('ok')
   })
 
   test('what a command leaves running in its group ends with it', async () => {
@@ -115,7 +115,7 @@ describe('exec that takes too long', () => {
       try {
         await eventually(() => expect(openDescriptors()).toBeLessThanOrEqual(before))
         expect([outcome, output.stdout]).toEqual(['ok', 'done\n'])
-        expect(output.durationMs).toBeLessThan(3000)
+        expect(output.durationMs).toBeLessThan(20_000)
         expect(isAlive(pid)).toBe(true)
       } finally {
         process.kill(pid, 'SIGKILL')

@@ -86,7 +86,7 @@ test.skipIf(problem !== undefined)(
         expect(processesWith(`MUSTER_SANDBOX_OWNER=${found}`).length).toBeGreaterThanOrEqual(3)
         return found
       },
-      { timeoutMs: 20_000 },
+      { timeoutMs: 40_000 },
     )
     const containers = () =>
       typeof podman === 'string'
@@ -95,7 +95,7 @@ test.skipIf(problem !== undefined)(
             .run('ps', '-aq', '--filter', `label=muster.owner=${owner}`)
             .output.trim()
             .split('\n')
-    await eventually(() => expect(containers()).toHaveLength(image.length), { timeoutMs: 20_000 })
+    await eventually(() => expect(containers()).toHaveLength(image.length))
 
     await node.kill('SIGKILL')
     // Nothing of a sandbox of namespaces outlives its node: no process, and so no mount.

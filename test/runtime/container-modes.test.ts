@@ -1,5 +1,5 @@
 import { afterAll, afterEach, describe, expect, setDefaultTimeout, test } from 'bun:test'
-import { chmodSync, readdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Sandbox } from '../../actors/ports-sandbox.ts'
 import { runSubprocess } from '../../actors/subprocess.ts'
@@ -67,7 +67,7 @@ describe.skipIf(problem !== undefined)('containers of a root', () => {
   })
 
   test('that are all in use are waited for, and not for ever', async () => {
-    const runner = await begin({ slots: 1, checkoutMs: 200 })
+    const runner = await begin({ slots: 1, checkoutMs: 2000 })
     const holding = new AbortController()
     const holder = runner.run({ root, argv: ['sleep', '1000'] }, {}, holding.signal)
     const { error, stage } = await runner.run({ root, argv: ['true'] })
@@ -203,6 +203,35 @@ describe.skipIf(typeof podman === 'string')('containers of an image, by Podman',
     expect(outcome).toBe('failed')
     // Held, where Podman may use cgroups.
     expect(error?.code).toMatch(/^(LIMITS_UNAVAILABLE|EXIT)$/)
+  })
+
+  test('without a program that waits are made for each task, within its limits', async () => {
+    const cold = 'localhost/muster-cold:1'
+    const bare = makeRoot()
+    rmSync(join(bare, 'bin', 'sleep'))
+    if (typeof podman !== 'string') podman.import(bare, cold)
+    const runner = await begin({ program, slots: 1 })
+    const twice = { image: cold, argv: sh('cat /new; echo new > /new; cat /new') }
+    for (let task = 0; task < 2; task += 1) {
+      const { outcome, output } = await runner.run(twice)
+      expect([outcome, output.stdout]).toEqual(['ok', 'new\n'])
+      expect(output.stderr).toContain("can't open '/new'")
+    }
+    expect(runner.warnings).toContain(
+      'there is no "sleep" in this image: a container is made for each of its tasks',
+    )
+    const { outcome, error } = await runner.run({
+      image: cold,
+      argv: sh('dd if=/dev/zero of=/dev/null bs=200M count=1'),
+      limits: { memoryBytes: 64 * 1024 * 1024 },
+    })
+    expect(outcome).toBe('failed')
+    expect(error?.code).toMatch(/^(LIMITS_UNAVAILABLE|EXIT)$/)
+    const few = await runner.run({ image: cold, argv: ['true'], limits: { pids: 5 } })
+    expect(few.error?.code ?? 'held').toMatch(/^(LIMITS_UNAVAILABLE|held)$/)
+    const spins = { image: cold, argv: sh('while :; do :; done'), limits: { cpuSeconds: 1 } }
+    // The first process of a container is not told by SIGXCPU, but it is killed a second later.
+    expect((await runner.run(spins)).error?.message).toContain('exited with 137')
   })
 
   test('hold their processor time', async () => {

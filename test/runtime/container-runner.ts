@@ -2,7 +2,7 @@
 import { type AnyActorRef, createActor } from 'xstate'
 import { isLive } from '../../actors/dead-letters.ts'
 import type { ExecOutput } from '../../actors/exec-input.ts'
-import type { Execution, ExecutorHost, Log } from '../../actors/ports.ts'
+import type { Execution, Executor, ExecutorHost, Log } from '../../actors/ports.ts'
 import type { Task } from '../../actors/task.ts'
 import { watch } from '../../actors/watch.ts'
 import { systemClock } from '../../runtime/clock.ts'
@@ -44,19 +44,28 @@ export function containerRunner(settings: Partial<ContainerSettings> = {}) {
       return Promise.resolve()
     },
   }
+  const start = () => executor.start(host)
+  const stop = async () => {
+    const ended = Promise.withResolvers<void>()
+    if (actor !== undefined && isLive(actor)) {
+      watch(actor, () => ended.resolve())
+      actor.send({ type: 'stop' })
+    } else ended.resolve()
+    await ended.promise
+    await executor.stop()
+  }
+  const supervised: Executor = {
+    start,
+    stop,
+    run: (task, context) => executor.run(task, context),
+  }
   return {
     /** What it said that is worth a look. */
     warnings,
-    start: () => executor.start(host),
-    async stop() {
-      const ended = Promise.withResolvers<void>()
-      if (actor !== undefined && isLive(actor)) {
-        watch(actor, () => ended.resolve())
-        actor.send({ type: 'stop' })
-      } else ended.resolve()
-      await ended.promise
-      await executor.stop()
-    },
+    start,
+    stop,
+    /** The same as any executor is, with the supervisor that it needs. */
+    executor: supervised,
     async run(
       input: Record<string, unknown>,
       task: Partial<Task> = {},

@@ -121,7 +121,7 @@ describe.skipIf(problem !== undefined)('a container of a root', () => {
 
   test('is told at its time limit, and its last words are kept', async () => {
     const argv = sh('trap "echo bye; exit 3" TERM; while :; do sleep 0.05; done')
-    const { outcome, output } = await runner.run({ root, argv }, { timeoutMs: 500 })
+    const { outcome, output } = await runner.run({ root, argv }, { timeoutMs: 2000 })
     expect(outcome).toBe('timeout')
     expect(output).toMatchObject({ stdout: 'bye\n', exitCode: 3 })
   })
@@ -132,7 +132,10 @@ describe.skipIf(problem !== undefined)('a container of a root', () => {
     const argv = sh(
       'trap "" TERM; (busybox setsid sleep 1000 &) ; busybox nohup sleep 1000 & sleep 1000',
     )
-    const { outcome } = await runner.run({ root, argv, env: { [name]: value } }, { timeoutMs: 400 })
+    const { outcome } = await runner.run(
+      { root, argv, env: { [name]: value } },
+      { timeoutMs: 1500 },
+    )
     expect(outcome).toBe('timeout')
     await eventually(() => expect(processesWith(mark)).toEqual([]))
   })

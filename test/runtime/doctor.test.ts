@@ -35,7 +35,7 @@ test('all is well where a node would start', async () => {
   ])
   expect(find(report, 'redis')?.what).toBe('answers, and evicts nothing')
   await redis.stop()
-}, 30_000)
+})
 
 test('what is missing is told with the command that mends it, and exit 2', async () => {
   const taken = Bun.serve({ hostname: '127.0.0.1', port: 0, fetch: () => new Response('') })
@@ -50,14 +50,14 @@ test('what is missing is told with the command that mends it, and exit 2', async
   for (const { mend } of failed) expect(mend).toMatch(/^(muster start|\(umask 077)/)
   const { out } = await muster(['doctor', '--config', open])
   expect(out).toContain('mend it: ')
-}, 30_000)
+})
 
 test('a config file with a mistake is told as such, and nothing else is guessed', async () => {
   const { code, report } = await doctor('--config', config('[http]\nprot = 1\n'))
   expect(code).toBe(2)
   expect(find(report, 'config')?.what).toContain('port')
   expect(find(report, 'redis')).toBeUndefined()
-}, 30_000)
+})
 
 test('a Redis that evicts is not fit', async () => {
   const redis = await startRedis()
@@ -68,7 +68,7 @@ test('a Redis that evicts is not fit', async () => {
   expect(code).toBe(2)
   expect(find(report, 'redis')?.mend).toContain('noeviction')
   await redis.stop()
-}, 30_000)
+})
 
 test('a token that others can read, or that is short, is doubtful: exit 1', async () => {
   const redis = await startRedis()
@@ -86,4 +86,4 @@ test('a token that others can read, or that is short, is doubtful: exit 1', asyn
   const short = await doctor(...asked)
   expect([short.code, find(short.report, 'token')?.status]).toEqual([1, 'warning'])
   await redis.stop()
-}, 30_000)
+})

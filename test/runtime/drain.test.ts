@@ -114,13 +114,13 @@ describe('muster stop', () => {
   test('stops waiting when its time is over, and the node goes on draining', async () => {
     const dataDir = temporaryDirectory()
     const node = await start({ dataDir })
-    expect((await muster(['submit', '-'], { dataDir, stdin: sleepLine(3000) })).code).toBe(0)
+    expect((await muster(['submit', '-'], { dataDir, stdin: sleepLine(8000) })).code).toBe(0)
     const { code, err } = await muster(['stop', '--timeout', '700ms'], { dataDir })
     expect([code, err.includes('it goes on draining')]).toEqual([124, true])
     expect(isAlive(node.pid)).toBe(true)
     const waiting = startMuster(['stop'], { dataDir })
     await eventually(() => expect(waiting.err).toContain('is draining already'), {
-      timeoutMs: 4000,
+      timeoutMs: 20_000,
     })
     expect((await waiting.kill('SIGINT')).code).toBe(130)
     expect((await node.ended).code).toBe(0)
@@ -141,7 +141,7 @@ describe('muster drain', () => {
   test('--no-wait returns at once', async () => {
     const dataDir = temporaryDirectory()
     const node = await start({ dataDir, words: ['--node-id', 'left'] })
-    expect((await muster(['submit', '-'], { dataDir, stdin: sleepLine(2000) })).code).toBe(0)
+    expect((await muster(['submit', '-'], { dataDir, stdin: sleepLine(6000) })).code).toBe(0)
     const { code } = await muster(['drain', 'left', '--no-wait'], { dataDir })
     expect(code).toBe(0)
     expect((await nodesOf(node.url))[0]?.state).toBe('draining')
@@ -153,7 +153,7 @@ describe('muster drain', () => {
     const file = join(dataDir, 'tasks.ndjson')
     writeFileSync(file, sleepLine(300).repeat(20_000))
     const running: MusterProcess = startMuster(['run', file], { dataDir })
-    await eventually(() => expect(countRows(dataDir)).toBeGreaterThan(0), { timeoutMs: 15_000 })
+    await eventually(() => expect(countRows(dataDir)).toBeGreaterThan(0), { timeoutMs: 20_000 })
     const node = await start({ dataDir, words: ['--node-id', 'other'] })
     const inside = await eventually(
       async () => {
@@ -161,7 +161,7 @@ describe('muster drain', () => {
         expect(found?.pid).toBe(running.pid)
         return found
       },
-      { timeoutMs: 15_000 },
+      { timeoutMs: 20_000 },
     )
     const { code, err } = await muster(['drain', inside?.id ?? ''], { dataDir })
     expect([code, err.includes('is gone')]).toEqual([0, true])

@@ -102,7 +102,7 @@ describe('the embedded Redis', () => {
       await Promise.all(pair.map((other) => other.release()))
       expect(runningServers(join(dir, 'redis'))).toEqual([])
     }
-  }, 60_000)
+  })
 
   test('two users in one process share one server', async () => {
     const dir = dataDir('data')
@@ -164,7 +164,7 @@ describe('the embedded Redis', () => {
       expect(runningServers(join(dir, 'redis'))).toEqual([pid])
       await joiner.release()
     }
-  }, 30_000)
+  })
 
   test('the server has a session of its own', async () => {
     const redis = embedded(dataDir('data'))
@@ -212,7 +212,7 @@ describe('the embedded Redis', () => {
     expect(lines).toContain('embedded Redis is loading its data')
     await first.release()
     await second.release()
-  }, 20_000)
+  })
 
   test('a user whose server was restarted by another still counts as a user', async () => {
     const dir = dataDir('data')
@@ -242,7 +242,7 @@ describe('the embedded Redis', () => {
     expect(runningServers(join(dir, 'redis'))).toEqual([after.pid])
     expect(await withClient(after.url, (client) => client.get('task'))).toBe('accepted')
     await redis.release()
-  }, 20_000)
+  })
 
   test('a server whose data directory was removed still ends with its last user', async () => {
     const dir = dataDir('data')

@@ -78,7 +78,7 @@ for (const [where] of worlds) {
       expect(await openedBy(node, 'fail:sleep')).toBe(1)
       expect(await openedBy(node, 'fail:fail')).toBe(1)
       expect(await openedBy(node, 'fail:noop')).toBeUndefined()
-    }, 30_000)
+    })
 
     test('are acknowledged, by metric or kind, with a reason or none', async () => {
       const node = await begin()
@@ -102,7 +102,7 @@ for (const [where] of worlds) {
       expect(await problemOf(await node.ask('/v1/escalations?all=yes'))).toMatchObject({
         status: 400,
       })
-    }, 30_000)
+    })
   })
 }
 
@@ -130,7 +130,7 @@ describe('escalations of several nodes', () => {
       { metric: 'fail:fail', window: 7, openedAt: line?.openedAt },
     ])
     expect(await openedBy(third, 'fail:fail')).toBeUndefined()
-  }, 30_000)
+  })
 
   test('are told as unknown while Redis is away, and never as none', async () => {
     const redis = await startRedisHere()
@@ -152,9 +152,9 @@ describe('escalations of several nodes', () => {
       async () => {
         expect(await listOf(node)).toMatchObject([{ metric: 'fail:fail', window: 5 }])
       },
-      { timeoutMs: 15_000 },
+      { timeoutMs: 40_000 },
     )
-  }, 30_000)
+  })
 
   test('are an error while Redis is away, where nothing is known of any', async () => {
     const redis = await startRedisHere()
@@ -163,7 +163,7 @@ describe('escalations of several nodes', () => {
     const problem = await problemOf(await node.ask('/v1/escalations'))
     expect(problem.status).toBe(503)
     await redis.restart()
-  }, 30_000)
+  })
 })
 
 describe('muster escalations', () => {
@@ -194,7 +194,7 @@ describe('muster escalations', () => {
     const missing = await muster(['escalations', 'ack', 'noop', '--url', node.url])
     expect(missing).toMatchObject({ out: '', code: 66 })
     expect(missing.err).toContain('no escalation fail:noop is open')
-  }, 30_000)
+  })
 
   test('without a node looks into the data directory itself', async () => {
     const config = ['--config', 'muster.toml']
@@ -206,5 +206,5 @@ describe('muster escalations', () => {
     const { out, code } = await here(['escalations', '--json', ...config])
     expect(code).toBe(0)
     expect(JSON.parse(out)).toMatchObject({ metric: 'fail:fail', window: 4, threshold: 3 })
-  }, 30_000)
+  })
 })

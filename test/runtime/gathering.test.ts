@@ -107,6 +107,23 @@ describe.each(worlds)('a gathering %s', (_name, start) => {
     expect((await muster.list()).items).toHaveLength(1)
   })
 
+  test('counts among the aggregations of the node that is at hand', async () => {
+    const { node } = await begin(start)
+    const told: number[] = []
+    const aggregated = (ms: number) => {
+      told.push(ms)
+      // So long that no other of a test takes it.
+      node.node.aggregated(1000)
+    }
+    const muster = await connect({ url: node.url, aggregated })
+    await (await muster.gather([noop('a'), noop('b')])).done()
+    expect(told.length).toBeGreaterThan(0)
+    expect(told.every((ms) => ms >= 0)).toBe(true)
+    const shown = await (await fetch(`${node.url}/metrics`)).text()
+    const sum = Number(/^muster_aggregation_seconds_sum (\S+)$/m.exec(shown)?.[1])
+    expect(sum).toBeGreaterThanOrEqual(told.length)
+  })
+
   test('that is aborted ends for its reader with the reason', async () => {
     const { muster } = await begin(start)
     const leaving = new AbortController()

@@ -90,7 +90,7 @@ describe('a node that cannot go on', () => {
         const reasons = ['draining']
         expect([ready.status, await ready.json()]).toEqual([503, { status: 'not ready', reasons }])
       },
-      { timeoutMs: 8000 },
+      { timeoutMs: 30_000 },
     )
     expect(await problemOf(await submit(noops(1)))).toMatchObject({
       code: 'NOT_ACCEPTING_DRAINING',
@@ -113,7 +113,7 @@ describe('a node that cannot go on', () => {
     await eventually(() => expect(node.heartbeat().tree.state).toBe('running'))
     singleton.break()
     await eventually(async () => expect((await ask('/readyz')).status).toBe(503), {
-      timeoutMs: 8000,
+      timeoutMs: 30_000,
     })
     await node.stop(0)
     expect(await node.stopped).toBe(70)
@@ -138,7 +138,7 @@ describe('a node that cannot go on', () => {
     await members.beat(successor, { staleMs: 1000, isGone: () => true })
     const since = performance.now()
     expect(await node.stopped).toBe(70)
-    expect(performance.now() - since).toBeLessThan(5000)
+    expect(performance.now() - since).toBeLessThan(15_000)
     expect(told).toEqual(['begun', 'aborted'])
   })
 })

@@ -100,5 +100,4 @@ test.each(asked.map(({ method, path }) => [method.toUpperCase(), path]))(
       body: '{"state":"OPERATIONAL","reason":"the next test"}',
     })
   },
-  60_000,
 )

@@ -66,7 +66,7 @@ describe('is cut off', () => {
     const client = await open()
     client.send(head('POST /v1/system', 'content-length: 1000'))
     const drip = setInterval(() => client.send(' '), 50)
-    expect(await client.closed).toBeLessThan(5000)
+    expect(await client.closed).toBeLessThan(30_000)
     clearInterval(drip)
     expect(client.text).toStartWith('HTTP/1.1 408')
   })
@@ -88,9 +88,9 @@ describe('is cut off', () => {
   test('who asks once and keeps the connection for nothing', async () => {
     const client = await open()
     client.send(head('GET /healthz'))
-    expect(await client.closed).toBeLessThan(15_000)
+    expect(await client.closed).toBeLessThan(30_000)
     expect(client.text).toStartWith('HTTP/1.1 200')
-  }, 30_000)
+  })
 
   test('who does not read the results it asked for', async () => {
     const run = await node.run(noops(40_000))
@@ -100,7 +100,7 @@ describe('is cut off', () => {
     await client.closed
     // Not the last piece, which ends what is whole.
     expect(client.text).not.toEndWith('0\r\n\r\n')
-  }, 40_000)
+  })
 })
 
 test('who reads events of a run on which nothing happens is not cut off', async () => {
@@ -109,7 +109,7 @@ test('who reads events of a run on which nothing happens is not cut off', async 
   const text = await (await node.ask(`/v1/runs/${run}/events`)).text()
   expect(text).toContain(': \n\n')
   expect(text).toContain('event: done')
-}, 30_000)
+})
 
 test('fifty slow clients do not keep anybody waiting', async () => {
   const slow = await Promise.all(Array.from({ length: 50 }, open))
@@ -122,9 +122,9 @@ test('fifty slow clients do not keep anybody waiting', async () => {
   const startedAt = performance.now()
   const run = await node.run(noops(1000))
   expect(run.counts.ok).toBe(1000)
-  expect(performance.now() - startedAt).toBeLessThan(5000)
+  expect(performance.now() - startedAt).toBeLessThan(15_000)
   await Promise.all(slow.map((client) => client.closed))
-}, 30_000)
+})
 
 describe('too much at once', () => {
   test('of one address is refused, and said when to come back', async () => {

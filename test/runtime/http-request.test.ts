@@ -2,8 +2,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { createServer, type Socket } from 'node:net'
 import type { HttpInput, HttpOutput } from '../../actors/http-input.ts'
-import { httpInput } from '../../actors/http-input.ts'
 import { isRefused } from '../../runtime/execute/http/addresses.ts'
+import { httpInput } from '../../runtime/execute/http/body-pattern.ts'
 import { type HttpOptions, httpExecutor } from '../../runtime/execute/http/request.ts'
 import { authority, hasOpenssl } from '../kit/certificates.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
@@ -35,6 +35,7 @@ beforeAll(() => {
       if (pathname === '/meta') return new Response(null, redirect(302, 'http://169.254.169.254/'))
       if (pathname === '/broken') return new Response('no', { status: 503 })
       if (pathname === '/never') return new Promise<Response>(() => undefined)
+      if (pathname === '/worst') return new Response(`${'a'.repeat(2 ** 20 - 1)}!`)
       if (pathname === '/chunks') return new Response(chunks(5))
       if (pathname === '/endless') return new Response(chunks(Number.POSITIVE_INFINITY))
       return new Response(`hello from ${pathname}`)
@@ -134,6 +135,17 @@ describe('http', () => {
     const plain = await ask({ url: `${base}/x`, expect: { certDaysLeft: 1 } })
     expect(plain.error?.message).toContain('this is not https')
   })
+
+  test.each(['(a+)+$', '(a|aa)+$', '^(a?){30}b', 'a*a*a*b', '(.*)*x'])(
+    'the worst body for %p keeps nobody waiting',
+    async (bodyMatches) => {
+      const url = `${base}/worst`
+      const began = performance.now()
+      const { error } = await ask({ url, expect: { bodyMatches } })
+      expect(error?.code).toBe('HTTP_BODY')
+      expect(performance.now() - began).toBeLessThan(1000)
+    },
+  )
 
   test('redirects are followed so far, and methods change as in browsers', async () => {
     const found = await ask({ url: `${base}/see`, method: 'POST', body: 'x' })
@@ -362,6 +374,16 @@ describe('http input', () => {
       { url: 'http://a/', expect: { bodyMatches: '(' } },
       'expect.bodyMatches',
       'regular expression',
+    ],
+    [
+      { url: 'http://a/', expect: { bodyMatches: '(a)\\1' } },
+      'expect.bodyMatches',
+      'as RE2 has them',
+    ],
+    [
+      { url: 'http://a/', expect: { bodyMatches: 'ok(?!ay)' } },
+      'expect.bodyMatches',
+      'as RE2 has them',
     ],
     [{ url: 'http://a/', expect: { status: 99 } }, 'expect.status', ''],
     [{ url: 'http://a/', expect: { certDaysLeft: -1 } }, 'expect.certDaysLeft', '>=0'],

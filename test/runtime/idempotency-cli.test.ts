@@ -33,7 +33,7 @@ describe('the command line', () => {
     expect(other.code).toBe(64)
     expect(other.err).toContain((JSON.parse(first.out) as Run).id)
     expect(readFileSync(out, 'utf8').split('\n').toSorted()).toEqual(['', 'a', 'b'])
-  }, 60_000)
+  })
 
   test('resumes under its key what it left, and says so', async () => {
     const dataDir = temporaryDirectory()
@@ -51,7 +51,7 @@ describe('the command line', () => {
     const { id } = JSON.parse(again.out) as Run
     expect(left.err).toContain(id)
     expect(readFileSync(out, 'utf8')).toBe('a\n')
-  }, 60_000)
+  })
 
   test.each(['', ' k', 'kéy', 'k'.repeat(256)])('refuses the key "%s" with 64', async (key) => {
     const dataDir = temporaryDirectory()

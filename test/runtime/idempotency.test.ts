@@ -73,7 +73,7 @@ test('a spool on the move is moved on by whoever goes on with its source', async
     await two.node.stop(0)
     await redis.stop()
   }
-}, 60_000)
+})
 
 const worlds: [
   string,

@@ -10,7 +10,7 @@ import { type RedisServer, startRedis } from '../kit/redis.ts'
 
 const operationTimeoutMs = 200
 /** What the timer may be late on a loaded machine. */
-const littleMs = 800
+const littleMs = 3000
 const quiet = { debug() {}, info() {}, warn() {}, error() {} }
 const owner = 'node-a/boot-1/1.1'
 const ttlMs = 60_000

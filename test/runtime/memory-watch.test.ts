@@ -76,7 +76,7 @@ describe('the watch over the memory of Redis', () => {
       'the memory of Redis has room again; new work is let in',
     ])
     unwatch()
-  }, 15_000)
+  })
 
   test('never closes where there is no limit, and opens when the limit is lifted', async () => {
     const { watch, told, unwatch } = begin()
@@ -110,5 +110,5 @@ describe('the watch over the memory of Redis', () => {
     expect([watch.look(), (await calls()) - before - 1]).toEqual([undefined, 1])
     unwatch()
     expect(await callsIn(1500)).toBe(0)
-  }, 15_000)
+  })
 })

@@ -258,7 +258,7 @@ test('while Redis is away the rest is told, and in time', async () => {
   await redis.kill()
   const began = performance.now()
   const { families, value } = await scrape(node)
-  expect(performance.now() - began).toBeLessThan(3000)
+  expect(performance.now() - began).toBeLessThan(8000)
   expect(families.has('muster_mailbox_depth')).toBe(false)
   expect(value('muster_tasks_total', { kind: 'noop', outcome: 'ok' })).toBe(10)
   await redis.restart()
@@ -266,9 +266,9 @@ test('while Redis is away the rest is told, and in time', async () => {
 
 test('what its run holds back, by a window or for another task, waits for no worker', async () => {
   const node = await begin()
-  const naps = Array.from({ length: 5 }, () => ({ kind: 'sleep', input: { ms: 200 } }))
+  const naps = Array.from({ length: 5 }, () => ({ kind: 'sleep', input: { ms: 500 } }))
   const chain = [
-    { kind: 'sleep', input: { ms: 600 }, id: 'first' },
+    { kind: 'sleep', input: { ms: 1500 }, id: 'first' },
     { kind: 'noop', dependsOn: ['first'] },
   ]
   for (const body of [{ tasks: naps, window: 1 }, { tasks: chain }]) {
@@ -284,9 +284,9 @@ test('what its run holds back, by a window or for another task, waits for no wor
     const { items } = page as { items: { queueMs: number }[] }
     expect(items).toHaveLength(body.tasks.length)
     // Else the last of them would say what all before it took.
-    expect(Math.max(...items.map(({ queueMs }) => queueMs))).toBeLessThan(400)
+    expect(Math.max(...items.map(({ queueMs }) => queueMs))).toBeLessThan(1200)
   }
   const { value } = await scrape(node)
   expect(value('muster_idle_wait_seconds_count')).toBe(7)
-  expect(value('muster_idle_wait_seconds_sum')).toBeLessThan(0.8)
+  expect(value('muster_idle_wait_seconds_sum')).toBeLessThan(2.5)
 })

@@ -75,7 +75,7 @@ describe('a node', () => {
     const node = await makeNode({ ephemeral: true })
     const began = performance.now()
     await node.start()
-    expect(performance.now() - began).toBeLessThan(1000)
+    expect(performance.now() - began).toBeLessThan(5000)
     expect(await answers(node.url)).toBe(true)
     await Promise.all([node.stop(), node.stop()])
     await node.stop()
@@ -155,7 +155,7 @@ describe('a node', () => {
     await reader?.read()
     const began = performance.now()
     await node.stop(100)
-    expect(performance.now() - began).toBeLessThan(3000)
+    expect(performance.now() - began).toBeLessThan(10_000)
     reader?.cancel().catch(() => undefined)
   })
 
@@ -240,11 +240,10 @@ describe('a node that cannot start says why:', () => {
     const dataDir = temporaryDirectory()
     const node = await makeNode({ dataDir, redis: { url } })
     const began = performance.now()
-    const [failure, program] = await Promise.all([
-      failureOf(node.start()),
-      muster(['start', '--redis', url], { dataDir }),
-    ])
-    expect(performance.now() - began).toBeLessThan(5000)
+    const failure = await failureOf(node.start())
+    // It gives up after 4 s; the rest is for a loaded machine.
+    expect(performance.now() - began).toBeLessThan(8000)
+    const program = await muster(['start', '--redis', url], { dataDir })
     expect(failure).toBeInstanceOf(UnavailableError)
     for (const said of [failure.message, program.err]) {
       expect(said).toContain(`127.0.0.1:${port}`)

@@ -30,14 +30,14 @@ describe('packing', () => {
     ])
   })
 
-  test('counts on tasks running side by side, eight of them at most', () => {
+  test('counts on tasks running side by side: on eight, or an eighth of the slots', () => {
     const sizeOf = (concurrency: number) => {
       const kind = { ...kindOf('job', async () => ok), concurrency }
       const limits = packLimits(config, new Map([['job', kind]]), { of: () => 10 })
-      const items = Array.from({ length: 400 }, () => taskOf('job'))
+      const items = Array.from({ length: 1000 }, () => taskOf('job'))
       return pack('r-1', itemsOf(items), 0, limits)[0]?.tasks.length
     }
-    expect([1, 2, 8, 64].map(sizeOf)).toEqual([25, 50, 200, 200])
+    expect([1, 2, 8, 64, 256].map(sizeOf)).toEqual([25, 50, 200, 200, 800])
   })
 
   test('puts no more into one than its limits let begin in that time, and at least one', () => {

@@ -28,17 +28,17 @@ describe('the pulse of a Redis', () => {
   test('is missed in some seconds when it is frozen, and felt again at once', async () => {
     await redis.ping()
     process.kill(server.pid, 'SIGSTOP')
-    await eventually(() => expect(heard).toEqual(['silent']), { timeoutMs: 6000 })
+    await eventually(() => expect(heard).toEqual(['silent']))
     expect([pulse.isSilent, redis.status]).toEqual([true, 'ready'])
     process.kill(server.pid, 'SIGCONT')
-    await eventually(() => expect(heard).toEqual(['silent', 'heard']), { timeoutMs: 1000 })
+    await eventually(() => expect(heard).toEqual(['silent', 'heard']))
     expect(pulse.isSilent).toBe(false)
   })
 
   test('stopped while a question is under way ends without a word', async () => {
     await redis.ping()
     process.kill(server.pid, 'SIGSTOP')
-    await eventually(() => expect(pulse.isSilent).toBe(true), { timeoutMs: 6000 })
+    await eventually(() => expect(pulse.isSilent).toBe(true))
     pulse.stop()
     redis.disconnect()
     await eventually(() => expect(redis.status).toBe('end'))

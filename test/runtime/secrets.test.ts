@@ -60,4 +60,4 @@ test('a secret reaches the handler, and nothing that a node shows or logs', asyn
   }
   expect(shown.join('\n')).not.toContain(password)
   await redis.stop()
-}, 30_000)
+})

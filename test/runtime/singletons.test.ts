@@ -70,7 +70,7 @@ const over = (started: StartedNode, run: string) =>
       expect(found.state).toBe('completed')
       return found
     },
-    { timeoutMs: 15_000 },
+    { timeoutMs: 40_000 },
   )
 
 test('tasks of a singleton run with its fence, and write through it', async () => {

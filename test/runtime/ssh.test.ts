@@ -166,7 +166,7 @@ describe.skipIf(problem !== undefined)('commands on hosts', () => {
   test('that run out of time end there as well, with all they started', async () => {
     const [file, child] = ['pid', 'child'].map((name) => join(temporaryDirectory(), name))
     const script = 'sleep 60 & echo $! > "$2"; echo $$ > "$1"; wait'
-    const said = await exec('a', { argv: sh(script, file ?? '', child ?? '') }, { timeoutMs: 2000 })
+    const said = await exec('a', { argv: sh(script, file ?? '', child ?? '') }, { timeoutMs: 4000 })
     expect(said).toMatchObject({ outcome: 'timeout', error: { code: 'TIMEOUT' } })
     await eventually(() => {
       for (const path of [file ?? '', child ?? '']) expect(isAlive(pidIn(path))).toBe(false)
@@ -176,7 +176,7 @@ describe.skipIf(problem !== undefined)('commands on hosts', () => {
   test('that ignore SIGTERM are killed there', async () => {
     const file = join(temporaryDirectory(), 'pid')
     const script = 'trap "" TERM; echo $$ > "$1"; while :; do sleep 0.1; done'
-    const said = await exec('b', { argv: sh(script, file) }, { timeoutMs: 2000 })
+    const said = await exec('b', { argv: sh(script, file) }, { timeoutMs: 4000 })
     expect(said.outcome).toBe('timeout')
     await eventually(() => expect(isAlive(pidIn(file))).toBe(false))
   })
@@ -187,7 +187,7 @@ describe.skipIf(problem !== undefined)('commands on hosts', () => {
     expect([said.outcome, said.error?.code]).toEqual(['timeout', 'STALLED'])
     await eventually(() => expect(isAlive(pidIn(file))).toBe(false))
   })
-    await eventually(() => expect(isAlive(pidIn(file))).toBe(false))
+
   test('that are cancelled end there as well', async () => {
     const file = join(temporaryDirectory(), 'pid')
     const cancel = new AbortController()
@@ -224,7 +224,7 @@ describe.skipIf(problem !== undefined)('commands on hosts', () => {
     } finally {
       hung.stop(true)
     }
-  }, 30_000)
+  })
 
   test('that run when their host hangs end at their time limit', async () => {
     const on = await executorOf({ connectMs: 1000 })
@@ -237,7 +237,7 @@ describe.skipIf(problem !== undefined)('commands on hosts', () => {
       hosts.thaw('b')
     }
     expect((await exec('b', { argv: ['true'] }, { on })).outcome).toBe('ok')
-  }, 60_000)
+  })
 
   test('never run on a host whose key has changed, or was never known', async () => {
     expect((await exec('changed', { argv: ['true'] })).outcome).toBe('ok')

@@ -20,7 +20,9 @@ async function start(options: Parameters<typeof startNode>[0] = {}) {
   const redis = await startRedis()
   cleanups.push(() => redis.stop())
   const dataDir = temporaryDirectory()
-  const started = await startNode({ dataDir, redis: { url: redis.url }, ...options })
+  // What a loaded machine does to its health is not what is told here.
+  const health = { degradedScore: 980_000, criticalScore: 990_000, collapseScore: 1_000_000 }
+  const started = await startNode({ dataDir, health, redis: { url: redis.url }, ...options })
   cleanups.push(() => started.node.stop(0))
   return { ...started, dataDir, redis }
 }
@@ -150,7 +152,7 @@ describe('/v1/system', () => {
         expect(now.state).toBe('DEGRADED')
         return now
       },
-      { timeoutMs: 15_000 },
+      { timeoutMs: 40_000 },
     )
     expect(degraded.reason).toMatch(/away|Redis .+ did not answer/)
     expect(degraded.note).toMatch(/^slow because DEGRADED since \d\d:\d\d UTC: /)
@@ -170,7 +172,7 @@ describe('/v1/system', () => {
         ['OPERATIONAL', 'DEGRADED'],
       ])
     })
-  }, 60_000)
+  })
 })
 
 describe('muster state', () => {
@@ -204,5 +206,5 @@ describe('muster state', () => {
       'RECOVERY',
       'PAUSED',
     ])
-  }, 60_000)
+  })
 })

@@ -76,6 +76,27 @@ muster_mailbox_depth{mailbox="work.c",state="waiting"} NaN
       { ...none, mailbox: 'work.a', waiting: 5 },
     ])
   })
+
+  test('has the containers of the node, once there are any', () => {
+    const none = frameOf(lookOf(), undefined)
+    expect([none.containers, linesOf(none, screen).join().includes('containers')]).toEqual([
+      undefined,
+      false,
+    ])
+    const metrics = readSamples(`
+muster_container_slots{state="available"} 17
+muster_container_slots{state="leased"} 2
+muster_container_slots{state="resetting"} 1
+muster_container_slots{state="replacing"} 0
+muster_container_waiting 4
+`)
+    const frame = frameOf(lookOf({ metrics }), undefined)
+    const counted = { available: 17, leased: 2, resetting: 1, replacing: 0, waiting: 4 }
+    expect(frame.containers).toEqual(counted)
+    expect(linesOf(frame, { ...screen, columns: 200 })).toContain(
+      'containers: 17 available, 2 leased, 1 resetting, 0 replacing; 4 tasks wait for one',
+    )
+  })
 })
 
 describe('the lines of a frame', () => {

@@ -71,6 +71,33 @@ test('many are written by it, can be read here at once, and none is lost or doub
   expect(audited()).toBe(rows.map(({ line }) => `${line}\n`).join(''))
 })
 
+test('what tasks have to say is written as they said it', async () => {
+  const { stores, own, audited } = watched(1)
+  const output = { body: 'ünïcode ☃ "quoted"\n', bytes: 3, headers: { a: null }, list: [1, [2]] }
+  const batch: ResultBatch = {
+    ...rowOf('r-1', 0, 'ok', output),
+    seqs: [[0, 2]],
+    outcomes: '00',
+    startedAt: [1, 2],
+    durationMs: [1, 2],
+    queueMs: [0, 0],
+    more: [{ output, trace: '00-1-2-01', task: { input: { url: 'x' } } }, null],
+  }
+  await eventually(async () => {
+    const before = own.length
+    await stores.results.put([rowOf('r-0', 0, 'ok')])
+    expect(own.length).toBe(before)
+  })
+  await stores.results.put([batch])
+  await stores.audit.appendResults([batch])
+  const rows = await stores.results.tasks('r-1', { limit: 9 })
+  expect(rows.map(({ line, task }) => [JSON.parse(line).output, task])).toEqual([
+    [output, '{"input":{"url":"x"}}'],
+    [undefined, undefined],
+  ])
+  expect(audited()).toBe(rows.map(({ line }) => `${line}\n`).join(''))
+})
+
 test('what it cannot write is told to whoever asked, and the next is written', async () => {
   const { stores, own } = watched(1)
   await eventually(async () => {

@@ -116,6 +116,5 @@ describe('gathering under faults', () => {
   test.each(Array.from({ length: rounds }, (_, round) => seed + round))(
     'ends every set once and truly (seed %i)',
     async (each) => simulate(seededRandom(each)),
-    20_000,
   )
 })

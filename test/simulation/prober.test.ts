@@ -106,6 +106,5 @@ describe('probing under faults', () => {
   test.each(Array.from({ length: rounds }, (_, round) => seed + round))(
     'finds out in time how everybody is, and forgets nobody (seed %i)',
     async (each) => simulate(seededRandom(each)),
-    30_000,
   )
 })

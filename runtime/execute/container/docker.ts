@@ -30,7 +30,7 @@ const toolMs = 60_000
 const waiting = ['sleep', '2147483647']
 const noSleep = /executable file .?sleep.? not found|"?sleep"?: (no such file|not found)/i
 const noImage = /no such image|image not known|does not resolve to an image|unable to find image/i
-const noPermission = /permission denied|cannot connect|connection refused|no such host/i
+const noPermission = /permission denied|(cannot|unable to) connect|connection refused|no such host/i
 
 /** Of this process: a name is not used again while its last bearer may still be there. */
 let made = 0
@@ -142,8 +142,11 @@ class Container {
       ...seconds,
     ])
     if (failure === undefined) return this.#checkLimits()
+    const isCold = noSleep.test(failure)
+    // Made it was, with all its settings; and it is the only one that waits to be asked.
+    if (isCold) await this.#checkLimits()
     await this.#remove()
-    if (noSleep.test(failure)) {
+    if (isCold) {
       this.#isCold = true
       log.warn(
         { image: base.image },

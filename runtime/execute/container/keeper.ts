@@ -78,7 +78,7 @@ function mountSlot(slot: string): void {
   const of = slots.get(slot)
   if (of === undefined) throw new Error(`there is no slot ${slot}`)
   const place = join(home, slot)
-  if (statSync(of.root, { throwIfNoEntry: false })?.isDirectory() !== true) {
+  if (!isDirectory(of.root)) {
     throw Object.assign(new Error(`there is no directory ${of.root}`), { code: 'BASE_MISSING' })
   }
   mkdirSync(place, { recursive: true })
@@ -89,6 +89,18 @@ function mountSlot(slot: string): void {
     mount('overlay', join(place, 'all'), isRootless ? `${layers},userxattr` : layers)
   } catch (error) {
     unmount(place)
+    throw error
+  }
+}
+
+/** @throws the operating system's error when that cannot be told */
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path).isDirectory()
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    // The latter where a part of the path is a file.
+    if (code === 'ENOENT' || code === 'ENOTDIR') return false
     throw error
   }
 }

@@ -3,7 +3,7 @@
  * The overlays are mounted ahead by the keeper; every program gets fresh namespaces of processes,
  * network, IPC and host name. Where overlays cannot be mounted, the root is read-only, and said so.
  */
-import { readdirSync, readlinkSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describeError, MusterError } from '../../../actors/errors.ts'
 import type { Log } from '../../../actors/ports.ts'
@@ -107,7 +107,7 @@ export function namespaceSandboxes(options: NamespaceOptions): Sandboxes {
           goBare(root, error)
         }
       }
-      if (statSync(root, { throwIfNoEntry: false })?.isDirectory() !== true) throw missing(root)
+      if (!existsSync(join(root, '.'))) throw missing(root)
       return readOnlySandbox({ ...parts, root })
     },
     async close() {
@@ -261,5 +261,8 @@ function needed(program: string, packageName: string): string {
 }
 
 function missing(root: string): MusterError {
-  return new MusterError('BASE_MISSING', `input.root: there is no directory ${root} on this node`)
+  return new MusterError(
+    'BASE_MISSING',
+    `input.root: there is no directory ${root} on this node, or none that it may look into`,
+  )
 }

@@ -33,7 +33,7 @@ export interface ContainerWork {
 
 export function containerWork(
   settings: ContainerSettings,
-  surroundings: Pick<PoolOptions, 'clock' | 'tell'> & { log: Log },
+  surroundings: Pick<PoolOptions, 'clock' | 'tell' | 'containers'> & { log: Log },
 ): ContainerWork {
   const { log } = surroundings
   const sandboxes = new NodeSandboxes(settings, log)

@@ -11,6 +11,8 @@ export interface PoolOptions {
   isAllowed: boolean
   /** Certificates of the authorities to trust, instead of those that Bun knows. */
   ca?: string
+  /** Connections kept for the next request at most. */
+  idleMax?: number
 }
 
 /** What is told while a request is under way. */
@@ -24,7 +26,8 @@ export interface Progress {
 }
 
 const idleMs = 5000
-const idleMaxPerOrigin = 64
+/** Over all origins; to each there may be as many as requests were under way. */
+const idleMaxDefault = 4096
 const dayMs = 86_400_000
 
 type Socket = Bun.Socket
@@ -89,11 +92,15 @@ class Connection {
 
 export class ConnectionPool {
   readonly #options: PoolOptions
+  /** By origin, the oldest first; none of them empty. */
   readonly #idle = new Map<string, Connection[]>()
+  #idleCount = 0
+  readonly #idleMax: number
   #sweeping: ReturnType<typeof setInterval> | undefined
 
   constructor(options: PoolOptions) {
     this.#options = options
+    this.#idleMax = options.idleMax ?? idleMaxDefault
   }
 
   start(): void {
@@ -106,6 +113,7 @@ export class ConnectionPool {
     this.#sweeping = undefined
     for (const connections of this.#idle.values()) for (const one of connections) one.close()
     this.#idle.clear()
+    this.#idleCount = 0
   }
 
   /**
@@ -283,26 +291,45 @@ export class ConnectionPool {
     const connections = this.#idle.get(origin)
     for (;;) {
       const connection = connections?.pop()
-      if (connection === undefined || !connection.isClosed) return connection
+      if (connection === undefined) return undefined
+      this.#idleCount -= 1
+      if (connections?.length === 0) this.#idle.delete(origin)
+      if (!connection.isClosed) return connection
     }
   }
 
   #putBack(origin: string, connection: Connection): void {
+    if (this.#sweeping === undefined) {
+      connection.close()
+      return
+    }
     const connections = this.#idle.get(origin)
-    if (this.#sweeping === undefined) connection.close()
-    else if (connections === undefined) this.#idle.set(origin, [connection])
-    else if (connections.length < idleMaxPerOrigin) connections.push(connection)
-    else connection.close()
+    if (connections === undefined) this.#idle.set(origin, [connection])
+    else connections.push(connection)
+    this.#idleCount += 1
+    if (this.#idleCount > this.#idleMax) this.#closeOne()
+  }
+
+  /** The oldest one to the origin that has had one for the longest time. */
+  #closeOne(): void {
+    for (const [origin, connections] of this.#idle) {
+      connections.shift()?.close()
+      this.#idleCount -= 1
+      if (connections.length === 0) this.#idle.delete(origin)
+      return
+    }
   }
 
   #sweep(): void {
     const oldest = performance.now() - idleMs
+    this.#idleCount = 0
     for (const [origin, connections] of this.#idle) {
       const kept = connections.filter((one) => {
         const isKept = !one.isClosed && one.idleSince > oldest
         if (!isKept) one.close()
         return isKept
       })
+      this.#idleCount += kept.length
       if (kept.length === 0) this.#idle.delete(origin)
       else this.#idle.set(origin, kept)
     }

@@ -1,11 +1,12 @@
 /** The executor of kind `http`: one request, its redirects, and what was expected of the answer. */
 import { readFileSync } from 'node:fs'
 import { describeError, MusterError } from '../../../actors/errors.ts'
-import { type HttpInput, type HttpOutput, httpInput } from '../../../actors/http-input.ts'
+import type { HttpInput, HttpOutput } from '../../../actors/http-input.ts'
 import type { ExecuteContext, Execution, Executor } from '../../../actors/ports.ts'
 import { refusedInput } from '../refused-input.ts'
 import { traceparentOf } from '../trace.ts'
 import { type Lookup, systemLookup } from './addresses.ts'
+import { bodyMatches, httpInput } from './body-pattern.ts'
 import { ConnectionPool, type Progress } from './connection.ts'
 import { type AnswerReader, type Request, requestBytes } from './wire.ts'
 
@@ -17,6 +18,8 @@ export interface HttpOptions {
   linkLocal: 'refuse' | 'allow'
   /** PEM file with the authorities to trust. */
   caFile?: string | undefined
+  /** Connections kept for the next request, over all hosts. */
+  idleMax?: number
   lookup?: Lookup
 }
 
@@ -32,10 +35,15 @@ export function httpExecutor(options: HttpOptions): Executor {
   return {
     async start() {
       if (pool !== undefined) return
-      const { caFile, lookup = systemLookup, linkLocal } = options
+      const { caFile, lookup = systemLookup, linkLocal, idleMax } = options
       const ca = caFile === undefined ? undefined : readFileSync(caFile, 'utf8')
       const isAllowed = linkLocal === 'allow'
-      pool = new ConnectionPool({ lookup, isAllowed, ...(ca !== undefined && { ca }) })
+      pool = new ConnectionPool({
+        lookup,
+        isAllowed,
+        ...(ca !== undefined && { ca }),
+        ...(idleMax !== undefined && { idleMax }),
+      })
       pool.start()
     },
     async stop() {
@@ -157,7 +165,7 @@ class Attempt {
   }
 
   #unmet(): MusterError | undefined {
-    const { status, bodyMatches, certDaysLeft } = this.#input.expect ?? {}
+    const { status, bodyMatches: pattern, certDaysLeft } = this.#input.expect ?? {}
     const got = this.#answer?.status ?? 0
     const isExpected =
       status === undefined ? got >= 200 && got < 300 : [status].flat().includes(got)
@@ -165,8 +173,8 @@ class Attempt {
       const wanted = status === undefined ? '200 to 299' : [status].flat().join(' or ')
       return new MusterError('HTTP_STATUS', `expected status ${wanted}, got ${got}`)
     }
-    if (bodyMatches !== undefined && !new RegExp(bodyMatches, 'u').test(this.#text())) {
-      return new MusterError('HTTP_BODY', `expected a body that matches /${bodyMatches}/, got none`)
+    if (pattern !== undefined && !bodyMatches(pattern, this.#text())) {
+      return new MusterError('HTTP_BODY', `expected a body that matches /${pattern}/, got none`)
     }
     if (certDaysLeft === undefined) return undefined
     const left = this.#progress.certDaysLeft
@@ -183,9 +191,6 @@ class Attempt {
   #output(): HttpOutput {
     const { timings, address, certDaysLeft } = this.#progress
     const answer = this.#answer
-    const rounded = Object.fromEntries(
-      Object.entries(timings).map(([phase, ms]) => [phase, Math.round(ms * 1000) / 1000]),
-    ) as unknown as HttpOutput['timings']
     return {
       ...(answer !== undefined && {
         status: answer.status,
@@ -198,11 +203,20 @@ class Attempt {
       ...(address !== undefined && { address }),
       redirects: this.#redirects,
       ...(certDaysLeft !== undefined && { certDaysLeft }),
-      timings: rounded,
-      durationMs: Math.round((performance.now() - this.#begun) * 1000) / 1000,
+      timings: {
+        resolveMs: rounded(timings.resolveMs),
+        connectMs: rounded(timings.connectMs),
+        tlsMs: rounded(timings.tlsMs),
+        processingMs: rounded(timings.processingMs),
+        transferMs: rounded(timings.transferMs),
+      },
+      durationMs: rounded(performance.now() - this.#begun),
     }
   }
 }
+
+/** To the microsecond. */
+const rounded = (ms: number) => Math.round(ms * 1000) / 1000
 
 function withTrace(headers: Request['headers'], traceparent: string): Request['headers'] {
   const isSaid = Object.keys(headers).some((name) => name.toLowerCase() === 'traceparent')

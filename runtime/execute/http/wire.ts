@@ -22,8 +22,9 @@ export function requestBytes({ method, url, headers, body }: Request): Buffer {
   if (!named.has('host')) head += `host: ${url.host}\r\n`
   if (!named.has('user-agent')) head += 'user-agent: muster\r\n'
   if (!named.has('accept')) head += 'accept: */*\r\n'
-  const bytes = body === undefined ? nothing : Buffer.from(body)
-  if (body !== undefined) head += `content-length: ${bytes.length}\r\n`
+  if (body === undefined) return Buffer.from(`${head}\r\n`, 'latin1')
+  const bytes = Buffer.from(body)
+  head += `content-length: ${bytes.length}\r\n`
   return Buffer.concat([Buffer.from(`${head}\r\n`, 'latin1'), bytes])
 }
 
