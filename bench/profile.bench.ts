@@ -53,7 +53,7 @@ async function measure(): Promise<Measured> {
       })
     const [first, ...others] = usOf('node')
     await node.stop()
-    const [name] = readdirSync(folder).filter((each) => each.endsWith('.cpuprofile'))
+    const name = readdirSync(folder).find((each) => each.endsWith('.cpuprofile'))
     if (name === undefined) throw new Error(`${folder}: expected a profile, got none`)
     const shown = [...others, ...usOf('redis')].filter(({ us }) => us >= 0.05)
     return {

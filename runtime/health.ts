@@ -69,8 +69,8 @@ export class NodeHealth {
   }
 
   /** What makes it low, as a phrase; undefined where nothing does. */
-  because(): string | undefined {
-    const because = this.view()?.because ?? []
+  because(view = this.view()): string | undefined {
+    const because = view?.because ?? []
     if (because.length === 0) return undefined
     const culprit = this.#sensors.culprit()
     const held = culprit === undefined ? [] : [`held by ${culprit[0]} for ${tenths(culprit[1])} s`]

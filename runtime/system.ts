@@ -124,10 +124,11 @@ export class NodeSystem {
     const shortage = trouble === undefined ? world.ports.headroom.shortage() : undefined
     const down = drain.aborted ? [] : this.#down()
     const ailments = [trouble, storeTrouble(), shortage, ...health.ailments(), ...down]
+    const view = health.view()
     return {
       ailments: ailments.filter((ailment) => ailment !== undefined),
-      health: health.level(),
-      because: health.because(),
+      health: view?.level,
+      because: health.because(view),
       errors,
       warnings,
     }

@@ -2,6 +2,10 @@
 
 /** Time between two looks, ms: a block is measured too short by so much at most. */
 const intervalMs = 20
+/** While nothing is at hand: each look wakes the processor, and nobody is there who could block. */
+const restMs = 100
+/** Nothing at hand for so long is rest, ms. */
+const restFromMs = 1000
 /** What stands still so long, ms, is an event of its own. */
 export const blockMs = 50
 /** Of a block on purpose the sensor has to see so much, ms, to be believed. */
@@ -53,6 +57,10 @@ export class LoopLag {
   /** Blocks of the last minute, oldest first. */
   #blocks: { at: number; ms: number }[] = []
   #proving: Proving | undefined
+  /** Pieces of work that are at hand, and since when it is none. */
+  #atHand = 0
+  #idleSinceMs = 0
+  #isResting = false
 
   /** @param monotonic ms @param onBlocked an event loop stood still for so many ms */
   constructor(monotonic: () => number, onBlocked: (ms: number) => void) {
@@ -64,12 +72,26 @@ export class LoopLag {
   start({ collects }: { collects: boolean }): void {
     if (this.#timer !== undefined) return
     if (collects) this.#fresh = []
-    this.#look(this.#monotonic() + intervalMs)
+    this.#idleSinceMs = this.#monotonic()
+    this.#look()
   }
 
   stop(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
+  }
+
+  /** Work has come to hand. Who was at rest looks closely from now on. */
+  taken(): void {
+    this.#atHand += 1
+    if (this.#timer === undefined || !this.#isResting) return
+    clearTimeout(this.#timer)
+    this.#look()
+  }
+
+  released(): void {
+    this.#atHand = Math.max(0, this.#atHand - 1)
+    if (this.#atHand === 0) this.#idleSinceMs = this.#monotonic()
   }
 
   /** The blocks of the last so many ms; undefined when nobody measures. */
@@ -118,23 +140,28 @@ export class LoopLag {
     return { quantiles, count: this.#count, sumSeconds: this.#sumMs / 1000 }
   }
 
-  #look(due: number): void {
-    this.#timer = setTimeout(() => {
-      const now = this.#monotonic()
-      const lagMs = Math.max(0, Math.round((now - due) * 1000) / 1000)
-      const proving = this.#proving
-      if (proving !== undefined && proving.blockedMs > 0) {
-        this.#proving = undefined
-        proving.resolve({ blockedMs: proving.blockedMs, sawMs: lagMs })
-      } else {
-        this.#keep(lagMs)
-        this.#fresh?.push(lagMs)
-        if (lagMs >= blockMs) this.#onBlocked(lagMs)
-      }
-      this.#look(this.#monotonic() + intervalMs)
-      if (this.#proving !== undefined) this.#block(this.#proving)
-    }, intervalMs)
+  #look(): void {
+    const now = this.#monotonic()
+    const isIdle = this.#atHand === 0 && now - this.#idleSinceMs >= restFromMs
+    this.#isResting = isIdle && this.#proving === undefined
+    const waitMs = this.#isResting ? restMs : intervalMs
+    this.#timer = setTimeout(() => this.#seen(now + waitMs), waitMs)
     this.#timer.unref()
+  }
+
+  #seen(due: number): void {
+    const lagMs = Math.max(0, Math.round((this.#monotonic() - due) * 1000) / 1000)
+    const proving = this.#proving
+    if (proving !== undefined && proving.blockedMs > 0) {
+      this.#proving = undefined
+      proving.resolve({ blockedMs: proving.blockedMs, sawMs: lagMs })
+    } else {
+      this.#keep(lagMs)
+      this.#fresh?.push(lagMs)
+      if (lagMs >= blockMs) this.#onBlocked(lagMs)
+    }
+    this.#look()
+    if (this.#proving !== undefined) this.#block(this.#proving)
   }
 
   #block(proving: Proving): void {

@@ -131,6 +131,7 @@ export class Telemetry implements Meter, LeaseObserver, LogMeter {
   taken(mailbox: string, tasks: number, waitedMs: number | undefined, idleMs?: number): void {
     this.tally.add(begunName, [])
     this.#blame.taken(mailbox)
+    this.lag.taken()
     if (idleMs !== undefined) this.tally.observe('muster_idle_wait_seconds', [], idleMs / 1000)
     if (waitedMs === undefined) return
     const waited = Math.max(0, waitedMs) / 1000
@@ -141,6 +142,7 @@ export class Telemetry implements Meter, LeaseObserver, LogMeter {
   released(mailbox: string): void {
     this.tally.add(doneName, [])
     this.#blame.released(mailbox)
+    this.lag.released()
   }
 
   heldLoop(kind: string, ms: number): void {

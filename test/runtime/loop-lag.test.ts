@@ -1,0 +1,70 @@
+import { expect, jest, test } from 'bun:test'
+import { LoopLag } from '../../runtime/telemetry/loop-lag.ts'
+
+/** Looks in so many ms of a loop that nothing holds up. */
+function looksOf(prepare: (lag: LoopLag, pass: (ms: number) => void) => void, ms: number): number {
+  jest.useFakeTimers()
+  let nowMs = 0
+  const lag = new LoopLag(
+    () => nowMs,
+    () => {},
+  )
+  const pass = (much: number) => {
+    for (let passed = 0; passed < much; passed += 1) {
+      nowMs += 1
+      jest.advanceTimersByTime(1)
+    }
+  }
+  try {
+    lag.start({ collects: true })
+    prepare(lag, pass)
+    lag.take()
+    pass(ms)
+    return lag.take().length
+  } finally {
+    lag.stop()
+    jest.useRealTimers()
+  }
+}
+
+test('work at hand is looked at closely', () => {
+  expect(looksOf((lag) => lag.taken(), 2000)).toBe(100)
+})
+
+test('at rest few looks wake the processor', () => {
+  expect(looksOf((_lag, pass) => pass(2000), 2000)).toBe(20)
+})
+
+test('the first work after a rest is looked at closely from its beginning', () => {
+  const woken = (lag: LoopLag, pass: (ms: number) => void) => {
+    pass(2030)
+    lag.taken()
+  }
+  expect(looksOf(woken, 100)).toBe(5)
+})
+
+test('work that has just ended is followed by more: only a while later it is rest', () => {
+  const worked = (lag: LoopLag) => {
+    lag.taken()
+    lag.taken()
+    lag.released()
+    lag.released()
+  }
+  expect(looksOf(worked, 1000)).toBe(50)
+})
+
+test('a block right after a rest is seen in its length', async () => {
+  const seen: number[] = []
+  const lag = new LoopLag(
+    () => performance.now(),
+    (ms) => seen.push(ms),
+  )
+  lag.start({ collects: false })
+  try {
+    const proof = await lag.prove()
+    expect(proof?.sawMs).toBeGreaterThanOrEqual(50)
+    expect(seen).toEqual([])
+  } finally {
+    lag.stop()
+  }
+})
