@@ -4,7 +4,7 @@ import type { Envelope } from './envelope.ts'
 import { aborts } from './holds.ts'
 import type { Limiter } from './limits.ts'
 import { heldFromMs, type Meter } from './meter.ts'
-import type { Attempt, Delivery, ExecuteContext, Execution } from './ports.ts'
+import type { Attempt, Clock, Delivery, ExecuteContext, Execution } from './ports.ts'
 import type { Fence } from './ports-fleet.ts'
 import type { Hold } from './ports-runs.ts'
 import type { Publish } from './publisher.ts'
@@ -45,7 +45,7 @@ export function isSuspect({ envelope, delivery }: Pick<Work, 'envelope' | 'deliv
 export interface Job {
   seq: number
   task: Task
-  history: Attempt[]
+  history: readonly Attempt[]
 }
 
 /** How a task ends that is not to begin, or `park`: it waits until its run goes on. */
@@ -81,11 +81,12 @@ export function tokenFor(
 /** Runs one attempt; at once, without a promise, when the executor does. */
 export function runTask(
   options: SettlementOptions & { meter?: Pick<Meter, 'heldLoop'>; publish?: Publish },
-  { envelope, signal, fence, hand, hold }: Work,
+  work: Work,
   job: Job,
   attempt: number,
 ): Ending | Promise<Ending> {
   const { clock, kind } = options
+  const { envelope, signal, fence } = work
   const startedAt = clock.now()
   const expired = expiry(envelope, job.task, attempt, startedAt)
   if (expired !== undefined) {
@@ -93,33 +94,53 @@ export function runTask(
     return { ...job, outcome: 'expired', startedAt, durationMs: 0, execution, attempt }
   }
   const began = clock.monotonic()
-  const end = (execution: Execution): Ending => ({
-    seq: job.seq,
-    task: job.task,
-    history: job.history,
-    outcome: execution.outcome !== 'ok' && aborts(hold()) ? 'cancelled' : execution.outcome,
-    startedAt,
-    durationMs: Math.round((clock.monotonic() - began) * 1000) / 1000,
-    execution,
-    attempt,
-  })
   const { run, kind: name } = envelope
   const context: ExecuteContext = { run, seq: job.seq, kind: name, attempt, signal }
   if (fence !== undefined) context.fence = fence
   if (options.publish !== undefined) context.publish = options.publish
-  const { at } = envelope
-  if (at !== undefined && 'host' in at && job.task.target !== undefined) {
-    context.host = job.task.target
-    context.progress = () => hand.progress()
-  }
+  tellHost(context, work, job)
   const execution = kind.executor.run(job.task, context)
-  if (execution instanceof Promise) {
-    tellHeld(options, name, clock.monotonic() - began)
-    return execution.then(end)
+  const durationMs = clock.monotonic() - began
+  tellHeld(options, name, durationMs)
+  if (!(execution instanceof Promise)) {
+    return endOf(work, job, { attempt, startedAt, durationMs }, execution)
   }
-  const ending = end(execution)
-  tellHeld(options, name, ending.durationMs)
-  return ending
+  return endLater(clock, work, job, { attempt, startedAt, began }, execution)
+}
+
+function endOf(
+  { hold }: Work,
+  { seq, task, history }: Job,
+  { attempt, startedAt, durationMs }: Pick<Ending, 'attempt' | 'startedAt' | 'durationMs'>,
+  execution: Execution,
+): Ending {
+  return {
+    seq,
+    task,
+    history,
+    outcome: execution.outcome !== 'ok' && aborts(hold()) ? 'cancelled' : execution.outcome,
+    startedAt,
+    durationMs: Math.round(durationMs * 1000) / 1000,
+    execution,
+    attempt,
+  }
+}
+
+async function endLater(
+  clock: Pick<Clock, 'monotonic'>,
+  work: Work,
+  job: Job,
+  { began, ...start }: { attempt: number; startedAt: number; began: number },
+  running: Promise<Execution>,
+): Promise<Ending> {
+  const execution = await running
+  return endOf(work, job, { ...start, durationMs: clock.monotonic() - began }, execution)
+}
+
+function tellHost(context: ExecuteContext, { envelope: { at }, hand }: Work, { task }: Job): void {
+  if (at === undefined || !('host' in at) || task.target === undefined) return
+  context.host = task.target
+  context.progress = () => hand.progress()
 }
 
 function tellHeld({ meter }: { meter?: Pick<Meter, 'heldLoop'> }, kind: string, ms: number): void {

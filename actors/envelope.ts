@@ -41,7 +41,7 @@ export interface Envelope {
   seqs: SeqRange[]
   tasks: Task[]
   /** Earlier attempts of each task, from the second try on. */
-  history?: Attempt[][]
+  history?: (readonly Attempt[])[]
   /** In whose name they run: refused once somebody else leads. */
   fence?: FencingToken
   /** How often it was put back because its run was paused. */
@@ -76,8 +76,12 @@ export function endedByParent(envelope: Envelope, seq: number, outcome: Outcome)
 }
 
 /** What a task says beside its id and its target, which its result says; undefined: nothing. */
-export function bodyOf({ id: _, target: __, ...body }: Task): Task | undefined {
-  for (const field in body) if (Object.hasOwn(body, field)) return body
+export function bodyOf(task: Task): Task | undefined {
+  for (const field in task) {
+    if (field === 'id' || field === 'target') continue
+    const { id: _, target: __, ...body } = task
+    return body
+  }
   return undefined
 }
 
@@ -94,10 +98,9 @@ export function* eachSeq(seqs: readonly SeqRange[]): Generator<number> {
 }
 
 /** Add a seq, larger than all before it, to ranges. */
-export function appendSeq(seqs: (readonly [number, number])[], seq: number): void {
-  const last = seqs.at(-1)
-  if (last !== undefined && last[0] + last[1] === seq)
-    seqs[seqs.length - 1] = [last[0], last[1] + 1]
+export function appendSeq(seqs: [number, number][], seq: number): void {
+  const last = seqs[seqs.length - 1]
+  if (last !== undefined && last[0] + last[1] === seq) last[1] += 1
   else seqs.push([seq, 1])
 }
 
@@ -160,7 +163,7 @@ export interface PackItem extends AcceptedTask {
 }
 
 interface Open {
-  envelope: Envelope
+  envelope: Envelope & { seqs: [number, number][] }
   group: string
   bytes: number
   tasksMax: number

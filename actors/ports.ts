@@ -185,7 +185,7 @@ export interface Results {
 export interface StoredResult {
   line: ResultLine
   /** Before the last one. */
-  attempts: Attempt[]
+  attempts: readonly Attempt[]
   /** Why it ran on that node, where somebody chose it among several. */
   routing?: Decision
 }

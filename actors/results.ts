@@ -42,7 +42,7 @@ export interface More {
   error?: { code: string; message: string }
   trace?: string
   /** Earlier ones. */
-  attempts?: Attempt[]
+  attempts?: readonly Attempt[]
   /** What its task says beside id and target. */
   task?: Task
   /** Why it ran on that node, where somebody chose it among several. */

@@ -45,7 +45,7 @@ export interface Ending {
   startedAt: number
   durationMs: number
   execution: Execution
-  history: Attempt[]
+  history: readonly Attempt[]
   attempt: number
 }
 
@@ -185,6 +185,8 @@ function queuedMs(envelope: Envelope, { attempt, history, startedAt }: Ending): 
 function moreOf(envelope: Envelope, final: readonly Ending[]): { more?: (More | null)[] } {
   const more = final.map((ending) => {
     const { task, execution, history, attempt } = ending
+    const isPlain = attempt === envelope.attempt && envelope.routing === undefined
+    if (isPlain && history.length === 0 && saysNothing(execution, task)) return null
     const said: More = {}
     if (attempt !== envelope.attempt) said.attempt = attempt
     if (execution.output !== undefined) said.output = execution.output
@@ -195,6 +197,12 @@ function moreOf(envelope: Envelope, final: readonly Ending[]): { more?: (More | 
     return sayTask(said, task)
   })
   return more.some((each) => each !== null) ? { more } : {}
+}
+
+/** Nearly always, where there are very many. */
+function saysNothing({ output, error, trace }: Execution, task: Task): boolean {
+  for (const _ in task) return false
+  return output === undefined && error === undefined && trace === undefined
 }
 
 /** Adds what the task says of itself; null when nothing at all is said. */
@@ -209,7 +217,7 @@ export function sayTask(said: More, task: Task): More | null {
 }
 
 function rangesOf(endings: readonly Ending[]): SeqRange[] {
-  const seqs: SeqRange[] = []
+  const seqs: [number, number][] = []
   for (const ending of endings) appendSeq(seqs, ending.seq)
   return seqs
 }

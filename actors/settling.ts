@@ -98,7 +98,7 @@ export class Settling {
   async #send(): Promise<SeqRange[]> {
     const endings = this.#unsent.sort((a, b) => a.seq - b.seq)
     this.#unsent = []
-    const seqs: SeqRange[] = []
+    const seqs: [number, number][] = []
     for (const { seq } of endings) appendSeq(seqs, seq)
     const dead = endings.filter(({ outcome }) => outcome === 'dead')
     const letterOf = (ending: Ending) =>

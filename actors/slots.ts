@@ -42,6 +42,11 @@ export class Slots {
       this.#taken += 1
       return undefined
     }
+    return this.#wait(lane, rank, signal)
+  }
+
+  // Apart, so that whoever gets one at once pays nothing for those who wait.
+  #wait(lane: string, rank: number, signal: AbortSignal | undefined): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     const onAbort = () => {
       this.#leave(lane, waiting)

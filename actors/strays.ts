@@ -274,7 +274,7 @@ class Strays {
 function partOf(envelope: Envelope, kept: ReadonlySet<number>): Envelope {
   const all = [...eachSeq(envelope.seqs)]
   if (kept.size === all.length) return envelope
-  const seqs: SeqRange[] = []
+  const seqs: [number, number][] = []
   for (const seq of all) if (kept.has(seq)) appendSeq(seqs, seq)
   const isKept = (_: unknown, index: number) => kept.has(all[index] ?? -1)
   const { history, tasks, ...rest } = envelope

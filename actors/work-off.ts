@@ -1,15 +1,15 @@
 /** Works an envelope off: runs what of it is still to be run, and settles it. */
 import type { Hand } from './at-hand.ts'
 import { isSuspect, type Job, type Work } from './attempt.ts'
-import { appendSeq, type Envelope, eachSeq } from './envelope.ts'
+import { appendSeq, type Envelope } from './envelope.ts'
 import { describeError, FencedError } from './errors.ts'
 import { fenceOfEnvelope } from './fence.ts'
 import { aborts, type Holds } from './holds.ts'
 import { type OneByOneOptions, runOneByOne } from './one-by-one.ts'
 import type { Paces } from './paces.ts'
-import type { Delivery, Execution, Log } from './ports.ts'
+import type { Attempt, Delivery, Execution, Log } from './ports.ts'
 import type { Fence, Leases } from './ports-fleet.ts'
-import type { Accounting, SeqRange } from './ports-runs.ts'
+import type { Accounting } from './ports-runs.ts'
 import type { Publish } from './publisher.ts'
 import { type Quarantine, Stay } from './quarantine.ts'
 import { Settling, type SettlingOptions, settledBefore } from './settling.ts'
@@ -129,7 +129,7 @@ async function mayBegin(
 
 function parkedOf(envelope: Envelope, jobs: readonly Job[]): Envelope {
   const { history: _, notes: __, ...rest } = envelope
-  const seqs: SeqRange[] = []
+  const seqs: [number, number][] = []
   for (const { seq } of jobs) appendSeq(seqs, seq)
   return {
     ...rest,
@@ -180,6 +180,8 @@ async function recordPace(options: WorkOffOptions, kind: string, ms: number): Pr
   }
 }
 
+const none: readonly Attempt[] = []
+
 /**
  * The tasks still to be run: on a redelivery or a retry, some may have been settled already. So may
  * those of an envelope that a dispatcher sent again because it was killed before it could note that
@@ -197,12 +199,14 @@ async function jobsOf(options: WorkOffOptions, work: Work): Promise<Job[]> {
   hand.progress()
   const jobs: Job[] = []
   let index = 0
-  for (const seq of eachSeq(envelope.seqs)) {
-    const task = envelope.tasks[index]
-    if (task !== undefined && pending?.[index] !== false && !settled.has(seq)) {
-      jobs.push({ seq, task, history: envelope.history?.[index] ?? [] })
+  for (const [first, count] of envelope.seqs) {
+    for (let seq = first; seq < first + count; seq += 1) {
+      const task = envelope.tasks[index]
+      if (task !== undefined && pending?.[index] !== false && !settled.has(seq)) {
+        jobs.push({ seq, task, history: envelope.history?.[index] ?? none })
+      }
+      index += 1
     }
-    index += 1
   }
   return jobs
 }

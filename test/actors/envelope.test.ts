@@ -163,7 +163,7 @@ describe('packing', () => {
 describe('the id of an envelope', () => {
   const sets = uniqueArray(integer({ min: 0, max: 40 }), { minLength: 1, maxLength: 20 }).map(
     (seqs) => {
-      const ranges: SeqRange[] = []
+      const ranges: [number, number][] = []
       for (const seq of seqs.toSorted((a, b) => a - b)) appendSeq(ranges, seq)
       return { seqs, ranges }
     },
@@ -206,7 +206,7 @@ describe('ranges of seqs', () => {
     assert(
       property(uniqueArray(integer({ min: 0, max: 60 })), (seqs) => {
         const sorted = seqs.toSorted((a, b) => a - b)
-        const ranges: SeqRange[] = []
+        const ranges: [number, number][] = []
         for (const seq of sorted) appendSeq(ranges, seq)
         expect([...eachSeq(ranges)]).toEqual(sorted)
         expect(countSeqs(ranges)).toBe(sorted.length)
