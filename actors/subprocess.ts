@@ -1,13 +1,11 @@
 /** Runs one command on a port that can start processes, by the chart of machines/subprocess.ts. */
-import { createActor } from 'xstate'
-import {
-  type KillSignal,
-  type ProcessExit,
-  type SubprocessEnd,
-  type SubprocessTimes,
-  subprocessMachine,
+import type {
+  KillSignal,
+  ProcessExit,
+  SubprocessEnd,
+  SubprocessTimes,
 } from '../machines/subprocess.ts'
-import { isLive } from './dead-letters.ts'
+import { Course } from './course.ts'
 import { describeError } from './errors.ts'
 import { OutputHead, type Spilling } from './output-head.ts'
 import type { Clock } from './ports.ts'
@@ -77,20 +75,17 @@ export function runSubprocess(
     stdout: new OutputHead(outputBytesMax, spilling),
     stderr: new OutputHead(outputBytesMax, spilling),
   }
-  const actor = createActor(subprocessMachine, { input: times })
   let child: RunningProcess | undefined
-
-  // A process may tell of itself after it was given up; a stopped actor must not be sent to.
-  const tell = (event: Parameters<typeof actor.send>[0]) => {
-    if (isLive(actor)) actor.send(event)
-  }
-  const abort = () => tell({ type: 'abort' })
-  const complete = () => {
-    for (const signal of signals) signal.removeEventListener('abort', abort)
-    const { output } = actor.getSnapshot()
-    if (!output) reject(new Error('the subprocess machine was stopped before its end'))
-    else resolve({ ...output, ...heads, durationMs: Math.round(clock.monotonic() - startedMs) })
-  }
+  const course = new Course(times, {
+    kill: (signal) => child?.kill(signal),
+    releasePipes: () => child?.release(),
+    failed: reject,
+    ended(end) {
+      for (const signal of signals) signal.removeEventListener('abort', abort)
+      resolve({ ...end, ...heads, durationMs: Math.round(clock.monotonic() - startedMs) })
+    },
+  })
+  const abort = () => course.take({ type: 'abort' })
   // The end of the output matters to the machine only once the process has ended.
   let isOutputEnded = false
   let isExited = false
@@ -98,28 +93,24 @@ export function runSubprocess(
   const listener: ProcessListener = {
     output(stream, bytes) {
       heads[stream].add(bytes)
-      if (isWatched) tell({ type: 'output.seen' })
+      if (isWatched) course.take({ type: 'output.seen' })
     },
     outputEnded() {
       isOutputEnded = true
-      if (isExited) tell({ type: 'output.ended' })
+      if (isExited) course.take({ type: 'output.ended' })
     },
     exited({ exitCode, signal }) {
       isExited = true
-      tell({ type: 'process.exited', exitCode, signal, isOutputEnded })
+      course.take({ type: 'process.exited', exitCode, signal, isOutputEnded })
     },
   }
 
-  actor.on('group.kill', ({ signal }) => child?.kill(signal))
-  actor.on('pipes.release', () => child?.release())
-  actor.subscribe({ complete, error: reject })
-  actor.start()
   for (const signal of signals) signal.addEventListener('abort', abort)
   try {
     child = processes.spawn(command, listener)
-    tell({ type: 'process.started' })
+    course.take({ type: 'process.started' })
   } catch (error) {
-    tell({ type: 'process.failed', ...describeError(error) })
+    course.take({ type: 'process.failed', ...describeError(error) })
   }
   return promise
 }

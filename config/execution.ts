@@ -9,6 +9,11 @@ export const execution = {
     'auto',
     'Whether each command gets a cgroup of its own, where this machine allows it.',
   ),
+  commandThreads: whole(
+    4,
+    { min: 0, max: 64 },
+    'Threads that start commands which come in numbers, at most one a core; 0 is none.',
+  ),
   httpConcurrency: whole(256, { min: 1, max: 10_000 }, 'Requests (http) under way at a time.'),
   httpLinkLocal: choice(
     ['refuse', 'allow'],

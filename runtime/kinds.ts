@@ -8,7 +8,7 @@ import type { Log } from '../actors/ports.ts'
 import type { Config } from '../config/schema.ts'
 import { containerKind } from './container-kind.ts'
 import { builtInHandlers } from './execute/built-in.ts'
-import { commandExecutor } from './execute/command.ts'
+import { commandCrew } from './execute/crew/crew.ts'
 import { execOnHosts, sshExecutor } from './execute/ssh.ts'
 import { handlerKind } from './handler-kind.ts'
 import { httpKind } from './http-kind.ts'
@@ -34,7 +34,8 @@ export function kindsOf(
 ): Map<string, Kind> {
   const cores = worker.commandConcurrency > 0 ? worker.commandConcurrency : availableParallelism()
   const kinds = new Map<string, Kind>()
-  const command = commandExecutor({
+  const command = commandCrew({
+    threads: Math.min(worker.commandThreads, availableParallelism()),
     outputBytesMax: worker.outputBytesMax,
     softKillMs: worker.commandSoftKillMs,
     hardKillMs: worker.commandHardKillMs,

@@ -24,6 +24,8 @@ export interface Cell {
   readonly directory: string
   /** It runs: where one hierarchy cannot hold all limits, its processes go into the others too. */
   join(): void
+  /** Its first process has ended: whether that was the last one. Then nobody can come any more. */
+  isLeft(): boolean
   kill(): void
   /** Nobody is to be left in it; with `isFreed` who is left goes on outside of it. */
   close(isFreed: boolean): void
@@ -47,8 +49,14 @@ export class Cgroups {
   /** Empty, without limits, and good for the next: to make one costs a tenth of a start. */
   readonly #clean: string[] = []
   #count = 0
+  /** What can be used here. */
+  readonly hierarchies: readonly Hierarchy[]
+  readonly #prefix: string
 
-  constructor(hierarchies: readonly Hierarchy[]) {
+  /** @param prefix where several share the hierarchies: what the names of these begin with */
+  constructor(hierarchies: readonly Hierarchy[], prefix = '') {
+    this.hierarchies = hierarchies
+    this.#prefix = prefix
     this.#tracking = hierarchies.find(({ version }) => version === 2) ?? hierarchies[0]
     this.#limiting = hierarchies.filter(({ holds }) => holds.length > 0)
   }
@@ -75,7 +83,7 @@ export class Cgroups {
     if (hierarchies === undefined) return undefined
     this.#count += 1
     const parts = hierarchies.map((hierarchy): Part => {
-      const directory = join(hierarchy.base, `${this.#count}`)
+      const directory = join(hierarchy.base, `${this.#prefix}${this.#count}`)
       return { hierarchy, directory }
     })
     try {
@@ -96,7 +104,7 @@ export class Cgroups {
     let directory = this.#clean.pop()
     if (directory === undefined) {
       this.#count += 1
-      directory = join(hierarchy.base, `${this.#count}`)
+      directory = join(hierarchy.base, `${this.#prefix}${this.#count}`)
       mkdirSync(directory)
     }
     const left = { isLimited: false, dusty: this.#dusty, clean: this.#clean }
@@ -106,8 +114,10 @@ export class Cgroups {
   /** Takes away what it made. */
   close(): void {
     for (const base of this.bases) {
-      for (const name of namesIn(base)) killAll(join(base, name))
-      removeTree(base)
+      const names = namesIn(base).filter((name) => name.startsWith(this.#prefix))
+      for (const name of names) killAll(join(base, name))
+      if (this.#prefix === '') removeTree(base)
+      else for (const name of names) removeOrKeep(join(base, name), this.#dusty)
     }
   }
 
@@ -158,6 +168,8 @@ const cleanMax = 64
 class DirectoryCell implements Cell {
   readonly directory: string
   ranOutOfMemory = false
+  /** Known to be so; it is empty before, too. */
+  #isLeft = false
   readonly #parts: readonly Part[]
   readonly #left: Left
 
@@ -183,6 +195,11 @@ class DirectoryCell implements Cell {
     }
   }
 
+  isLeft(): boolean {
+    this.#isLeft ||= this.#parts.every(({ directory }) => pidsIn(directory).length === 0)
+    return this.#isLeft
+  }
+
   kill(): void {
     // Some kernels kill for ever whoever is born into a cgroup that was killed once.
     delete this.#left.clean
@@ -193,7 +210,7 @@ class DirectoryCell implements Cell {
     const { isLimited, dusty, clean } = this.#left
     this.ranOutOfMemory = isLimited && this.#parts.some(hasKilled)
     for (const { directory, hierarchy } of this.#parts) {
-      if (pidsIn(directory).length > 0) {
+      if (!this.#isLeft && pidsIn(directory).length > 0) {
         // Limits are for all of it, and would end with it.
         if (!isFreed || isLimited) killAll(directory)
         else free(directory, dirname(hierarchy.base))

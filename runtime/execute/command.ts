@@ -12,13 +12,12 @@ import type { Clock, ExecuteContext, Execution, Executor, Log } from '../../acto
 import { type Command, runSubprocess, type SubprocessResult } from '../../actors/subprocess.ts'
 import type { Task } from '../../actors/task.ts'
 import type { SubprocessTimes } from '../../machines/subprocess.ts'
-import { releaseCgroups, takeCgroups } from './cgroup-search.ts'
-import type { Cell, Cgroups } from './cgroups.ts'
-import { type Guardian, guardian } from './guardian.ts'
+import type { Cell } from './cgroups.ts'
 import { limitTools, planLimits, rlimitFailure, rlimitPrefix } from './limits.ts'
 import { bunProcesses, resolveProgram } from './processes.ts'
 import { refusedInput } from './refused-input.ts'
 import { fileSpilling } from './spill.ts'
+import { openSurroundings, type Surroundings } from './surroundings.ts'
 import { traceparentOf } from './trace.ts'
 
 export interface CommandOptions {
@@ -33,12 +32,8 @@ export interface CommandOptions {
   /** Where output goes while it is too much for the memory. */
   spillDir?: string
   log: Log
-}
-
-/** What commands need that is there from start to stop. */
-interface Surroundings {
-  cgroups?: Cgroups
-  guardian: Guardian
+  /** Of an executor that shares its surroundings with others. */
+  open?: () => Promise<Surroundings>
 }
 
 /** All that a command sees of our environment. Secrets live in what is not named here. */
@@ -114,19 +109,13 @@ export function commandExecutor(options: CommandOptions): Executor {
     }
   }
 
-  const open = async (): Promise<Surroundings> => {
-    const cgroups = options.cgroups === 'off' ? undefined : await takeCgroups()
-    const bases = cgroups?.bases ?? []
-    log.debug({ cgroups: bases }, 'where commands run')
-    return { ...(cgroups && { cgroups }), guardian: guardian(bases, log) }
-  }
+  const open = options.open ?? (() => openSurroundings(options.cgroups, log))
 
   const close = async () => {
     const opened = await opening
     opening = undefined
     around = {}
-    opened?.guardian.close()
-    if (opened?.cgroups !== undefined) await releaseCgroups()
+    await opened?.close()
   }
 
   return {

@@ -63,6 +63,7 @@ export function bunProcesses({ log, cell, guardian }: ProcessOptions): Processes
             if (signal === 'SIGKILL') attempt(() => cell?.kill())
           }
           try {
+            if (isExited && cell?.isLeft() === true) return
             process.kill(-child.pid, signal)
           } catch (error) {
             const { code, message } = describeError(error)

@@ -68,20 +68,23 @@ async function isComplete(dataDir: string, run: Run, total: number): Promise<voi
   expect(audited.size).toBe(total)
 }
 
+/** A fifth of it is more than what is on its way to it at any moment. */
+const limitBytes = 48 * mebibyte
+
 describe('a Redis that fills up', () => {
   test('takes nothing new from four fifths on, refuses nobody, and loses nothing', async () => {
-    const total = 8000
-    const it = await begin({ MUSTER_WORKER_CONCURRENCY: '16' })
-    await it.limitTo(24 * mebibyte)
+    const total = 15_000
+    const it = await begin({ MUSTER_WORKER_CONCURRENCY: '32' })
+    await it.limitTo(limitBytes)
     const file = join(it.dataDir, 'tasks.ndjson')
-    // 32 MB.
+    // 60 MB.
     writeFileSync(file, tasksOf(total, 20, 4000))
     const words = ['run', file, '--json', '--url', it.node.url]
     const running = startMuster(words, { dataDir: it.dataDir })
     processes.push(running)
     let most = 0
     await eventually(async () => {
-      most = Math.max(most, (await it.used()) / (24 * mebibyte))
+      most = Math.max(most, (await it.used()) / limitBytes)
       expect(it.node.err).toMatch(closed)
     })
     const again = await muster(['submit', '-', '--url', it.node.url], {
@@ -101,7 +104,7 @@ describe('a Redis that fills up', () => {
     const sampling = lasting(3000)
     let isSampled = false
     void sampling.then(() => (isSampled = true))
-    while (!isSampled) most = Math.max(most, (await it.used()) / (24 * mebibyte))
+    while (!isSampled) most = Math.max(most, (await it.used()) / limitBytes)
     expect(await it.refusals()).toBe(0)
     await it.limitTo(256 * mebibyte)
     const { code, out } = await running.ended
@@ -115,9 +118,9 @@ describe('a Redis that fills up', () => {
   })
 
   test('is emptied by the work itself, and takes the rest of the tasks then', async () => {
-    const total = 7000
-    const it = await begin({ MUSTER_WORKER_CONCURRENCY: '8' })
-    await it.limitTo(24 * mebibyte)
+    const total = 14_000
+    const it = await begin({ MUSTER_WORKER_CONCURRENCY: '16' })
+    await it.limitTo(limitBytes)
     const file = join(it.dataDir, 'tasks.ndjson')
     writeFileSync(file, tasksOf(total, 10, 4000))
     const since = performance.now()

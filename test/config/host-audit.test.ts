@@ -1,6 +1,8 @@
 /**
  * The shipped host audit, run for real on the machine of the tests: once as it is, once with a PATH
  * that holds nothing but sh. What the checks say depends on the machine; how they say it does not.
+ *
+ * Runs alone: it measures how long they take.
  */
 import { beforeAll, describe, expect, test } from 'bun:test'
 import { readFileSync, symlinkSync } from 'node:fs'

@@ -82,7 +82,8 @@ export async function startSshHosts(names: readonly string[]): Promise<SshHosts>
     const server = serverOf(servers, name)
     const { address, port, hostKey } = server
     const config = path(`sshd-${name}`)
-    writeFileSync(config, serverConfig({ address, port, hostKey, authorized: path('authorized') }))
+    const files = { hostKey, authorized: path('authorized'), home: path('home') }
+    writeFileSync(config, serverConfig({ address, port, ...files }))
     const child = Bun.spawn([sshd ?? 'sshd', '-D', '-e', '-f', config], {
       stdio: ['ignore', 'ignore', Bun.file(path(`log-${name}`))],
     })
@@ -131,7 +132,15 @@ function serverOf(servers: ReadonlyMap<string, Server>, name: string): Server {
   return server
 }
 
-function serverConfig(of: Record<'address' | 'hostKey' | 'authorized', string> & { port: number }) {
+interface ServerFiles {
+  address: string
+  port: number
+  hostKey: string
+  authorized: string
+  home: string
+}
+
+function serverConfig(of: ServerFiles): string {
   return [
     `ListenAddress ${of.address}:${of.port}`,
     `HostKey ${of.hostKey}`,
@@ -145,6 +154,9 @@ function serverConfig(of: Record<'address' | 'hostKey' | 'authorized', string> &
     'MaxSessions 100',
     'MaxStartups 100',
     'UseDNS no',
+    // Else bash reads the user's own .bashrc for every command, whatever that does; killed in the
+    // middle of it, as tests do, it may leave a lock there on which all later ones wait.
+    `SetEnv HOME=${of.home}`,
     '',
   ].join('\n')
 }

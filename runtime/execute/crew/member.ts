@@ -1,0 +1,123 @@
+/** One thread that runs commands, as the main thread sees it. */
+import { Worker } from 'node:worker_threads'
+import type { ExecuteContext, Execution, Log } from '../../../actors/ports.ts'
+import type { Task } from '../../../actors/task.ts'
+import { type Answer, batching, type Opening, type Order } from './words.ts'
+
+export interface MemberOptions {
+  opening: Opening
+  log: Log
+  /** It has ended; nobody asked it to when it is lost. */
+  ended(member: Member, isLost: boolean): void
+}
+
+/** Longer than a command may take to die. */
+const stopMs = 15_000
+
+interface AtHand {
+  /** It must not run twice, not even when it was killed. */
+  isOnce: boolean
+  end(execution: Execution): void
+}
+
+export class Member {
+  /** It takes commands. Not any more once it was asked to stop, or has died. */
+  isOpen = false
+  readonly prefix: string
+  /** Resolves when it has ended. */
+  readonly ended: Promise<void>
+  readonly #worker: Worker
+  readonly #log: Log
+  readonly #atHand = new Map<number, AtHand>()
+  readonly #tell: (order: Order) => void
+  #ids = 0
+  #isAsked = false
+  #problem = 'it ended without a word'
+
+  constructor({ opening, log, ended }: MemberOptions) {
+    this.prefix = opening.prefix
+    this.#log = log
+    this.#worker = new Worker(new URL('./thread.ts', import.meta.url))
+    this.#tell = batching((words) => this.#worker.postMessage(words))
+    const over = Promise.withResolvers<void>()
+    this.ended = over.promise
+    this.#worker.on('message', (words: string) => {
+      for (const answer of JSON.parse(words) as Answer[]) this.#hear(answer)
+    })
+    this.#worker.on('error', (error: Error) => {
+      this.#problem = error.message
+    })
+    this.#worker.on('exit', () => {
+      this.#over()
+      ended(this, !this.#isAsked)
+      over.resolve()
+    })
+    this.#tell({ type: 'open', opening })
+  }
+
+  /** Commands under way. */
+  get load(): number {
+    return this.#atHand.size
+  }
+
+  run({ input, timeoutMs, delivery }: Task, context: ExecuteContext): Promise<Execution> {
+    const { run, seq, kind, attempt, signal } = context
+    this.#ids += 1
+    const id = this.#ids
+    const execution = Promise.withResolvers<Execution>()
+    const abort = () => this.#tell({ type: 'abort', id })
+    this.#atHand.set(id, {
+      isOnce: delivery === 'at-most-once',
+      end(told) {
+        signal.removeEventListener('abort', abort)
+        execution.resolve(told)
+      },
+    })
+    signal.addEventListener('abort', abort)
+    this.#tell({
+      type: 'run',
+      id,
+      task: { input, ...(timeoutMs !== undefined && { timeoutMs }) },
+      context: { run, seq, kind, attempt },
+    })
+    return execution.promise
+  }
+
+  /** Its commands are killed. Resolves when it has ended. */
+  stop(): Promise<void> {
+    if (!this.#isAsked) {
+      this.#isAsked = true
+      this.isOpen = false
+      this.#tell({ type: 'stop' })
+      const timer = setTimeout(() => void this.#worker.terminate(), stopMs)
+      void this.ended.then(() => clearTimeout(timer))
+    }
+    return this.ended
+  }
+
+  #hear(answer: Answer): void {
+    if (answer.type === 'ended') this.#end(answer.id, answer.execution)
+    else if (answer.type === 'logged') this.#log[answer.level](answer.fields, answer.message)
+    else if (answer.type === 'opened') this.isOpen = !this.#isAsked
+    else void this.#worker.terminate()
+  }
+
+  #end(id: number, execution: Execution): void {
+    const command = this.#atHand.get(id)
+    this.#atHand.delete(id)
+    command?.end(execution)
+  }
+
+  #over(): void {
+    this.isOpen = false
+    if (!this.#isAsked) {
+      const fields = { error: this.#problem, commands: this.load }
+      this.#log.warn(fields, 'a thread that runs commands has died; what it ran was killed')
+    }
+    const message = `the thread that ran it has died (${this.#problem}), and it was killed`
+    for (const [id, { isOnce }] of this.#atHand) {
+      const error = { code: 'THREAD_LOST', message }
+      this.#end(id, { outcome: 'failed', error, stage: isOnce ? 'terminal' : 'start' })
+    }
+  }
+}

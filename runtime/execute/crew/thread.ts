@@ -1,0 +1,59 @@
+/** A thread that runs commands. While it starts a process it stands still, and nobody else does. */
+import { parentPort } from 'node:worker_threads'
+import type { Executor, Log, LogLevel } from '../../../actors/ports.ts'
+import { Cgroups } from '../cgroups.ts'
+import { commandExecutor } from '../command.ts'
+import { type Answer, batching, type Opening, type Order } from './words.ts'
+
+const tell: (answer: Answer) => void = batching((words) => parentPort?.postMessage(words))
+
+const log: Log = Object.fromEntries(
+  (['debug', 'info', 'warn', 'error'] as const).map((level: LogLevel) => [
+    level,
+    (fields: Record<string, unknown>, message: string) => {
+      tell({ type: 'logged', level, fields, message })
+    },
+  ]),
+) as Log
+
+const cancels = new Map<number, AbortController>()
+let executor: Executor | undefined
+
+async function open({ options, hierarchies, prefix }: Opening): Promise<void> {
+  const cgroups = new Cgroups(hierarchies, prefix)
+  executor = commandExecutor({
+    ...options,
+    log,
+    open: async () => ({
+      cgroups,
+      // That of the process looks into these cgroups as well.
+      guardian: { wake() {}, watch() {}, forget() {}, close() {} },
+      close: async () => cgroups.close(),
+    }),
+  })
+  await executor.start()
+  tell({ type: 'opened' })
+}
+
+async function run({ id, task, context }: Order & { type: 'run' }): Promise<void> {
+  if (executor === undefined) throw new Error('expected to be opened before anything is run')
+  const cancel = new AbortController()
+  cancels.set(id, cancel)
+  const execution = await executor.run(task, { ...context, signal: cancel.signal })
+  cancels.delete(id)
+  tell({ type: 'ended', id, execution })
+}
+
+async function stop(): Promise<void> {
+  await executor?.stop()
+  tell({ type: 'stopped' })
+}
+
+parentPort?.on('message', (words: string) => {
+  for (const order of JSON.parse(words) as Order[]) {
+    if (order.type === 'run') void run(order)
+    else if (order.type === 'abort') cancels.get(order.id)?.abort()
+    else if (order.type === 'open') void open(order.opening)
+    else void stop()
+  }
+})

@@ -1,0 +1,42 @@
+/** What is said between the main thread and those that run commands, as JSON: batches of these. */
+import type { ExecuteContext, Execution, LogLevel } from '../../../actors/ports.ts'
+import type { Task } from '../../../actors/task.ts'
+import type { Hierarchy } from '../cgroups.ts'
+import type { CommandOptions } from '../command.ts'
+
+export interface Opening {
+  options: Pick<CommandOptions, 'outputBytesMax' | 'softKillMs' | 'hardKillMs' | 'spillDir'>
+  hierarchies: readonly Hierarchy[]
+  /** What the names of its cgroups begin with. */
+  prefix: string
+}
+
+export type Order =
+  | { type: 'open'; opening: Opening }
+  | {
+      type: 'run'
+      id: number
+      task: Pick<Task, 'input' | 'timeoutMs'>
+      context: Pick<ExecuteContext, 'run' | 'seq' | 'kind' | 'attempt'>
+    }
+  | { type: 'abort'; id: number }
+  | { type: 'stop' }
+
+export type Answer =
+  | { type: 'opened' }
+  | { type: 'ended'; id: number; execution: Execution }
+  | { type: 'logged'; level: LogLevel; fields: Record<string, unknown>; message: string }
+  | { type: 'stopped' }
+
+/** Says what was given to it in one turn of the loop at once. */
+export function batching(post: (words: string) => void): (word: Order | Answer) => void {
+  let words: (Order | Answer)[] = []
+  const flush = () => {
+    const said = words
+    words = []
+    post(JSON.stringify(said))
+  }
+  return (word) => {
+    if (words.push(word) === 1) queueMicrotask(flush)
+  }
+}
