@@ -7,7 +7,7 @@ import { UnavailableError } from '../../actors/errors.ts'
 import type { AuditLog, Results } from '../../actors/ports.ts'
 import type { ResultBatch } from '../../actors/results.ts'
 import type { FileStoresOptions, Stores } from '../stores.ts'
-import type { Opening, SentBatch, Word, Work } from './writing.ts'
+import { type Opening, remember, type SentBatch, type Word, type Work } from './writing.ts'
 
 /** Rows from which on it is worth a thread. */
 const rowsBefore = 20_000
@@ -33,13 +33,13 @@ export function withWriterThread(
     ...own.results,
     put(batches) {
       for (const { outcomes } of batches) rows += outcomes.length
-      return writer()?.order({ put: batches.map(compact) }) ?? own.results.put(batches)
+      return writer()?.put(batches) ?? own.results.put(batches)
     },
   }
   const audit: AuditLog = {
     append: (lines) => writer()?.order({ append: lines }) ?? own.audit.append(lines),
     appendResults: (batches) =>
-      writer()?.order({ appendResults: batches.map(compact) }) ?? own.audit.appendResults(batches),
+      writer()?.appendResults(batches) ?? own.audit.appendResults(batches),
   }
   return {
     results,
@@ -51,17 +51,6 @@ export function withWriterThread(
   }
 }
 
-/** Each batch is sent twice, to the store and to the audit log. */
-const texts = new WeakMap<ResultBatch, string>()
-
-function moreTextOf(batch: ResultBatch): string {
-  const known = texts.get(batch)
-  if (known !== undefined) return known
-  const text = JSON.stringify(batch.more)
-  texts.set(batch, text)
-  return text
-}
-
 /** Numbers that are copied as bytes, and not one by one; and objects as a text, at once. */
 function compact(batch: ResultBatch): SentBatch {
   const { startedAt, durationMs, queueMs, more, ...rest } = batch
@@ -70,7 +59,7 @@ function compact(batch: ResultBatch): SentBatch {
     startedAt: Float64Array.from(startedAt),
     durationMs: Float64Array.from(durationMs),
     queueMs: Float64Array.from(queueMs),
-    ...(more === undefined ? {} : { moreText: moreTextOf(batch) }),
+    ...(more === undefined ? {} : { moreText: JSON.stringify(more) }),
   }
 }
 
@@ -80,6 +69,8 @@ class WriterThread {
   readonly #worker: Worker
   readonly #log: FileStoresOptions['log']
   readonly #waiting = new Map<number, PromiseWithResolvers<void>>()
+  /** Numbers of the orders to put that it remembers. */
+  readonly #put = new Map<readonly ResultBatch[], number>()
   #orders = 0
   #isOver = false
 
@@ -90,6 +81,19 @@ class WriterThread {
     this.#worker.on('error', (error: Error) => this.#fail(error.message))
     this.#worker.on('exit', () => this.#fail('it ended'))
     this.#worker.postMessage(opening)
+  }
+
+  put(batches: readonly ResultBatch[]): Promise<void> {
+    const written = this.order({ put: batches.map(compact) })
+    remember(this.#put, batches, this.#orders)
+    return written
+  }
+
+  appendResults(batches: readonly ResultBatch[]): Promise<void> {
+    const order = this.#put.get(batches)
+    if (order === undefined) return this.order({ appendResults: batches.map(compact) })
+    this.#put.delete(batches)
+    return this.order({ appendPut: order })
   }
 
   /** Resolves when it is written. */

@@ -3,15 +3,27 @@ import { parentPort } from 'node:worker_threads'
 import { describeError } from '../../actors/errors.ts'
 import type { More, ResultBatch } from '../../actors/results.ts'
 import { fileStores } from '../stores.ts'
-import type { Opening, Order, SentBatch, Word } from './writing.ts'
+import { type Opening, type Order, remember, type SentBatch, type Word } from './writing.ts'
 
 const say = (word: Word) => parentPort?.postMessage(word)
 
 function serve({ open }: Opening): void {
   const warn = (warned: Record<string, unknown>, message: string) => say({ warned, message })
   const stores = fileStores({ ...open, log: { warn } })
+  const kept = new Map<number, ResultBatch[]>()
   const act = (order: Order): Promise<void> => {
-    if ('put' in order) return stores.results.put(order.put.map(received))
+    if ('put' in order) {
+      const batches = order.put.map(received)
+      remember(kept, order.id, batches)
+      return stores.results.put(batches)
+    }
+    if ('appendPut' in order) {
+      const batches = kept.get(order.appendPut)
+      // Whoever sent it sends it again, whole.
+      if (batches === undefined) throw new Error(`order ${order.appendPut} is not remembered`)
+      kept.delete(order.appendPut)
+      return stores.audit.appendResults(batches)
+    }
     if ('append' in order) return stores.audit.append(order.append)
     if ('appendResults' in order) {
       return stores.audit.appendResults(order.appendResults.map(received))

@@ -16,7 +16,23 @@ export type Work =
   | { put: readonly SentBatch[] }
   | { append: string }
   | { appendResults: readonly SentBatch[] }
+  /** The batches of an earlier order: what is stored is logged next, and is copied once. */
+  | { appendPut: number }
   | { close: true }
+
+/**
+ * The last so many orders to put are remembered until their batches are logged. Both sides forget by
+ * the order of the orders, so that both know the same.
+ */
+export function remember<Key, Value>(kept: Map<Key, Value>, key: Key, value: Value): void {
+  kept.set(key, value)
+  for (const oldest of kept.keys()) {
+    if (kept.size <= keptMax) return
+    kept.delete(oldest)
+  }
+}
+
+const keptMax = 4
 
 export type Order = Work & { id: number }
 

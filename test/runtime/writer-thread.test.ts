@@ -98,6 +98,27 @@ test('what tasks have to say is written as they said it', async () => {
   expect(audited()).toBe(rows.map(({ line }) => `${line}\n`).join(''))
 })
 
+test('what was put is logged in whatever order and however late that is asked for', async () => {
+  const { stores, own, audited } = watched(1)
+  await eventually(async () => {
+    const before = own.length
+    await stores.results.put([rowOf('r-0', 0, 'ok')])
+    expect(own.length).toBe(before)
+  })
+  const batches = Array.from({ length: 12 }, (_, seq) => [rowOf('r-1', seq, 'ok')])
+  const puts = batches.map((batch) => stores.results.put(batch))
+  const order = [11, 3, 0, 10, 9, 1, 2, 8, 4, 7, 6, 5]
+  const logged = order.map((seq) => stores.audit.appendResults(batches[seq] ?? []))
+  await Promise.all([...puts, ...logged])
+  const again = stores.audit.appendResults(batches[11] ?? [])
+  await again
+  const seqs = audited()
+    .trimEnd()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { seq: number }).seq)
+  expect(seqs).toEqual([...order, 11])
+})
+
 test('what it cannot write is told to whoever asked, and the next is written', async () => {
   const { stores, own } = watched(1)
   await eventually(async () => {
