@@ -28,7 +28,7 @@ let members = 0
 
 /** Like the executor of commands that it stands before. */
 export function commandCrew(options: CrewOptions): Executor {
-  const { commandsBefore = 100, idleMs = 10_000, threads, log, ...given } = options
+  const { commandsBefore = 100, idleMs = 30_000, threads, log, ...given } = options
   const crew = new Set<Member>()
   let around: Surroundings | undefined
   let looking: ReturnType<typeof setInterval> | undefined
