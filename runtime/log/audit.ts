@@ -9,6 +9,7 @@ import {
   ftruncateSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readSync,
   renameSync,
   rmSync,
@@ -31,11 +32,16 @@ export interface AuditFilesOptions {
 }
 
 const newline = 10
+const rotatedPattern = /^audit\.(\d+)\.ndjson$/
+/** To put a file aside takes milliseconds: whoever began it so long ago is gone. */
+const rotatingMsMax = 10_000
 
 /** @throws DataDirectoryError when the directory or the file cannot be made */
 export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): void } {
   const { directory, durability, fileBytesMax, filesMax, flushMs, log } = options
   const file = join(directory, 'audit.ndjson')
+  /** There while somebody puts files aside: two at a time would overwrite one. */
+  const lock = join(directory, 'rotating')
   const rotated = (number: number) => join(directory, `audit.${number}.ndjson`)
 
   const open = (): number => {
@@ -64,22 +70,48 @@ export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): vo
     }
   }
 
-  const rotate = () => {
-    sync()
-    // Another process of this data directory may have rotated it already.
-    if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) >= fileBytesMax) {
-      rmSync(rotated(filesMax), { force: true })
-      for (let number = filesMax - 1; number >= 1; number -= 1) {
-        if (statSync(rotated(number), { throwIfNoEntry: false }) !== undefined) {
-          renameSync(rotated(number), rotated(number + 1))
-        }
-      }
-      renameSync(file, rotated(1))
+  /** @returns false where another one is at it: a thread, or a process */
+  const alone = (work: () => void): boolean => {
+    try {
+      mkdirSync(lock)
+    } catch (error) {
+      if (describeError(error).code !== 'EEXIST') throw error
+      const { mtimeMs = Date.now() } = statSync(lock, { throwIfNoEntry: false }) ?? {}
+      // Of somebody who was killed meanwhile; the next one tries again.
+      if (Date.now() - mtimeMs > rotatingMsMax) rmSync(lock, { recursive: true, force: true })
+      return false
     }
+    try {
+      work()
+    } finally {
+      rmSync(lock, { recursive: true, force: true })
+    }
+    return true
+  }
+
+  const putAside = () => {
+    // Another process of this data directory may have done so already.
+    if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) < fileBytesMax) return
+    const numbers = readdirSync(directory).flatMap((name) => {
+      const number = Number(rotatedPattern.exec(name)?.[1] ?? 0)
+      return number > 0 ? [number] : []
+    })
+    for (const number of numbers.toSorted((one, other) => other - one)) {
+      if (number >= filesMax) rmSync(rotated(number), { force: true })
+      else renameSync(rotated(number), rotated(number + 1))
+    }
+    renameSync(file, rotated(1))
+  }
+
+  /** @returns false where another one is putting it aside: until that is done, it is written to */
+  const rotate = (): boolean => {
+    sync()
+    if (!alone(putAside)) return false
     const next = open()
     // Not before there is another: the number of a closed one soon belongs to some other file.
     closeSync(descriptor)
     descriptor = next
+    return true
   }
 
   /** Whether the last line is whole; a writer that was killed leaves half of one. */
@@ -102,10 +134,7 @@ export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): vo
     },
     async append(lines) {
       const before = fstatSync(descriptor).size
-      if (before >= fileBytesMax) {
-        rotate()
-        return this.append(lines)
-      }
+      if (before >= fileBytesMax && rotate()) return this.append(lines)
       const bytes = Buffer.from(endsWhole(before) ? lines : `\n${lines}`)
       let written = 0
       try {

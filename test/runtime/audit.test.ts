@@ -10,6 +10,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -135,6 +136,32 @@ test('two that write and put aside at once lose nothing', async () => {
   const writers = [1, 2].map(() => open({ fileBytesMax: 500, filesMax: 100 }))
   for (const number of upTo(200)) await writers[number % 2]?.append(lineOf(number))
   expect(numbers().toSorted((a, b) => a - b)).toEqual(upTo(200))
+})
+
+test('processes that put aside at the same time lose nothing', async () => {
+  const program = join(import.meta.dir, 'audit-writer.ts')
+  const [writers, lines] = [3, 400]
+  const running = upTo(writers).map((writer) => {
+    const words = [directory, writer * lines, lines, 100].map(String)
+    const argv = [process.execPath, '--conditions=development', program, ...words]
+    return Bun.spawn(argv, { stdio: ['ignore', 'ignore', 'inherit'] }).exited
+  })
+  expect(await Promise.all(running)).toEqual([0, 0, 0])
+  const written = files().flatMap((name) => text(name).trim().split('\n'))
+  const found = written.map((line) => (JSON.parse(line) as { number: number }).number)
+  expect(found.toSorted((a, b) => a - b)).toEqual(upTo(writers * lines))
+})
+
+test('whoever was killed while it put aside holds up nobody for long', async () => {
+  const audit = open({ fileBytesMax: 500 })
+  const lock = join(directory, 'rotating')
+  mkdirSync(lock)
+  for (const number of upTo(15)) await audit.append(lineOf(number))
+  expect(files().toSorted()).toEqual(['audit.ndjson', 'rotating'])
+  utimesSync(lock, 0, 0)
+  for (const number of upTo(17, 15)) await audit.append(lineOf(number))
+  expect(files()).toEqual(['audit.1.ndjson', 'audit.ndjson'])
+  expect(numbers()).toEqual(upTo(17))
 })
 
 test('half a line that a killed process left does not spoil the next one', async () => {
