@@ -20,20 +20,30 @@ export async function deliveryFaults(node: BenchNode, run: Run, tasks: number): 
     headers: { accept: 'application/x-ndjson' },
   })
   if (answer.body !== null) await eachLine(answer.body, (line) => answered.add(seqIn(line)))
-  const audited = new Seqs(tasks)
-  const folder = join(node.dataDir, 'audit')
-  const own = Buffer.from(`"run":"${run.id}"`)
-  for (const name of readdirSync(folder).filter((file) => file.endsWith('.ndjson'))) {
-    await eachLine(Bun.file(join(folder, name)).stream(), (line) => {
-      if (line.includes(own)) audited.add(seqIn(line))
-    })
-  }
+  const audited = await auditedOf(node, run, tasks)
   return [
     ...counted,
     ...storeFaults(node.dataDir, run, tasks),
     ...answered.faults('the results'),
     ...audited.faults('the audit log'),
   ].map((fault) => `run of ${tasks}: ${fault}`)
+}
+
+async function auditedOf(node: BenchNode, run: Run, tasks: number): Promise<Seqs> {
+  const folder = join(node.dataDir, 'audit')
+  const filesNow = () => readdirSync(folder).filter((file) => file.endsWith('.ndjson'))
+  const own = Buffer.from(`"run":"${run.id}"`)
+  for (;;) {
+    const audited = new Seqs(tasks)
+    const files = filesNow()
+    for (const name of files) {
+      await eachLine(Bun.file(join(folder, name)).stream(), (line) => {
+        if (line.includes(own)) audited.add(seqIn(line))
+      })
+    }
+    // A file that is put aside meanwhile gives all others another name.
+    if (filesNow().length === files.length) return audited
+  }
 }
 
 function countFaults({ state, total, counts, rejectedCount }: Run, tasks: number): string[] {
