@@ -21,8 +21,8 @@ export type Work =
   | { close: true }
 
 /**
- * The last so many orders to put are remembered until their batches are logged. Both sides forget by
- * the order of the orders, so that both know the same.
+ * The last so many orders to put are remembered until their batches are logged. Both sides forget
+ * by the order of the orders, so that both know the same.
  */
 export function remember<Key, Value>(kept: Map<Key, Value>, key: Key, value: Value): void {
   kept.set(key, value)

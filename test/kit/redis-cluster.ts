@@ -45,7 +45,20 @@ export async function startRedisCluster(): Promise<RedisCluster> {
   )
   // Later on they are killed on purpose.
   fell.catch(() => undefined)
-  await Promise.race([joinCluster(clients, ports), fell])
+  const stop = async () => {
+    for (const client of clients) client.disconnect()
+    for (const child of children) {
+      child.kill('SIGKILL')
+      await child.exited
+    }
+    removeTemporaryDirectories([directory])
+  }
+  try {
+    await Promise.race([joinCluster(clients, ports), fell])
+  } catch (error) {
+    await stop()
+    throw error
+  }
   const dead = new Set<number>()
   const alive = () => clients.filter((_, index) => !dead.has(index))
   return {
@@ -80,14 +93,7 @@ export async function startRedisCluster(): Promise<RedisCluster> {
       }
       return counts
     },
-    async stop() {
-      for (const client of clients) client.disconnect()
-      for (const child of children) {
-        child.kill('SIGKILL')
-        await child.exited
-      }
-      removeTemporaryDirectories([directory])
-    },
+    stop,
   }
 }
 
@@ -125,33 +131,47 @@ async function joinCluster(clients: readonly Redis[], ports: readonly number[]):
     const to = Math.floor((slots * (index + 1)) / primaries) - 1
     await client.cluster('ADDSLOTSRANGE', from, to)
   }
-  for (const [index, client] of clients.entries()) {
-    if (index > 0)
-      await client.call('CLUSTER', 'MEET', '127.0.0.1', ports[0] ?? 0, (ports[0] ?? 0) + 1)
-  }
+  await introduce(clients, ports)
   const ids = await Promise.all(firsts.map((client) => client.cluster('MYID')))
   await eventually(
     async () => {
       for (const [index, client] of clients.slice(primaries).entries()) {
-        await client.cluster('REPLICATE', ids[index] ?? '')
+        try {
+          await client.cluster('REPLICATE', ids[index] ?? '')
+        } catch (error) {
+          // On a busy machine a handshake may take longer than it may last: it is forgotten then.
+          await introduce(clients, ports)
+          throw error
+        }
       }
     },
-    { timeoutMs: 40_000 },
+    { timeoutMs: 60_000, intervalMs: 200 },
   )
   await eventually(
     async () => {
       for (const client of clients) {
         const info = await client.cluster('INFO')
+        if (!info.includes(`cluster_known_nodes:${clients.length}`)) {
+          await introduce(clients, ports)
+          throw new Error('not all met')
+        }
         if (!info.includes('cluster_state:ok')) throw new Error('the cluster is not up yet')
-        if (!info.includes(`cluster_known_nodes:${clients.length}`)) throw new Error('not all met')
       }
       for (const client of clients.slice(primaries)) {
         const [, , , link] = await client.role()
         if (link !== 'connected') throw new Error(`a replica is still ${String(link)}`)
       }
     },
-    { timeoutMs: 40_000 },
+    { timeoutMs: 60_000, intervalMs: 500 },
   )
+}
+
+/** Each to the first, who tells all others. */
+async function introduce(clients: readonly Redis[], ports: readonly number[]): Promise<void> {
+  const [first = 0] = ports
+  for (const client of clients.slice(1)) {
+    await client.call('CLUSTER', 'MEET', '127.0.0.1', first, first + 1)
+  }
 }
 
 async function ownerOf(client: Redis | undefined, slot: number): Promise<number> {
