@@ -53,7 +53,7 @@ test('work that has just ended is followed by more: only a while later it is res
   expect(looksOf(worked, 1000)).toBe(50)
 })
 
-test('a block right after a rest is seen in its length', async () => {
+test('a block on purpose is seen by the next look, and counts nowhere', async () => {
   const seen: number[] = []
   const lag = new LoopLag(
     () => performance.now(),
