@@ -37,9 +37,7 @@ export function ndjsonSource(
       const piece: SourcePiece = {
         lines: Math.max(splitter.filled, afterLine),
         read,
-        ...(hash === undefined
-          ? {}
-          : { hashes: hash.next(lines.flatMap(({ hashed }) => hashed ?? [])) }),
+        ...(hash === undefined ? {} : { hashes: hash.next(lines) }),
       }
       yield piece
     }
@@ -67,8 +65,9 @@ export function listSource(tasks: readonly unknown[], kinds: Kinds): Source {
     }
     const hash = new LinesHash()
     // What is too deep is refused whatever it is, and need not be told from its like.
-    const hashed = texts.map((text) => hash.line(new TextEncoder().encode(text ?? '')))
-    yield { ...piece, hashes: hash.next(hashed) }
+    const lines = texts.map((text = '') => ({ text }))
+    hash.texts(lines)
+    yield { ...piece, hashes: hash.next(lines) }
   }
 }
 

@@ -3,8 +3,13 @@ import type { PieceHashes } from '../actors/source.ts'
 
 type State = InstanceType<typeof Bun.CryptoHasher>
 
-/** What it takes to hash a line once more. */
+/** What it takes to hash a line once more, where its text does not do. */
 export type HashedLine = { bytes: Uint8Array } | { after: State }
+
+interface Again {
+  text?: string
+  hashed?: HashedLine
+}
 
 /** SHA-256 over lines one after the other, each its bytes and \n. */
 export class LinesHash {
@@ -28,6 +33,19 @@ export class LinesHash {
     return { bytes }
   }
 
+  /** Lines of which the text says every byte. */
+  texts(lines: readonly Again[]): void {
+    for (const { text = '' } of lines) {
+      this.#state.update(text)
+      this.#state.update('\n')
+    }
+  }
+
+  /** Lines none of which is blank, each with its \n. */
+  whole(bytes: Uint8Array): void {
+    this.#state.update(bytes)
+  }
+
   /** The end of a line that came in parts. */
   endParts(): HashedLine {
     const after = this.#long ?? this.#state.copy()
@@ -38,7 +56,7 @@ export class LinesHash {
   }
 
   /** The lines hashed since the last piece are one. */
-  next(lines: readonly HashedLine[]): PieceHashes {
+  next(lines: readonly Again[]): PieceHashes {
     const before = this.#before
     const from = this.#lines
     const to = from + lines.length
@@ -49,13 +67,13 @@ export class LinesHash {
   }
 }
 
-function again(before: State, lines: readonly HashedLine[], count: number): string {
+function again(before: State, lines: readonly Again[], count: number): string {
   let state = before.copy()
-  for (const line of lines.slice(0, count)) {
-    if ('after' in line) {
-      state = line.after.copy()
+  for (const { text = '', hashed } of lines.slice(0, count)) {
+    if (hashed !== undefined && 'after' in hashed) {
+      state = hashed.after.copy()
     } else {
-      state.update(line.bytes)
+      state.update(hashed?.bytes ?? text)
       state.update('\n')
     }
   }

@@ -11,6 +11,7 @@ const pieceLinesMax = 4000
 const pieceBytesMax = 1_048_576
 /** Some streams hand over megabytes at a time; they are taken in bites. */
 const biteBytes = 65_536
+const newline = 10
 
 export interface RawLine {
   /** From 1, blank lines included: for people. */
@@ -40,24 +41,39 @@ export class LineSplitter {
     this.#hash = hash
   }
 
-  push(bytes: Uint8Array): RawLine[] {
-    const found: RawLine[] = []
-    let start = this.#hash === undefined ? this.#pushText(bytes, found) : 0
-    for (let end = bytes.indexOf(10, start); end !== -1; end = bytes.indexOf(10, start)) {
-      this.#line(bytes.subarray(start, end), found)
-      start = end + 1
+  /**
+   * Adds to `found` until it holds `linesMax` lines.
+   * @returns how many of the bytes were taken
+   */
+  push(bytes: Uint8Array, found: RawLine[], linesMax = Number.POSITIVE_INFINITY): number {
+    let start = 0
+    // What ends a line that was begun before is looked at alone.
+    if (this.#restBytes > 0) start = this.#pushLine(bytes, start, found)
+    if (start < bytes.length) start += this.#pushText(bytes.subarray(start), found, linesMax)
+    while (start < bytes.length && found.length < linesMax) {
+      start = this.#pushLine(bytes, start, found)
     }
-    if (start < bytes.length) this.#keep(bytes.subarray(start))
-    return found
+    return start
+  }
+
+  /** @returns where the next line begins */
+  #pushLine(bytes: Uint8Array, start: number, found: RawLine[]): number {
+    const end = bytes.indexOf(newline, start)
+    if (end === -1) {
+      this.#keep(bytes.subarray(start))
+      return bytes.length
+    }
+    this.#line(bytes.subarray(start, end), found)
+    return end + 1
   }
 
   /**
-   * Whole lines at once, where all is text and no line is begun already.
+   * Whole lines at once, where all is text.
    * @returns how many bytes that were
    */
-  #pushText(bytes: Uint8Array, found: RawLine[]): number {
-    const length = bytes.lastIndexOf(10) + 1
-    if (length === 0 || this.#restBytes > 0 || length > lineBytesMax) return 0
+  #pushText(bytes: Uint8Array, found: RawLine[], linesMax: number): number {
+    const length = bytes.lastIndexOf(newline) + 1
+    if (length === 0 || length > lineBytesMax) return 0
     let text: string
     try {
       text = this.#wholeDecoder.decode(bytes.subarray(0, length))
@@ -68,24 +84,31 @@ export class LineSplitter {
     const isAscii = text.length === length
     // Before each line a byte order mark is passed over.
     if (!isAscii && text.includes('\ufeff')) return 0
+    const before = { found: found.length, lines: this.lines }
     let start = 0
-    for (let end = text.indexOf('\n'); end !== -1; end = text.indexOf('\n', start)) {
+    let taken = 0
+    while (start < text.length && found.length < linesMax) {
+      const end = text.indexOf('\n', start)
       const line = text.slice(start, end)
       start = end + 1
+      const lineBytes = isAscii ? line.length : Buffer.byteLength(line)
+      taken += lineBytes + 1
       this.lines += 1
       if (isBlank(line)) continue
-      const lineBytes = isAscii ? line.length : Buffer.byteLength(line)
       this.filled += 1
       found.push({ number: this.lines, place: this.filled, bytes: lineBytes, text: line })
     }
-    return length
+    if (this.#hash !== undefined) {
+      const hasBlank = this.lines - before.lines > found.length - before.found
+      if (hasBlank) this.#hash.texts(found.slice(before.found))
+      else this.#hash.whole(bytes.subarray(0, taken))
+    }
+    return taken
   }
 
   /** The last line needs no newline. */
-  end(): RawLine[] {
-    const found: RawLine[] = []
+  end(found: RawLine[]): void {
     if (this.#restBytes > 0) this.#line(new Uint8Array(), found)
-    return found
   }
 
   #keep(part: Uint8Array): void {
@@ -167,8 +190,8 @@ export async function* linger(
       let piece = new Piece(splitter)
       while (result.done !== true) {
         next = pull()
-        for (let at = 0; at < result.value.length; at += biteBytes) {
-          piece.add(splitter.push(result.value.subarray(at, at + biteBytes)))
+        for (let at = 0; at < result.value.length; ) {
+          at += piece.take(result.value.subarray(at, at + biteBytes))
           if (!piece.isFull) continue
           yield piece.lines
           piece = new Piece(splitter)
@@ -178,7 +201,7 @@ export async function* linger(
         result = more
       }
       if (result.done === true) {
-        piece.add(splitter.end())
+        piece.end()
         if (splitter.lines > 0) yield piece.lines
         return
       }
@@ -210,10 +233,24 @@ class Piece {
     return this.#splitter.lines - this.#before >= pieceLinesMax || this.#bytes >= pieceBytesMax
   }
 
-  add(lines: readonly RawLine[]): void {
-    for (const line of lines) {
-      this.lines.push(line)
-      this.#bytes += line.text === undefined ? 0 : line.bytes
+  /** @returns how many of the bytes it took: all, unless that was enough */
+  take(bytes: Uint8Array): number {
+    const known = this.lines.length
+    const taken = this.#splitter.push(bytes, this.lines, pieceLinesMax)
+    this.#weigh(known)
+    return taken
+  }
+
+  end(): void {
+    const known = this.lines.length
+    this.#splitter.end(this.lines)
+    this.#weigh(known)
+  }
+
+  #weigh(from: number): void {
+    for (let index = from; index < this.lines.length; index += 1) {
+      const line = this.lines[index]
+      this.#bytes += line?.text === undefined ? 0 : line.bytes
     }
   }
 }

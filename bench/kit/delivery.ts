@@ -14,17 +14,21 @@ const seqMark = Buffer.from('"seq":')
 
 /** What is wrong, in sentences; nothing, if nothing is. */
 export async function deliveryFaults(node: BenchNode, run: Run, tasks: number): Promise<string[]> {
-  const counted = countFaults(run, tasks)
   const answered = new Seqs(tasks)
   const answer = await fetch(`${node.url}/v1/runs/${run.id}/results`, {
     headers: { accept: 'application/x-ndjson' },
   })
   if (answer.body !== null) await eachLine(answer.body, (line) => answered.add(seqIn(line)))
+  const told = answered.faults('the results').map((fault) => `run of ${tasks}: ${fault}`)
+  return [...told, ...(await keptFaults(node, run, tasks))]
+}
+
+/** The same of all that can be seen without asking the node, which to answer is work for. */
+export async function keptFaults(node: BenchNode, run: Run, tasks: number): Promise<string[]> {
   const audited = await auditedOf(node, run, tasks)
   return [
-    ...counted,
+    ...countFaults(run, tasks),
     ...storeFaults(node.dataDir, run, tasks),
-    ...answered.faults('the results'),
     ...audited.faults('the audit log'),
   ].map((fault) => `run of ${tasks}: ${fault}`)
 }
