@@ -113,7 +113,7 @@ describe.skipIf(problem !== undefined)('containers of a root', () => {
     process.env['TMPDIR'] = directory
     try {
       const runner = await begin()
-      expect((await runner.run({ root, argv: ['true'] })).outcome).toBe('ok')
+      expect(await runner.run({ root, argv: ['true'] })).toMatchObject({ outcome: 'ok' })
       const [owners = ''] = readdirSync(directory)
       expect(readdirSync(join(directory, owners))).toHaveLength(1)
       await runner.stop()
