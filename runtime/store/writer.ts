@@ -3,12 +3,18 @@ import { parentPort } from 'node:worker_threads'
 import { describeError } from '../../actors/errors.ts'
 import type { More, ResultBatch } from '../../actors/results.ts'
 import { fileStores } from '../stores.ts'
+import { giveWay } from '../thread-priority.ts'
 import { type Opening, type Order, remember, type SentBatch, type Word } from './writing.ts'
 
 const say = (word: Word) => parentPort?.postMessage(word)
 
 function serve({ open }: Opening): void {
   const warn = (warned: Record<string, unknown>, message: string) => say({ warned, message })
+  try {
+    giveWay()
+  } catch (error) {
+    warn({ error: describeError(error).message }, 'the thread that writes results gives no way')
+  }
   const stores = fileStores({ ...open, log: { warn } })
   const kept = new Map<number, ResultBatch[]>()
   const act = (order: Order): Promise<void> => {

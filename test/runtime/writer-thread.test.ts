@@ -1,11 +1,13 @@
 /** Results and audit lines written by a thread. */
 import { afterEach, expect, test } from 'bun:test'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { getPriority } from 'node:os'
 import { join } from 'node:path'
 import type { ResultBatch } from '../../actors/results.ts'
 import { loadConfig } from '../../config/load.ts'
 import { withWriterThread } from '../../runtime/store/writer-thread.ts'
 import { fileStores, type Stores } from '../../runtime/stores.ts'
+import { givesWay } from '../../runtime/thread-priority.ts'
 import { rowOf } from '../conformance/results.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
@@ -70,6 +72,27 @@ test('many are written by it, can be read here at once, and none is lost or doub
   expect(rows.map((row) => row.seq)).toEqual(Array.from({ length: seq }, (_, index) => index))
   expect(audited()).toBe(rows.map(({ line }) => `${line}\n`).join(''))
 })
+
+test.skipIf(process.platform !== 'linux')('it gives way to the loop it works for', async () => {
+  const before = getPriority(0)
+  const { stores } = watched(1)
+  await eventually(async () => {
+    await stores.results.put([rowOf('r-1', 0, 'ok')])
+    expect(prioritiesOf('Worker')).toContain(Math.max(before, givesWay))
+  })
+  expect(getPriority(0)).toBe(before)
+  expect(prioritiesOf('HeapHelper').every((priority) => priority === before)).toBe(true)
+})
+
+/** Of all threads of that name. */
+function prioritiesOf(name: string): number[] {
+  return readdirSync('/proc/self/task').flatMap((thread) => {
+    const stat = readFileSync(`/proc/self/task/${thread}/stat`, 'utf8')
+    // Behind the name, which may hold anything, come the state and 15 numbers.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return stat.includes(`(${name})`) ? [Number(fields[16])] : []
+  })
+}
 
 test('what tasks have to say is written as they said it', async () => {
   const { stores, own, audited } = watched(1)
