@@ -5,7 +5,7 @@
  */
 import { type AnyActorRef, fromPromise } from 'xstate'
 import { type CollectorEvent, collectorMachine } from '../machines/collector.ts'
-import { outcomeOf } from '../machines/outcome.ts'
+import { type Outcome, outcomeOf } from '../machines/outcome.ts'
 import type { Owned } from '../machines/service.ts'
 import { AtHand, type Hand, hungError, type Overdue } from './at-hand.ts'
 import type { Tell } from './dead-letters.ts'
@@ -46,6 +46,9 @@ export interface CollectorOptions {
   tell: Tell
   log: Log
 }
+
+/** The character of that digit. */
+const zero = 48
 
 interface Waiting {
   id: string
@@ -174,14 +177,15 @@ async function collect(
   }
 }
 
-function settlementOf(id: string, envelope: ResultsEnvelope): Settlement {
-  return {
-    run: envelope.run,
-    id,
-    mailbox: envelope.mailbox,
-    seqs: envelope.seqs,
-    outcomes: Array.from(envelope.outcomes, (digit) => outcomeOf(Number(digit)) ?? 'failed'),
+function settlementOf(
+  id: string,
+  { run, mailbox, seqs, ...envelope }: ResultsEnvelope,
+): Settlement {
+  const outcomes: Outcome[] = []
+  for (let index = 0; index < envelope.outcomes.length; index += 1) {
+    outcomes.push(outcomeOf(envelope.outcomes.charCodeAt(index) - zero) ?? 'failed')
   }
+  return { run, id, mailbox, seqs, outcomes }
 }
 
 /** What of it agrees with the map: the first to be settled counts. */

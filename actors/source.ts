@@ -87,16 +87,13 @@ export async function numberTasks(
     }
     if (accepted === undefined) continue
     const { kind, priority, task } = accepted
-    const { id, dependsOn = [] } = task
+    const { id, dependsOn } = task
     const item: PackItem = { kind, priority, task, seq, bytes }
-    if (dependsOn.length > 0) {
-      const claimed = dependsOn.flatMap((name) => known.get(name) ?? [])
-      item.needs = [...new Set(claimed.flatMap(seqsOfClaim))]
-    }
+    if (dependsOn !== undefined && dependsOn.length > 0) item.needs = needsOf(dependsOn, known)
     const placed = places?.get(source)
-    if (placed === undefined) items.push(item)
-    else placed.forEach((each, index) => items.push({ ...item, ...each, seq: seq + index }))
     const tasks = placed?.length ?? 1
+    if (placed === undefined) items.push(item)
+    else items.push(...spreadOver(placed, item))
     if (id !== undefined) {
       const claim = claimOf(seq, tasks)
       known.set(id, claim)
@@ -107,6 +104,16 @@ export async function numberTasks(
   await accounting.claimIds(run, claims)
   await endDuplicates(accounting, run, items)
   return { items, rejected, accepted: seq }
+}
+
+// Apart, as are all that few tasks need: what a loop's functions see is kept for each turn of it.
+function needsOf(dependsOn: readonly string[], known: ReadonlyMap<string, number>): number[] {
+  const claimed = dependsOn.flatMap((name) => known.get(name) ?? [])
+  return [...new Set(claimed.flatMap(seqsOfClaim))]
+}
+
+function spreadOver(placed: readonly PlacedTask[], item: PackItem): PackItem[] {
+  return placed.map((each, index) => ({ ...item, ...each, seq: item.seq + index }))
 }
 
 /** Those whose dedupe key another task has: they are accepted and counted, but not run. */
@@ -167,7 +174,7 @@ async function earlierIds(
     if (accepted === undefined) continue
     const { id, dependsOn } = accepted.task
     if (id !== undefined) names.add(id)
-    for (const name of dependsOn ?? []) names.add(name)
+    if (dependsOn !== undefined) for (const name of dependsOn) names.add(name)
   }
   const known = new Map<string, number>()
   if (names.size === 0) return known

@@ -15,6 +15,11 @@ const togetherMin = 8
 export function packLimits(config: Config, kinds: Kinds, paces: Pick<Paces, 'of'>): PackLimits {
   const { worker, mailbox, dispatcher, limits } = config
   const hasSources = Object.keys(limits).some((name) => name.startsWith(sourcePrefix))
+  const sourceOf: PackLimits['sourceOf'] = ({ labels }) => {
+    const source = labels?.['source']
+    const isLimited = source !== undefined && limits[sourcePrefix + source] !== undefined
+    return isLimited ? source : undefined
+  }
   /** What a limit lets begin in the time of an envelope: who waits longer loses more by a kill. */
   const within = (name: string): number => {
     const rate = limits[name]?.rate
@@ -32,10 +37,7 @@ export function packLimits(config: Config, kinds: Kinds, paces: Pick<Paces, 'of'
       const bySource = source === undefined ? byPace : within(sourcePrefix + source)
       return Math.floor(Math.min(byPace, within(kind), bySource))
     },
-    sourceOf: ({ labels }) => {
-      const source = hasSources ? labels?.['source'] : undefined
-      const isLimited = source !== undefined && limits[sourcePrefix + source] !== undefined
-      return isLimited ? source : undefined
-    },
+    // Without one, tasks are packed by a glance at their neighbours.
+    ...(hasSources ? { sourceOf } : {}),
   }
 }

@@ -20,10 +20,11 @@ export interface HandlerLimits {
 export function handlerExecutor(definition: TaskDefinition, limits: HandlerLimits): Executor {
   const inputOf = inputReader(definition)
   const life = new Life(definition, limits.log)
+  const handle = (input: unknown, context: TaskContext) => definition.run(input, context)
   // The built-in ones leave nothing behind.
-  const start = builtInHandlers.includes(definition)
-    ? <T>(begin: () => T): T => begin()
-    : <T>(begin: () => T): T => inNameOf(definition.kind, begin)
+  const start: typeof handle = builtInHandlers.includes(definition)
+    ? handle
+    : (input, context) => inNameOf(definition.kind, handle, input, context)
   return {
     async start() {},
     stop: () => life.end(),
@@ -42,7 +43,7 @@ export function handlerExecutor(definition: TaskDefinition, limits: HandlerLimit
       return { outcome: 'failed', error: { code: 'INPUT', message }, stage: 'terminal' }
     }
     try {
-      const output = start(() => definition.run(input, handlerContext))
+      const output = start(input, handlerContext)
       if (isThenable(output)) return waitFor(output, definition, task, handlerContext, limits)
       return finished(output, limits.outputBytesMax)
     } catch (error) {

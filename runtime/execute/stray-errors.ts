@@ -10,8 +10,12 @@ import type { Log } from '../../actors/ports.ts'
 const kinds = new AsyncLocalStorage<string>()
 
 /** Whatever this starts and leaves behind is known to be of this kind. */
-export function inNameOf<T>(kind: string, start: () => T): T {
-  return kinds.run(kind, start)
+export function inNameOf<Words extends unknown[], T>(
+  kind: string,
+  start: (...words: Words) => T,
+  ...words: Words
+): T {
+  return kinds.run(kind, start, ...words)
 }
 
 /**

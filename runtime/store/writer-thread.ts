@@ -56,9 +56,9 @@ function compact(batch: ResultBatch): SentBatch {
   const { startedAt, durationMs, queueMs, more, ...rest } = batch
   return {
     ...rest,
-    startedAt: Float64Array.from(startedAt),
-    durationMs: Float64Array.from(durationMs),
-    queueMs: Float64Array.from(queueMs),
+    startedAt: new Float64Array(startedAt),
+    durationMs: new Float64Array(durationMs),
+    queueMs: new Float64Array(queueMs),
     ...(more === undefined ? {} : { moreText: JSON.stringify(more) }),
   }
 }
