@@ -3,7 +3,7 @@ import { z } from 'zod'
 
 const mebibyte = 1_048_576
 const tokenPattern = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
-const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const
+export const httpMethods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const
 /** They frame the message, which is not the task's business. */
 const ownHeaders = new Set([
   'connection',
@@ -14,7 +14,8 @@ const ownHeaders = new Set([
   'te',
 ])
 
-function urlProblem(text: string): string | undefined {
+/** What is wrong with the URL of a request, if anything is. */
+export function urlProblem(text: string): string | undefined {
   if (!URL.canParse(text))
     return `expected a URL such as "https://example.com/", got ${short(text)}`
   const url = new URL(text)
@@ -61,7 +62,7 @@ const status = z.int().min(100).max(599)
 export const httpInputBy = (patternProblem: (source: string) => string | undefined) =>
   z.strictObject({
     url: checked(urlProblem),
-    method: z.enum(methods).optional(),
+    method: z.enum(httpMethods).optional(),
     headers: z.record(headerName, headerValue).optional(),
     body: z.string().optional(),
     expect: z

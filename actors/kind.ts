@@ -113,6 +113,8 @@ export function isTaskDefinition(value: unknown): value is TaskDefinition {
 export interface Kind {
   kind: string
   input: z.ZodType
+  /** Says at a glance of most input that it is right; of what it does not, ask the schema. */
+  isPlain?(input: unknown): boolean
   profile: Profile
   executor: Executor
   /**

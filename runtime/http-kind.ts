@@ -1,7 +1,7 @@
 /** The kind `http`, as `[worker]` of the configuration has it. */
 import type { Kind } from '../actors/kind.ts'
 import type { Config } from '../config/schema.ts'
-import { httpInput } from './execute/http/body-pattern.ts'
+import { httpInput, isPlainInput } from './execute/http/body-pattern.ts'
 import { httpExecutor } from './execute/http/request.ts'
 
 const paceMs = 20
@@ -16,6 +16,7 @@ export function httpKind(worker: Config['worker']): Kind {
   return {
     kind: 'http',
     input: httpInput,
+    isPlain: isPlainInput,
     profile: 'io',
     executor,
     retries: 'handler',

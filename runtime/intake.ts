@@ -150,6 +150,7 @@ function fitInput(kind: Kind, task: Task): Omit<Rejection, 'line'> | undefined {
 }
 
 function checkInput(kind: Kind, given: unknown): Omit<Rejection, 'line'> | undefined {
+  if (kind.isPlain?.(given) === true) return undefined
   let input: ReturnType<typeof kind.input.safeParse>
   try {
     input = kind.input.safeParse(given)

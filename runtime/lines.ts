@@ -12,6 +12,7 @@ const pieceBytesMax = 1_048_576
 /** Some streams hand over megabytes at a time; they are taken in bites. */
 const biteBytes = 65_536
 const newline = 10
+const brace = 123
 
 export interface RawLine {
   /** From 1, blank lines included: for people. */
@@ -94,7 +95,7 @@ export class LineSplitter {
       const lineBytes = isAscii ? line.length : Buffer.byteLength(line)
       taken += lineBytes + 1
       this.lines += 1
-      if (isBlank(line)) continue
+      if (text.charCodeAt(start - line.length - 1) !== brace && isBlank(line)) continue
       this.filled += 1
       found.push({ number: this.lines, place: this.filled, bytes: lineBytes, text: line })
     }
@@ -166,7 +167,7 @@ export class LineSplitter {
 
 /** Nearly no line is: to look at its first character is enough. */
 function isBlank(text: string): boolean {
-  return text.charCodeAt(0) !== 123 && text.trim() === ''
+  return text.charCodeAt(0) !== brace && text.trim() === ''
 }
 
 /** Lines of the stream in pieces; a piece waits a little for company. */

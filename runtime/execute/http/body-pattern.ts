@@ -7,6 +7,7 @@ import { createRequire } from 'node:module'
 import type { RE2JS } from 're2js'
 import { describeError } from '../../../actors/errors.ts'
 import { httpInputBy, short } from '../../../actors/http-input.ts'
+import { isPlainHttpInput } from '../../../actors/quick-http-input.ts'
 
 /** Those of late: a run has the same one in many tasks. */
 const known = new Map<string, RE2JS>()
@@ -27,6 +28,10 @@ export const httpInput = httpInputBy((source) => {
     return `expected a regular expression as RE2 has them, got ${short(source)}: ${message}`
   }
 })
+
+/** Right without a doubt; of anything else, ask `httpInput`. */
+export const isPlainInput = (input: unknown) =>
+  isPlainHttpInput(input, (source) => known.has(source))
 
 export function bodyMatches(source: string, text: string): boolean {
   return compiled(source).test(text)

@@ -5,8 +5,9 @@ import type { HttpInput, HttpOutput } from '../../../actors/http-input.ts'
 import type { ExecuteContext, Execution, Executor } from '../../../actors/ports.ts'
 import { refusedInput } from '../refused-input.ts'
 import { traceparentOf } from '../trace.ts'
+import { Abortions } from './abortions.ts'
 import { type Lookup, systemLookup } from './addresses.ts'
-import { bodyMatches, httpInput } from './body-pattern.ts'
+import { bodyMatches, httpInput, isPlainInput } from './body-pattern.ts'
 import { ConnectionPool, type Progress } from './connection.ts'
 import { type AnswerReader, type Request, requestBytes } from './wire.ts'
 
@@ -32,6 +33,7 @@ const timerMsMax = 2 ** 31 - 1
 export function httpExecutor(options: HttpOptions): Executor {
   let pool: ConnectionPool | undefined
   const running = new Set<Progress>()
+  const abortions = new Abortions()
   return {
     async start() {
       if (pool !== undefined) return
@@ -52,12 +54,17 @@ export function httpExecutor(options: HttpOptions): Executor {
       pool = undefined
     },
     run(task, context) {
-      const parsed = httpInput.safeParse(task.input)
-      if (!parsed.success) return refusedInput(parsed.error.issues)
+      let input = task.input as HttpInput
+      if (!isPlainInput(input)) {
+        const parsed = httpInput.safeParse(input)
+        if (!parsed.success) return refusedInput(parsed.error.issues)
+        input = parsed.data
+      }
       if (pool === undefined) return { ...failed(stopped('not started')), stage: 'start' }
       const timeoutMs = Math.min(task.timeoutMs ?? options.timeoutMs, timerMsMax)
-      const maxBytes = parsed.data.maxBytes ?? options.bytesMax
-      return new Attempt(pool, parsed.data, { context, timeoutMs, maxBytes, running }).run()
+      const maxBytes = input.maxBytes ?? options.bytesMax
+      const limits = { context, timeoutMs, maxBytes }
+      return new Attempt(pool, input, { ...limits, running, abortions }).run()
     },
   }
 }
@@ -71,6 +78,7 @@ interface AttemptOptions {
   timeoutMs: number
   maxBytes: number
   running: Set<Progress>
+  abortions: Abortions
 }
 
 class Attempt {
@@ -98,17 +106,16 @@ class Attempt {
   }
 
   async run(): Promise<Execution> {
-    const { context, timeoutMs, running } = this.#options
+    const { context, timeoutMs, running, abortions } = this.#options
     const { signal } = context
     const onAbort = () => this.#end(stopped('its run or its worker did not want it any more'))
     const timer = setTimeout(() => {
       const text = `did not end within ${timeoutMs} ms; it was at: ${this.#progress.phase}`
       this.#end(new MusterError('TIMEOUT', text))
     }, timeoutMs)
-    signal.addEventListener('abort', onAbort, { once: true })
+    abortions.listen(signal, onAbort)
     running.add(this.#progress)
     try {
-      if (signal.aborted) onAbort()
       await this.#follow()
       const unmet = this.#unmet()
       const told = { output: this.#output(), trace: this.#trace }
@@ -117,7 +124,7 @@ class Attempt {
       return { ...failed(asRefusal(error)), output: this.#output(), trace: this.#trace }
     } finally {
       clearTimeout(timer)
-      signal.removeEventListener('abort', onAbort)
+      abortions.leave(signal, onAbort)
       running.delete(this.#progress)
     }
   }
