@@ -226,8 +226,8 @@ class Attempt {
 const rounded = (ms: number) => Math.round(ms * 1000) / 1000
 
 function withTrace(headers: Request['headers'], traceparent: string): Request['headers'] {
-  const isSaid = Object.keys(headers).some((name) => name.toLowerCase() === 'traceparent')
-  return isSaid ? headers : { ...headers, traceparent }
+  for (const name in headers) if (name.toLowerCase() === 'traceparent') return headers
+  return { ...headers, traceparent }
 }
 
 /** As browsers do it: 303 asks with GET, and so do 301 and 302 after a POST. */

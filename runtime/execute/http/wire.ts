@@ -4,6 +4,7 @@ import { MusterError } from '../../../actors/errors.ts'
 const headBytesMax = 65_536
 const lineBytesMax = 1024
 const nothing = Buffer.alloc(0)
+const lengthPattern = /^\d{1,15}$/
 
 export interface Request {
   method: string
@@ -14,14 +15,17 @@ export interface Request {
 
 export function requestBytes({ method, url, headers, body }: Request): Buffer {
   let head = `${method} ${url.pathname}${url.search} HTTP/1.1\r\n`
-  const named = new Set<string>()
-  for (const [name, value] of Object.entries(headers)) {
-    named.add(name.toLowerCase())
-    head += `${name}: ${value}\r\n`
+  let [hasHost, hasAgent, hasAccept] = [false, false, false]
+  for (const name in headers) {
+    const lower = name.toLowerCase()
+    if (lower === 'host') hasHost = true
+    else if (lower === 'user-agent') hasAgent = true
+    else if (lower === 'accept') hasAccept = true
+    head += `${name}: ${headers[name]}\r\n`
   }
-  if (!named.has('host')) head += `host: ${url.host}\r\n`
-  if (!named.has('user-agent')) head += 'user-agent: muster\r\n'
-  if (!named.has('accept')) head += 'accept: */*\r\n'
+  if (!hasHost) head += `host: ${url.host}\r\n`
+  if (!hasAgent) head += 'user-agent: muster\r\n'
+  if (!hasAccept) head += 'accept: */*\r\n'
   if (body === undefined) return Buffer.from(`${head}\r\n`, 'latin1')
   const bytes = Buffer.from(body)
   head += `content-length: ${bytes.length}\r\n`
@@ -157,10 +161,7 @@ export class AnswerReader {
       if (length !== undefined) this.isReusable = false
       this.#phase = 'size'
     } else if (length !== undefined) {
-      const lengths = new Set(length.split(',').map((text) => text.trim()))
-      const [only = ''] = lengths
-      if (lengths.size > 1 || !/^\d{1,15}$/.test(only)) throw malformed(`content-length ${length}`)
-      this.#left = Number(only)
+      this.#left = lengthOf(length)
       this.#phase = this.#left === 0 ? 'done' : 'length'
     } else {
       this.isReusable = false
@@ -212,6 +213,15 @@ export class AnswerReader {
     this.#kept.push(Buffer.from(kept))
     this.#keptBytes += kept.length
   }
+}
+
+/** Said twice, it must be the same. */
+function lengthOf(text: string): number {
+  if (lengthPattern.test(text)) return Number(text)
+  const lengths = new Set(text.split(',').map((one) => one.trim()))
+  const [only = ''] = lengths
+  if (lengths.size > 1 || !lengthPattern.test(only)) throw malformed(`content-length ${text}`)
+  return Number(only)
 }
 
 function headersOf(lines: readonly string[]): Record<string, string> {
