@@ -10,6 +10,8 @@ const plainUrl = /^(https?:\/\/[\w.:[\]-]+)(?:[/?#][!-~]*)?$/
 /** Origins of late that are right: whether one is takes longer to find out than all the rest. */
 const origins = new Set<string>()
 const originsMax = 1000
+/** A part of a string may keep the whole: of longer ones nothing is remembered. */
+const rememberedLengthMax = 2048
 const methods = new Set<unknown>(httpMethods)
 
 /** @param isPattern whether that regular expression is known to be right */
@@ -44,6 +46,7 @@ function isPlainUrl(said: unknown): boolean {
   if (text === undefined || origin === undefined) return false
   if (origins.has(origin)) return true
   if (urlProblem(text) !== undefined) return false
+  if (text.length > rememberedLengthMax) return true
   if (origins.size >= originsMax) origins.clear()
   origins.add(origin)
   return true

@@ -158,7 +158,11 @@ async function run(check: Check, env: NodeJS.ProcessEnv): Promise<Verdict> {
     detached: true,
   })
   // With all that its shell has started.
-  const timer = setTimeout(() => process.kill(-child.pid, 'SIGKILL'), check.timeoutMs)
+  const end = () => {
+    // Gone may only be those of its group.
+    if (child.exitCode === null) process.kill(-child.pid, 'SIGKILL')
+  }
+  const timer = setTimeout(end, check.timeoutMs)
   const [stdout, stderr] = await Promise.all([
     new Response(child.stdout).text(),
     new Response(child.stderr).text(),

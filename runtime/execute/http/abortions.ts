@@ -16,12 +16,24 @@ export class Abortions {
       const those = new Set<() => void>()
       all = those
       this.#listening.set(signal, those)
-      signal.addEventListener('abort', () => those.forEach((tell) => void tell()), { once: true })
+      const tellAll = () => {
+        for (const tell of those) tellOne(tell)
+      }
+      signal.addEventListener('abort', tellAll, { once: true })
     }
     all.add(told)
   }
 
   leave(signal: AbortSignal, told: () => void): void {
     this.#listening.get(signal)?.delete(told)
+  }
+}
+
+/** What one of them throws keeps none of the others from hearing of it. */
+function tellOne(told: () => void): void {
+  try {
+    told()
+  } catch (error) {
+    reportError(error)
   }
 }

@@ -21,8 +21,16 @@ export interface Progress {
   phase: 'resolve' | 'connect' | 'tls' | 'processing' | 'transfer'
   address?: string
   certDaysLeft?: number
-  /** Ends it, however far it is. */
+  /** Ends what it waits for now. */
   abort?: (reason: Error) => void
+  /** Why it was given up: nothing else is begun for it. */
+  ended?: Error
+}
+
+/** Ends a request, however far it is. */
+export function giveUp(progress: Progress, reason: Error): void {
+  progress.ended ??= reason
+  progress.abort?.(reason)
 }
 
 const idleMs = 5000
@@ -210,6 +218,7 @@ export class ConnectionPool {
       try {
         return await this.#connect(url, address, progress)
       } catch (error) {
+        if (progress.ended !== undefined) throw progress.ended
         problem = error
         // Another address of the same host would not say otherwise.
         if ((progress.phase as Progress['phase']) !== 'connect') break

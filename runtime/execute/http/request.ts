@@ -8,7 +8,7 @@ import { traceparentOf } from '../trace.ts'
 import { Abortions } from './abortions.ts'
 import { type Lookup, systemLookup } from './addresses.ts'
 import { bodyMatches, httpInput, isPlainInput } from './body-pattern.ts'
-import { ConnectionPool, type Progress } from './connection.ts'
+import { ConnectionPool, giveUp, type Progress } from './connection.ts'
 import { type AnswerReader, type Request, requestBytes } from './wire.ts'
 
 export interface HttpOptions {
@@ -49,7 +49,7 @@ export function httpExecutor(options: HttpOptions): Executor {
       pool.start()
     },
     async stop() {
-      for (const { abort } of running) abort?.(stopped('its executor was stopped'))
+      for (const progress of running) giveUp(progress, stopped('its executor was stopped'))
       pool?.stop()
       pool = undefined
     },
@@ -94,8 +94,6 @@ class Attempt {
   #url: URL
   #redirects = 0
   #answer: AnswerReader | undefined
-  /** Why it was given up; set before anything else hears of it. */
-  #ending: Error | undefined
 
   constructor(pool: ConnectionPool, input: HttpInput, options: AttemptOptions) {
     this.#pool = pool
@@ -130,8 +128,7 @@ class Attempt {
   }
 
   #end(reason: Error): void {
-    this.#ending ??= reason
-    this.#progress.abort?.(reason)
+    giveUp(this.#progress, reason)
   }
 
   async #follow(): Promise<void> {
@@ -143,7 +140,7 @@ class Attempt {
       ...(body !== undefined && { body }),
     }
     for (;;) {
-      if (this.#ending !== undefined) throw this.#ending
+      if (this.#progress.ended !== undefined) throw this.#progress.ended
       const bounds = { method: request.method, maxBytes: this.#options.maxBytes }
       const bytes = requestBytes(request)
       this.#answer = await this.#pool.exchange(this.#url, bytes, bounds, this.#progress)
