@@ -137,7 +137,7 @@ export class EscalationCounter {
       if (isLive(owner)) tell(owner, event)
     }
     for (;;) {
-      await clock.wait(lookMs, signal)
+      await clock.tick(lookMs, signal)
       // Taken out with its supervisor, nobody closes it.
       if (signal.aborted || !isLive(owner)) return
       try {

@@ -132,7 +132,7 @@ export class Health {
   async #look({ owner }: Owned, signal: AbortSignal): Promise<void> {
     const { clock, sensors, tell } = this.#options
     for (;;) {
-      await clock.wait(lookMs, signal)
+      await clock.tick(lookMs, signal)
       if (signal.aborted || !isLive(owner)) return
       sensors.look()
       const event: HealthWatchEvent = {

@@ -26,6 +26,12 @@ export interface Clock {
   breathe(): Promise<void>
   /** Resolves after `ms`, or at once when the signal aborts. */
   wait(ms: number, signal?: AbortSignal): Promise<void>
+  /**
+   * For whoever looks every `ms`: resolves at the next of the moments that all share who look as
+   * often, half of `ms` from now at the earliest, or at once when the signal aborts. A process at
+   * rest wakes up once for all of them.
+   */
+  tick(ms: number, signal?: AbortSignal): Promise<void>
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'

@@ -93,7 +93,7 @@ export class Shards {
         log.warn(describeError(error), 'cannot tell whose the shards are')
       }
       this.#news = Promise.withResolvers<void>()
-      await Promise.race([clock.wait(lookMs, signal), this.#news.promise])
+      await Promise.race([clock.tick(lookMs, signal), this.#news.promise])
     }
   }
 

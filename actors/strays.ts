@@ -71,7 +71,7 @@ export async function lookAfterStrays(
       }
       // Refused as stale by one of its messages.
       if (strays.fenced !== undefined) throw strays.fenced
-      await clock.wait(lookMs, signal)
+      await clock.tick(lookMs, signal)
     }
   } finally {
     await strays.stop()

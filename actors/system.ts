@@ -301,7 +301,7 @@ class BoundSystem implements System {
   async #look(owner: AnyActorRef, ended: AbortSignal): Promise<void> {
     const { clock, facts } = this.#options
     for (let looks = 1; ; looks += 1) {
-      await clock.wait(lookMs, ended)
+      await clock.tick(lookMs, ended)
       if (ended.aborted || !isLive(owner)) return
       if (looks % looksApart === 0) void this.#heedQuietly(owner)
       void this.#outbox.flush()

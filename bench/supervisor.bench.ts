@@ -57,6 +57,7 @@ const clock = {
   monotonic: () => performance.now(),
   breathe: () => turn(),
   wait: () => turn(),
+  tick: () => turn(),
 }
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve))

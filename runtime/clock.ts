@@ -23,4 +23,29 @@ export const systemClock: Clock = {
     signal?.addEventListener('abort', onAbort, { once: true })
     return promise
   },
+  tick: (ms, signal) => systemClock.wait(untilTickMs(performance.now(), ms), signal),
+}
+
+/**
+ * Time until the next tick, ms, for whoever looks every `ms`: ticks are the whole multiples of it,
+ * so that all who look as often do it together. Between half of `ms` and one and a half times it.
+ */
+export function untilTickMs(nowMs: number, ms: number): number {
+  return Math.ceil(nowMs / ms + 0.5) * ms - nowMs
+}
+
+/** Calls it at each tick of `ms`, from the next one on, until what is returned is called. */
+export function everyTick(ms: number, look: () => void): () => void {
+  let timer: ReturnType<typeof setTimeout>
+  const arm = () => {
+    timer = setTimeout(
+      () => {
+        arm()
+        look()
+      },
+      untilTickMs(performance.now(), ms),
+    )
+  }
+  arm()
+  return () => clearTimeout(timer)
 }

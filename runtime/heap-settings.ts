@@ -1,6 +1,10 @@
-/** What the launcher (`cli/muster`) tells JavaScriptCore about its heap, by the environment. */
+/** What the launcher (`cli/muster`) tells Bun about its heap, by the environment. */
 
-const names = ['BUN_JSC_heapGrowthMaxIncrease', 'BUN_JSC_minEdenToOldGenerationRatio']
+const names = [
+  'BUN_JSC_heapGrowthMaxIncrease',
+  'BUN_JSC_minEdenToOldGenerationRatio',
+  'BUN_GC_TIMER_INTERVAL',
+]
 
 /**
  * They were read when this process began. Programs that tasks start are not to inherit them: a Bun

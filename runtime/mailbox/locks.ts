@@ -4,6 +4,10 @@
  * stood still, must know by himself when others may have his messages.
  */
 import { type Job, Worker } from 'bullmq'
+import { untilTickMs } from '../clock.ts'
+
+/** Redis is asked again as often, should it have forgotten that somebody waits: BullMQ's own. */
+const drainMs = 5000
 
 /** The lock of one delivery. */
 export class Lock {
@@ -42,6 +46,12 @@ export class LockedWorker extends Worker {
     lock.end()
     // Where its lock was lost, the same message may be at hand again already.
     if (this.#locks.get(id) === lock) this.#locks.delete(id)
+  }
+
+  /** Seconds. A process at rest that serves many mailboxes wakes up once for all of them. */
+  protected override getBlockTimeout(blockUntil: number): number {
+    if (blockUntil) return super.getBlockTimeout(blockUntil)
+    return untilTickMs(performance.now(), drainMs) / 1000
   }
 
   override async extendJobLocks(

@@ -7,6 +7,7 @@ import type { Redis } from 'ioredis'
 import { describeError } from '../../actors/errors.ts'
 import type { Log } from '../../actors/ports.ts'
 import type { Headroom } from '../../actors/ports-limits.ts'
+import { everyTick } from '../clock.ts'
 import { primariesOf } from './client.ts'
 
 export interface MemoryWatchOptions {
@@ -27,7 +28,7 @@ const slack = 0.05
 export class MemoryWatch implements Headroom {
   readonly #options: MemoryWatchOptions
   readonly #listeners = new Set<() => void>()
-  #timer: ReturnType<typeof setInterval> | undefined
+  #stopLooking: (() => void) | undefined
   #looking: Promise<void> | undefined
   #lookedAt = Number.NEGATIVE_INFINITY
   #shortage: string | undefined
@@ -55,7 +56,7 @@ export class MemoryWatch implements Headroom {
     // Each its own, though the same function be given twice.
     const own = () => listener()
     this.#listeners.add(own)
-    this.#timer ??= setInterval(() => void this.look(), lookMs)
+    this.#stopLooking ??= everyTick(lookMs, () => void this.look())
     void this.look()
     return () => {
       this.#listeners.delete(own)
@@ -65,8 +66,8 @@ export class MemoryWatch implements Headroom {
 
   /** Look no more by itself, whoever watches. */
   stop(): void {
-    clearInterval(this.#timer)
-    this.#timer = undefined
+    this.#stopLooking?.()
+    this.#stopLooking = undefined
   }
 
   async #lookOnce(): Promise<void> {

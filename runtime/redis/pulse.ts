@@ -3,6 +3,7 @@
  * and nothing else would tell for half a minute.
  */
 import type { Redis } from 'ioredis'
+import { everyTick } from '../clock.ts'
 import { primariesOf } from './client.ts'
 
 /** Between two questions. */
@@ -23,7 +24,7 @@ export interface PulseListener {
 export class Pulse {
   readonly #redis: Redis
   readonly #listener: PulseListener
-  readonly #beating: ReturnType<typeof setInterval>
+  readonly #stopBeating: () => void
   /** Beats since the question that is not answered yet. */
   #beats: number | undefined
   #isSilent = false
@@ -32,7 +33,7 @@ export class Pulse {
   constructor(redis: Redis, listener: PulseListener) {
     this.#redis = redis
     this.#listener = listener
-    this.#beating = setInterval(() => this.#beat(), beatMs)
+    this.#stopBeating = everyTick(beatMs, () => this.#beat())
   }
 
   get isSilent(): boolean {
@@ -42,7 +43,7 @@ export class Pulse {
   /** No word comes after that. */
   stop(): void {
     this.#isStopped = true
-    clearInterval(this.#beating)
+    this.#stopBeating()
   }
 
   #beat(): void {

@@ -1,9 +1,10 @@
 /** How late the timers of a process run: what all its actors wait for while something blocks. */
+import { untilTickMs } from '../clock.ts'
 
 /** Time between two looks, ms: a block is measured too short by so much at most. */
 const intervalMs = 20
 /** While nothing is at hand: each look wakes the processor, and nobody is there who could block. */
-const restMs = 100
+const restMs = 1000
 /** Nothing at hand for so long is rest, ms. */
 const restFromMs = 1000
 /** What stands still so long, ms, is an event of its own. */
@@ -90,8 +91,13 @@ export class LoopLag {
   }
 
   released(): void {
-    this.#atHand = Math.max(0, this.#atHand - 1)
+    this.answered()
     if (this.#atHand === 0) this.#idleSinceMs = this.#monotonic()
+  }
+
+  /** As `released`, of what is not followed by more as a rule: a request. */
+  answered(): void {
+    this.#atHand = Math.max(0, this.#atHand - 1)
   }
 
   /** The blocks of the last so many ms; undefined when nobody measures. */
@@ -144,7 +150,7 @@ export class LoopLag {
     const now = this.#monotonic()
     const isIdle = this.#atHand === 0 && now - this.#idleSinceMs >= restFromMs
     this.#isResting = isIdle && this.#proving === undefined
-    const waitMs = this.#isResting ? restMs : intervalMs
+    const waitMs = this.#isResting ? untilTickMs(now, restMs) : intervalMs
     this.#timer = setTimeout(() => this.#seen(now + waitMs), waitMs)
     this.#timer.unref()
   }

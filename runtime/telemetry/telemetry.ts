@@ -240,10 +240,12 @@ export class Telemetry implements Meter, LeaseObserver, LogMeter {
     const began = systemClock.monotonic()
     this.#activeRequests += 1
     this.#peakRequests = Math.max(this.#peakRequests, this.#activeRequests)
+    this.lag.taken()
     try {
       return await answer()
     } finally {
       this.#activeRequests -= 1
+      this.lag.answered()
       const seconds = (systemClock.monotonic() - began) / 1000
       this.tally.observe('http_request_duration_seconds', [], seconds)
     }

@@ -78,6 +78,9 @@ export function testClock(startMs = 1_700_000_000_000): TestClock {
       signal?.addEventListener('abort', onAbort, { once: true })
       return promise
     },
+    tick(ms, signal) {
+      return this.wait(ms, signal)
+    },
     timers: {
       setTimeout: (run, ms) => arm(run, ms),
       clearTimeout: (id) => {

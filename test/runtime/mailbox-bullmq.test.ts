@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Redis } from 'ioredis'
 import type { Delivery, Log, Mailboxes } from '../../actors/ports.ts'
+import { systemClock } from '../../runtime/clock.ts'
 import { type BullMailboxes, bullMailboxes } from '../../runtime/mailbox/bullmq.ts'
 import { redisClient } from '../../runtime/redis/client.ts'
 import { keys, SlotKeys } from '../../runtime/redis/keys.ts'
@@ -301,4 +302,29 @@ test('a mailbox its first sender was killed over is told of by the next', async 
   await redis.sadd(keys.mailboxes, 'work.a')
   await open().send([message('work.a', 'one')])
   await eventually(() => expect(told).toEqual(['work.a']))
+})
+
+test('receivers that wait in vain wake up together, whenever they began', async () => {
+  const watcher = await redis.monitor()
+  const dues: number[] = []
+  watcher.on('monitor', (at: string, [command, , seconds]: string[]) => {
+    if (command === 'bzpopmin') dues.push(Number(at) + Number(seconds))
+  })
+  try {
+    for (const name of ['work.a', 'work.b', 'work.c']) {
+      await mailboxes.receive(name, together, async () => {})
+      const before = dues.length
+      await eventually(() => expect(dues.length).toBeGreaterThan(before))
+      // The next one begins at another moment.
+      await systemClock.wait(70)
+    }
+    const last = dues.at(-1) ?? 0
+    // Periods of five seconds; a command is a moment under way.
+    const apart = dues
+      .map((due) => (due - last) / 5)
+      .map((periods) => periods - Math.round(periods))
+    expect(Math.max(...apart.map(Math.abs))).toBeLessThan(0.05 / 5)
+  } finally {
+    watcher.disconnect()
+  }
 })

@@ -38,6 +38,7 @@ export class Computer {
           }
           signal?.addEventListener('abort', abort, { once: true })
         }),
+      tick: (ms, signal) => this.clock.wait(ms, signal),
     }
   }
 
