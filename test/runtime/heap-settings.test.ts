@@ -8,6 +8,7 @@ import { bin } from './cli-process.ts'
 const growth = 'BUN_JSC_heapGrowthMaxIncrease'
 const share = 'BUN_JSC_minEdenToOldGenerationRatio'
 const interval = 'BUN_GC_TIMER_INTERVAL'
+const purge = 'MIMALLOC_PURGE_DELAY'
 
 /** A launcher whose Bun is a script that prints these settings. */
 function launcherIn(place: 'node_modules' | 'PATH') {
@@ -16,7 +17,10 @@ function launcherIn(place: 'node_modules' | 'PATH') {
   const folder = place === 'PATH' ? join(home, 'bin') : join(home, 'node_modules', '.bin')
   mkdirSync(folder, { recursive: true })
   const script = join(folder, 'bun')
-  writeFileSync(script, `#!/bin/sh\necho "\${${growth}-none} \${${share}-none} \${${interval}-none}"\n`)
+  writeFileSync(
+    script,
+    `#!/bin/sh\necho "\${${growth}-none} \${${share}-none} \${${interval}-none} \${${purge}-none}"\n`,
+  )
   chmodSync(script, 0o755)
   return (env: Record<string, string> = {}) => {
     const path = `${join(home, 'bin')}:${process.env['PATH']}`
@@ -26,15 +30,15 @@ function launcherIn(place: 'node_modules' | 'PATH') {
 }
 
 test('the Bun that comes along is told to let less garbage gather', () => {
-  expect(launcherIn('node_modules')()).toBe('1 0.4 10000')
+  expect(launcherIn('node_modules')()).toBe('1 0.4 10000 0')
 })
 
 test('what its user says goes first', () => {
-  expect(launcherIn('node_modules')({ [growth]: '3' })).toBe('3 0.4 10000')
+  expect(launcherIn('node_modules')({ [growth]: '3' })).toBe('3 0.4 10000 0')
 })
 
 test('any other Bun is told nothing: it may not know the settings, and would end', () => {
-  expect(launcherIn('PATH')()).toBe('none none none')
+  expect(launcherIn('PATH')()).toBe('none none none none')
 })
 
 test('they are those that the Bun that comes along knows', () => {
