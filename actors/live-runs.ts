@@ -57,6 +57,7 @@ export class LiveRuns {
   /** By the name of their actors. */
   readonly #actors = new Map<string, LiveRun>()
   readonly #runOptions: RunOptions
+  readonly #runLogic: ReturnType<typeof runLogic>
   readonly turns: Turns
   accepting = true
   readonly #options: LiveRunsOptions
@@ -106,6 +107,7 @@ export class LiveRuns {
         if (this.#isLive(live)) this.#end(live.id)
       },
     }
+    this.#runLogic = runLogic(this.#runOptions, (actor) => this.#actors.get(actor))
   }
 
   async open(): Promise<void> {
@@ -163,9 +165,14 @@ export class LiveRuns {
     live.begun = true
     const { id, source, spooled, hold } = live
     return {
-      logic: runLogic(this.#runOptions, live),
+      logic: this.#runLogic,
       // Where it is stopped, there is something to be done even without a task in the spool.
-      input: { id, hasSource: source !== undefined, spooled: spooled > 0 || isStopped(hold) },
+      input: {
+        id,
+        actor,
+        hasSource: source !== undefined,
+        spooled: spooled > 0 || isStopped(hold),
+      },
     }
   }
 

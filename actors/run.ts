@@ -3,8 +3,7 @@
  * (in a mailbox or in the spool) before it is committed, and committed before the next is read.
  */
 import { fromPromise } from 'xstate'
-import { runMachine } from '../machines/run.ts'
-import type { Owned } from '../machines/service.ts'
+import { type RunWork, runMachine } from '../machines/run.ts'
 import type { Tell } from './dead-letters.ts'
 import { countSeqs, type Envelope, type PackItem, type PackLimits, pack } from './envelope.ts'
 import { ConflictError, describeError, UnavailableError } from './errors.ts'
@@ -56,10 +55,16 @@ export interface RunOptions {
 /** What the submitter of a source is told that was not read to its end. */
 export const interrupted = 'its source was not read to the end; submit the same again to go on'
 
-export function runLogic(options: RunOptions, live: LiveRun) {
+/**
+ * One logic for all runs: to provide a machine with what it needs costs more than to run it.
+ * @param liveOf whose actor has this name, unless there is nothing more to be done for it
+ */
+export function runLogic(options: RunOptions, liveOf: (actor: string) => LiveRun | undefined) {
   return runMachine.provide({
     actors: {
-      takeSource: fromPromise<void, Owned>(async ({ input, signal }) => {
+      takeSource: fromPromise<void, RunWork>(async ({ input, signal }) => {
+        const live = liveOf(input.actor)
+        if (live === undefined) return
         try {
           const spoolFilled = () => options.tell(input.owner, { type: 'spool.filled' })
           await takeSource(options, live, signalOf(live, signal), spoolFilled)
@@ -79,7 +84,9 @@ export function runLogic(options: RunOptions, live: LiveRun) {
           delete live.source
         }
       }),
-      moveSpool: fromPromise<void, Owned>(async ({ signal }) => {
+      moveSpool: fromPromise<void, RunWork>(async ({ input, signal }) => {
+        const live = liveOf(input.actor)
+        if (live === undefined) return
         try {
           await moveSpool(options, live, signalOf(live, signal))
         } catch (error) {

@@ -3,11 +3,13 @@
  * had to wait in its spool to the mailboxes. How is bound in actors/run.ts; that the run is
  * complete is decided by the accounting and only heard of here.
  */
-import { assign, fromPromise, setup, stateIn } from 'xstate'
-import { type Owned, ownedBy } from './service.ts'
+import { type AnyActorRef, assign, fromPromise, setup, stateIn } from 'xstate'
+import type { Owned } from './service.ts'
 
 export interface RunInput {
   id: string
+  /** The name of its actor, of which a run may have several one after the other. */
+  actor: string
   hasSource: boolean
   spooled: boolean
 }
@@ -17,12 +19,22 @@ export type RunEvent =
   /** Something is in the spool. */
   | { type: 'spool.filled' }
 
+/** Whose work is to be done. */
+export interface RunWork extends Owned {
+  actor: string
+}
+
+const workOf = ({ context, self }: { context: RunInput; self: AnyActorRef }): RunWork => ({
+  owner: self,
+  actor: context.actor,
+})
+
 const unbound = (name: string) =>
-  fromPromise<void, Owned>(() => Promise.reject(new Error(`bind ${name} in actors/run.ts`)))
+  fromPromise<void, RunWork>(() => Promise.reject(new Error(`bind ${name} in actors/run.ts`)))
 
 export const runMachine = setup({
   types: {
-    context: {} as { id: string; hasSource: boolean; spooled: boolean },
+    context: {} as RunInput,
     input: {} as RunInput,
     events: {} as RunEvent,
   },
@@ -66,7 +78,7 @@ export const runMachine = setup({
         taking: {
           always: { guard: 'isOver', target: 'ended' },
           // A source that broke off leaves the run open: the same content resumes it.
-          invoke: { src: 'takeSource', input: ownedBy, onDone: 'exhausted', onError: 'brokenOff' },
+          invoke: { src: 'takeSource', input: workOf, onDone: 'exhausted', onError: 'brokenOff' },
         },
         exhausted: { always: { guard: 'isOver', target: 'ended' } },
         brokenOff: { always: { guard: 'isOver', target: 'ended' } },
@@ -86,7 +98,7 @@ export const runMachine = setup({
         moving: {
           always: { guard: 'isOver', target: 'ended' },
           entry: 'markEmpty',
-          invoke: { src: 'moveSpool', input: ownedBy, onDone: 'empty', onError: 'stuck' },
+          invoke: { src: 'moveSpool', input: workOf, onDone: 'empty', onError: 'stuck' },
           on: { 'spool.filled': { actions: 'markFilled' } },
         },
         /** The mailboxes or Redis refused; tried again after a while. */

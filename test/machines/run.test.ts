@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'bun:test'
 import { createActor, fromPromise } from 'xstate'
-import { runMachine } from '../../machines/run.ts'
-import type { Owned } from '../../machines/service.ts'
+import { type RunWork, runMachine } from '../../machines/run.ts'
 import { testClock } from '../kit/clock.ts'
 import { type Exploration, explore } from '../kit/explore.ts'
 
@@ -15,10 +14,10 @@ const events = [
   { type: 'xstate.after.retrySpoolAfter.run.spool.stuck' },
 ]
 const inputs = [
-  { id: 'r-1', hasSource: true, spooled: false },
-  { id: 'r-1', hasSource: true, spooled: true },
-  { id: 'r-1', hasSource: false, spooled: true },
-  { id: 'r-1', hasSource: false, spooled: false },
+  { id: 'r-1', actor: 'r-1', hasSource: true, spooled: false },
+  { id: 'r-1', actor: 'r-1', hasSource: true, spooled: true },
+  { id: 'r-1', actor: 'r-1', hasSource: false, spooled: true },
+  { id: 'r-1', actor: 'r-1', hasSource: false, spooled: false },
 ]
 const explorations = inputs.map((input) => explore(runMachine, { input, events }))
 const [withSource] = explorations as [Exploration, ...Exploration[]]
@@ -81,13 +80,13 @@ describe('run machine', () => {
     const actor = createActor(
       runMachine.provide({
         actors: {
-          moveSpool: fromPromise<void, Owned>(async () => {
+          moveSpool: fromPromise<void, RunWork>(async () => {
             tries += 1
             if (tries < 3) throw new Error('the mailbox refuses')
           }),
         },
       }),
-      { input: { id: 'r-1', hasSource: false, spooled: true }, clock: clock.timers },
+      { input: { id: 'r-1', actor: 'r-1', hasSource: false, spooled: true }, clock: clock.timers },
     )
     actor.start()
     await clock.pass(999)
@@ -106,14 +105,14 @@ describe('run machine', () => {
     const actor = createActor(
       runMachine.provide({
         actors: {
-          moveSpool: fromPromise<void, Owned>(() => {
+          moveSpool: fromPromise<void, RunWork>(() => {
             const move = Promise.withResolvers<void>()
             moves.push(move)
             return move.promise
           }),
         },
       }),
-      { input: { id: 'r-1', hasSource: false, spooled: false } },
+      { input: { id: 'r-1', actor: 'r-1', hasSource: false, spooled: false } },
     )
     actor.start()
     actor.send({ type: 'spool.filled' })
