@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { connect, type Socket } from 'node:net'
 import type { ExecuteContext } from '../../actors/ports.ts'
+import { ConnectionPool, giveUp, type Progress } from '../../runtime/execute/http/connection.ts'
 import { httpExecutor } from '../../runtime/execute/http/request.ts'
 import { eventually } from '../kit/eventually.ts'
 
@@ -94,4 +95,59 @@ test('those of an executor that stops try no other address', async () => {
   await eventually(() => expect(asked).not.toEqual([]))
   await executor.stop()
   expect(await running).toMatchObject({ outcome: 'failed', error: { code: 'ABORTED' } })
+})
+
+test('what is given up between its connection and its request is not sent', async () => {
+  let heard = 0
+  const target = Bun.serve({
+    port: 0,
+    hostname: '127.0.0.1',
+    fetch() {
+      heard += 1
+      return new Response()
+    },
+  })
+  const pool = new ConnectionPool({
+    lookup: async () => [{ address: '127.0.0.1' }],
+    isAllowed: true,
+  })
+  pool.start()
+  /** Gives it up so many turns of the queue of promises after the connection is there. */
+  const phaseWhenGivenUp = async (turns: number) => {
+    let phase: Progress['phase'] | undefined
+    const progress: Progress = {
+      phase: 'resolve',
+      timings: {
+        resolveMs: 0,
+        tlsMs: 0,
+        processingMs: 0,
+        transferMs: 0,
+        get connectMs() {
+          return 0
+        },
+        set connectMs(_) {
+          const after = (left: number) => {
+            if (left > 0) queueMicrotask(() => after(left - 1))
+            else {
+              phase = progress.phase
+              giveUp(progress, new Error('given up'))
+            }
+          }
+          queueMicrotask(() => after(turns))
+        },
+      },
+    }
+    const bytes = Buffer.from(`GET / HTTP/1.1\r\nHost: ${target.url.host}\r\n\r\n`)
+    const asked = { method: 'POST', maxBytes: 1000 }
+    const ended = pool.exchange(target.url, bytes, asked, progress)
+    await expect(ended).rejects.toThrow('given up')
+    return phase
+  }
+  const phases: (string | undefined)[] = []
+  for (let turns = 0; turns < 16; turns += 1) phases.push(await phaseWhenGivenUp(turns))
+  pool.stop()
+  await target.stop(true)
+  const early = phases.filter((phase) => phase === 'connect')
+  expect([early.length > 0, phases.length - early.length > 0]).toEqual([true, true])
+  expect(heard).toBeLessThanOrEqual(phases.length - early.length)
 })

@@ -158,6 +158,11 @@ export class ConnectionPool {
     reader: AnswerReader,
     progress: Progress,
   ): Promise<AnswerReader> {
+    // Given up in the very turn in which the connection was opened, it has not been told.
+    if (progress.ended !== undefined) {
+      connection.close()
+      return Promise.reject(progress.ended)
+    }
     const { promise, resolve, reject } = Promise.withResolvers<AnswerReader>()
     const { timings } = progress
     const begun = performance.now()
