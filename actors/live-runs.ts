@@ -312,6 +312,8 @@ export class LiveRuns {
   #end(run: string): void {
     const live = this.#runs.get(run)
     if (live === undefined) return
+    // Nobody is going to read it: whoever waits for that would wait for ever.
+    if (!live.begun) live.taken.reject(new UnavailableError(`run ${run}: ${interrupted}`))
     this.#runs.delete(run)
     this.#spool.count(-live.spooled)
     this.#settle(inFlightOf(live))

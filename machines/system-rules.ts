@@ -113,8 +113,11 @@ function isLow({ health }: SystemFacts): boolean {
   return health !== undefined && health < reflectBelow
 }
 
+/** Looks are a second apart, but for the moment that each takes. */
+const looseMs = 100
+
 function lasts(since: number | undefined, at: number, ms: number): boolean {
-  return since !== undefined && at - since >= ms
+  return since !== undefined && at - since >= ms - Math.min(looseMs, ms / 10)
 }
 
 /** Why it should reflect, if it should. */

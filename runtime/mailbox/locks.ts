@@ -6,7 +6,10 @@
 import { type Job, Worker } from 'bullmq'
 import { untilTickMs } from '../clock.ts'
 
-/** Redis is asked again as often, should it have forgotten that somebody waits: BullMQ's own. */
+/**
+ * Redis is asked again as often, should it have forgotten that somebody waits: BullMQ's own. The
+ * first wait is between half of it and one and a half times it.
+ */
 const drainMs = 5000
 
 /** The lock of one delivery. */

@@ -3,8 +3,12 @@ import { untilTickMs } from '../clock.ts'
 
 /** Time between two looks, ms: a block is measured too short by so much at most. */
 const intervalMs = 20
-/** While nothing is at hand: each look wakes the processor, and nobody is there who could block. */
+/** While nothing is at hand, and the process does next to nothing: each look wakes the processor. */
 const restMs = 1000
+/** A process that uses so much of a core has work, though none was told to be at hand. */
+const busyShare = 0.1
+/** Over so long at least: what is done once a second must not make it busy. */
+const busyOverMs = 500
 /** Nothing at hand for so long is rest, ms. */
 const restFromMs = 1000
 /** What stands still so long, ms, is an event of its own. */
@@ -62,10 +66,24 @@ export class LoopLag {
   #atHand = 0
   #idleSinceMs = 0
   #isResting = false
+  readonly #processorMs: () => number
+  /** When the use of the processor was looked at last, and what it was. */
+  #used = { at: 0, ms: 0 }
+  /** When the next look is due. */
+  #dueMs = 0
 
-  /** @param monotonic ms @param onBlocked an event loop stood still for so many ms */
-  constructor(monotonic: () => number, onBlocked: (ms: number) => void) {
+  /**
+   * @param monotonic ms
+   * @param onBlocked an event loop stood still for so many ms
+   * @param processorMs what this process has used of the processor
+   */
+  constructor(
+    monotonic: () => number,
+    onBlocked: (ms: number) => void,
+    processorMs: () => number = usedMs,
+  ) {
     this.#monotonic = monotonic
+    this.#processorMs = processorMs
     this.#onBlocked = onBlocked
   }
 
@@ -74,6 +92,7 @@ export class LoopLag {
     if (this.#timer !== undefined) return
     if (collects) this.#fresh = []
     this.#idleSinceMs = this.#monotonic()
+    this.#used = { at: this.#idleSinceMs, ms: this.#processorMs() }
     this.#look()
   }
 
@@ -87,7 +106,9 @@ export class LoopLag {
     this.#atHand += 1
     if (this.#timer === undefined || !this.#isResting) return
     clearTimeout(this.#timer)
-    this.#look()
+    // What has just stood still would not be seen any more.
+    if (this.#monotonic() > this.#dueMs) this.#seen()
+    else this.#look()
   }
 
   released(): void {
@@ -148,15 +169,28 @@ export class LoopLag {
 
   #look(): void {
     const now = this.#monotonic()
+    if (this.#isBusy(now)) this.#idleSinceMs = now
     const isIdle = this.#atHand === 0 && now - this.#idleSinceMs >= restFromMs
     this.#isResting = isIdle && this.#proving === undefined
     const waitMs = this.#isResting ? untilTickMs(now, restMs) : intervalMs
-    this.#timer = setTimeout(() => this.#seen(now + waitMs), waitMs)
+    this.#dueMs = now + waitMs
+    this.#timer = setTimeout(() => this.#seen(), waitMs)
     this.#timer.unref()
   }
 
-  #seen(due: number): void {
-    const lagMs = Math.max(0, Math.round((this.#monotonic() - due) * 1000) / 1000)
+  /** Whatever it does: a node without workers dispatches and collects, and may stand still as well. */
+  #isBusy(now: number): boolean {
+    const overMs = now - this.#used.at
+    if (overMs < busyOverMs) return false
+    const ms = this.#processorMs()
+    const isBusy = ms - this.#used.ms >= busyShare * overMs
+    this.#used = { at: now, ms }
+    return isBusy
+  }
+
+  #seen(): void {
+    const late = this.#monotonic() - this.#dueMs
+    const lagMs = Math.max(0, Math.round(late * 1000) / 1000)
     const proving = this.#proving
     if (proving !== undefined && proving.blockedMs > 0) {
       this.#proving = undefined
@@ -198,4 +232,9 @@ export class LoopLag {
     const now = this.#monotonic()
     this.#slices = this.#slices.filter(({ until }) => until + windowMs > now)
   }
+}
+
+function usedMs(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
 }

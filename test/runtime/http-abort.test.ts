@@ -151,3 +151,18 @@ test('what is given up between its connection and its request is not sent', asyn
   expect([early.length > 0, phases.length - early.length > 0]).toEqual([true, true])
   expect(heard).toBeLessThanOrEqual(phases.length - early.length)
 })
+
+test('nothing is begun for what was given up beforehand', async () => {
+  const pool = new ConnectionPool({
+    lookup: async () => [{ address: '127.0.0.1' }],
+    isAllowed: true,
+  })
+  const timings = { resolveMs: 0, connectMs: 0, tlsMs: 0, processingMs: 0, transferMs: 0 }
+  const progress: Progress = { phase: 'resolve', timings }
+  giveUp(progress, new Error('given up'))
+  // To whom nobody answers: it would wait for as long as the system does.
+  const url = new URL(`http://127.0.0.1:${port}/`)
+  const asked = { method: 'POST', maxBytes: 1000 }
+  await expect(pool.exchange(url, Buffer.alloc(0), asked, progress)).rejects.toThrow('given up')
+  expect(progress.phase).toBe('resolve')
+})

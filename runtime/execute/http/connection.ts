@@ -158,7 +158,7 @@ export class ConnectionPool {
     reader: AnswerReader,
     progress: Progress,
   ): Promise<AnswerReader> {
-    // Given up in the very turn in which the connection was opened, it has not been told.
+    // See abortable.
     if (progress.ended !== undefined) {
       connection.close()
       return Promise.reject(progress.ended)
@@ -220,6 +220,7 @@ export class ConnectionPool {
     timings.resolveMs += performance.now() - begun
     let problem: unknown
     for (const address of addresses) {
+      if (progress.ended !== undefined) throw progress.ended
       try {
         return await this.#connect(url, address, progress)
       } catch (error) {
@@ -353,6 +354,8 @@ export class ConnectionPool {
 /** The promise, or the reason for which the request is given up. */
 function abortable<Value>(promise: Promise<Value>, progress: Progress): Promise<Value> {
   const { promise: either, resolve, reject } = Promise.withResolvers<Value>()
+  // Given up since it waited last, it has not been told, and would not be again.
+  if (progress.ended !== undefined) reject(progress.ended)
   progress.abort = reject
   promise.then(resolve, reject)
   return either
