@@ -22,9 +22,9 @@ import type { Hold, Run, RunNotice, RunProgress } from './ports-runs.ts'
 import { MailboxRoom, SpoolRoom } from './room.ts'
 import { interrupted, type RunOptions, runLogic } from './run.ts'
 import type { Source } from './source.ts'
-import { hastenUntil } from './spool.ts'
+import { hastenOnceStopped } from './spool.ts'
 import { openingOf, type Submission, type Submitted } from './submission.ts'
-import { type ChildSpec, findChild, hasChild, planOf } from './supervisor.ts'
+import { type ChildSpec, findChild, freeName, planOf } from './supervisor.ts'
 import { Turns } from './turns.ts'
 
 export interface LiveRunsOptions
@@ -282,7 +282,7 @@ export class LiveRuns {
 
   #begin(progress: RunProgress, source: Source | undefined): LiveRun {
     const { run } = progress
-    const live = newLiveRun(progress, this.#actorName(run.id))
+    const live = newLiveRun(progress, freeName(this.#supervisor, run.id))
     if (source !== undefined) {
       live.source = untilStopped(source, this.#ended.signal, live.stopped.signal)
     }
@@ -292,21 +292,10 @@ export class LiveRuns {
     this.#actors.set(live.actor, live)
     const child = planOf({ id: live.actor, restart: 'transient' }, this.#options.runsPolicy)
     this.#options.tell(this.#supervisor, { type: 'child.add', child })
-    const { ended, stopped } = live
-    const hasten = () =>
-      void hastenUntil(this.#runOptions, live, AbortSignal.any([ended.signal, this.#ended.signal]))
-    if (stopped.signal.aborted) hasten()
-    else stopped.signal.addEventListener('abort', hasten, { once: true })
+    hastenOnceStopped(this.#runOptions, live, this.#ended.signal)
     // What was settled or said between the asking and this moment nobody here has heard of.
     if (live.accepted > 0 || source === undefined) void this.#refresh(run.id)
     return live
-  }
-
-  /** An earlier actor of the same run may still be on its way out. */
-  #actorName(run: string): string {
-    let name = run
-    for (let number = 2; hasChild(this.#supervisor, name); number += 1) name = `${run}.${number}`
-    return name
   }
 
   #end(run: string): void {

@@ -47,7 +47,7 @@ export async function moveSpool(
  * Of a run that is stopped nothing is worth waiting for its time any more. Again and again: who has
  * not heard of it yet may still put something off.
  */
-export async function hastenUntil(
+async function hastenUntil(
   { mailboxes, log, clock }: RunOptions,
   { id }: LiveRun,
   over: AbortSignal,
@@ -61,6 +61,14 @@ export async function hastenUntil(
     await clock.wait(waitMs, over)
     waitMs = Math.min(waitMs * 2, hastenAgainMs.most)
   }
+}
+
+/** At once where the run is stopped already; until it has ended, or its dispatcher has. */
+export function hastenOnceStopped(options: RunOptions, live: LiveRun, over: AbortSignal): void {
+  const { ended, stopped } = live
+  const hasten = () => void hastenUntil(options, live, AbortSignal.any([ended.signal, over]))
+  if (stopped.signal.aborted) hasten()
+  else stopped.signal.addEventListener('abort', hasten, { once: true })
 }
 
 /**

@@ -280,8 +280,15 @@ export async function removeChild(parent: AnyActorRef, id: string): Promise<void
   if (isLive(parent)) subscription.unsubscribe()
 }
 
-export function hasChild(parent: AnyActorRef, id: string): boolean {
+function hasChild(parent: AnyActorRef, id: string): boolean {
   return childrenOf(parent).some((child) => child.id === id)
+}
+
+/** A name for a child: an earlier one of the same may still be on its way out. */
+export function freeName(parent: AnyActorRef, wanted: string): string {
+  let name = wanted
+  for (let number = 2; hasChild(parent, name); number += 1) name = `${wanted}.${number}`
+  return name
 }
 
 function childrenOf(parent: AnyActorRef): readonly Child[] {

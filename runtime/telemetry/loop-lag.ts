@@ -3,7 +3,7 @@ import { untilTickMs } from '../clock.ts'
 
 /** Time between two looks, ms: a block is measured too short by so much at most. */
 const intervalMs = 20
-/** While nothing is at hand, and the process does next to nothing: each look wakes the processor. */
+/** While nothing is at hand and the process does next to nothing: looks wake the processor. */
 const restMs = 1000
 /** A process that uses so much of a core has work, though none was told to be at hand. */
 const busyShare = 0.1
@@ -178,7 +178,7 @@ export class LoopLag {
     this.#timer.unref()
   }
 
-  /** Whatever it does: a node without workers dispatches and collects, and may stand still as well. */
+  /** Whatever it does: a node without workers dispatches and collects, and may stand still too. */
   #isBusy(now: number): boolean {
     const overMs = now - this.#used.at
     if (overMs < busyOverMs) return false

@@ -17,10 +17,8 @@ function launcherIn(place: 'node_modules' | 'PATH') {
   const folder = place === 'PATH' ? join(home, 'bin') : join(home, 'node_modules', '.bin')
   mkdirSync(folder, { recursive: true })
   const script = join(folder, 'bun')
-  writeFileSync(
-    script,
-    `#!/bin/sh\necho "\${${growth}-none} \${${share}-none} \${${interval}-none} \${${purge}-none}"\n`,
-  )
+  const said = [growth, share, interval, purge].map((name) => `\${${name}-none}`).join(' ')
+  writeFileSync(script, `#!/bin/sh\necho "${said}"\n`)
   chmodSync(script, 0o755)
   return (env: Record<string, string> = {}) => {
     const path = `${join(home, 'bin')}:${process.env['PATH']}`
