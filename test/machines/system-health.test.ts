@@ -32,13 +32,21 @@ function seen(over: Partial<SystemMarks> = {}): SystemMarks {
   }
 }
 
-/** Looks once a second, and tells each change it makes; the state that it is in goes on with it. */
-function play(state: SystemState, looks: readonly SystemFacts[], over: Partial<SystemMarks> = {}) {
+/**
+ * Looks once a second, and tells each change it makes; the state that it is in goes on with it.
+ * @param lateMs by which each look is late, in turns
+ */
+function play(
+  state: SystemState,
+  looks: readonly SystemFacts[],
+  over: Partial<SystemMarks> = {},
+  lateMs: readonly number[] = [0],
+) {
   let is = state
   const now = seen(over)
   const moves: string[] = []
   for (const [second, facts] of looks.entries()) {
-    const at = second * 1000
+    const at = second * 1000 + (lateMs[second % lateMs.length] ?? 0)
     Object.assign(now, marks(now, facts, at))
     const verdict = judge(is, now, at)
     if (verdict === undefined) continue
@@ -56,6 +64,17 @@ const of = (health: number, count: number) =>
 describe('low health', () => {
   test('that lasts makes a node reflect', () => {
     expect(play('OPERATIONAL', of(0.69, 5))).toEqual(['3 s: REFLECTIVE'])
+  })
+
+  test('lasts as long by looks that are a little early or late', () => {
+    for (const lateMs of [
+      [40, 0, 0, 1],
+      [0, 40],
+      [1, 0, 0, 0],
+    ]) {
+      expect(play('OPERATIONAL', of(0.69, 5), {}, lateMs)).toEqual(['3 s: REFLECTIVE'])
+      expect(play('OPERATIONAL', of(0.69, 3), {}, lateMs)).toEqual([])
+    }
   })
 
   test('that passes, or flaps, does nothing', () => {
