@@ -49,13 +49,17 @@ test('a wait for a tick ends at the tick, or at once when nobody waits any more'
 test('what is done at each tick is done until it is stopped', async () => {
   const { promise, resolve } = Promise.withResolvers<void>()
   let looks = 0
+  let ticks = 0
   const stop = everyTick(5, () => {
     looks += 1
-    if (looks < 3) return
-    stop()
-    resolve()
+    if (looks === 3) stop()
+  })
+  // Another one that goes on tells that more ticks have come.
+  const stopWitness = everyTick(5, () => {
+    ticks += 1
+    if (ticks === 8) resolve()
   })
   await promise
-  await systemClock.wait(20)
+  stopWitness()
   expect(looks).toBe(3)
 })

@@ -4,7 +4,6 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Redis } from 'ioredis'
 import type { Delivery, Log, Mailboxes } from '../../actors/ports.ts'
-import { systemClock } from '../../runtime/clock.ts'
 import { type BullMailboxes, bullMailboxes } from '../../runtime/mailbox/bullmq.ts'
 import { redisClient } from '../../runtime/redis/client.ts'
 import { keys, SlotKeys } from '../../runtime/redis/keys.ts'
@@ -306,24 +305,22 @@ test('a mailbox its first sender was killed over is told of by the next', async 
 
 test('receivers that wait in vain wake up together, whenever they began', async () => {
   const watcher = await redis.monitor()
-  const dues: number[] = []
+  const waits: { at: number; seconds: number }[] = []
   watcher.on('monitor', (at: string, [command, , seconds]: string[]) => {
-    if (command === 'bzpopmin') dues.push(Number(at) + Number(seconds))
+    if (command === 'bzpopmin') waits.push({ at: Number(at), seconds: Number(seconds) })
   })
   try {
     for (const name of ['work.a', 'work.b', 'work.c']) {
+      const before = waits.length
       await mailboxes.receive(name, together, async () => {})
-      const before = dues.length
-      await eventually(() => expect(dues.length).toBeGreaterThan(before))
-      // The next one begins at another moment.
-      await systemClock.wait(500)
+      await eventually(() => expect(waits.length).toBeGreaterThan(before))
     }
-    const last = dues.at(-1) ?? 0
-    // Periods of five seconds; a command is a moment under way.
-    const apart = dues
-      .map((due) => (due - last) / 5)
-      .map((periods) => periods - Math.round(periods))
-    expect(Math.max(...apart.map(Math.abs))).toBeLessThan(0.4 / 5)
+    // Five seconds from any moment would be the same for all, and end at another one for each.
+    expect(waits.map(({ seconds }) => seconds)).not.toContain(5)
+    const ends = waits.map(({ at, seconds }) => (at + seconds - performance.timeOrigin / 1000) / 5)
+    const apart = ends.map((periods) => Math.abs(periods - Math.round(periods)))
+    // A command is a moment under way.
+    expect(Math.max(...apart)).toBeLessThan(0.4 / 5)
   } finally {
     watcher.disconnect()
   }

@@ -158,7 +158,7 @@ export class ConnectionPool {
     reader: AnswerReader,
     progress: Progress,
   ): Promise<AnswerReader> {
-    // See abortable.
+    // Given up between its connection and its request, it has not been told.
     if (progress.ended !== undefined) {
       connection.close()
       return Promise.reject(progress.ended)
