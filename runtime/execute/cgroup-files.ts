@@ -1,5 +1,14 @@
 /** Directories of cgroups: who is in them, and how they are emptied and removed. */
-import { readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { describeError } from '../../actors/errors.ts'
 
@@ -54,6 +63,40 @@ export function pidsIn(directory: string): string[] {
     .split('\n')
     .filter((pid) => pid !== '')
 }
+
+/**
+ * Whether anybody is in a cgroup, asked each time a command has ended: to open the file takes
+ * longer than to read it. Version 1 would answer out of a list of up to a second ago.
+ */
+export class ProcsFile {
+  readonly #directory: string
+  readonly #isKept: boolean
+  #file: number | undefined
+
+  constructor(directory: string, version: 1 | 2) {
+    this.#directory = directory
+    this.#isKept = version === 2
+  }
+
+  isEmpty(): boolean {
+    if (!this.#isKept) return pidsIn(this.#directory).length === 0
+    try {
+      this.#file ??= openSync(join(this.#directory, 'cgroup.procs'), 'r')
+      return readSync(this.#file, oneByte, 0, 1, 0) === 0
+    } catch (error) {
+      const { code } = describeError(error)
+      if (code === 'ENOENT' || code === 'ENODEV') return true
+      throw error
+    }
+  }
+
+  close(): void {
+    if (this.#file !== undefined) closeSync(this.#file)
+    this.#file = undefined
+  }
+}
+
+const oneByte = new Uint8Array(1)
 
 export function textIn(file: string): string {
   try {

@@ -10,6 +10,7 @@ import {
   free,
   killAll,
   namesIn,
+  ProcsFile,
   pidsIn,
   removeOrKeep,
   removeTree,
@@ -47,7 +48,7 @@ export class Cgroups {
   /** Could not be removed yet: somebody in it is still dying. */
   readonly #dusty = new Set<string>()
   /** Empty, without limits, and good for the next: to make one costs a tenth of a start. */
-  readonly #clean: string[] = []
+  readonly #clean: Part[] = []
   #count = 0
   /** What can be used here. */
   readonly hierarchies: readonly Hierarchy[]
@@ -84,7 +85,7 @@ export class Cgroups {
     this.#count += 1
     const parts = hierarchies.map((hierarchy): Part => {
       const directory = join(hierarchy.base, `${this.#prefix}${this.#count}`)
-      return { hierarchy, directory }
+      return { hierarchy, directory, procs: new ProcsFile(directory, hierarchy.version) }
     })
     try {
       for (const { directory, hierarchy } of parts) {
@@ -101,18 +102,20 @@ export class Cgroups {
   #openTracking(): Cell | undefined {
     const hierarchy = this.#tracking
     if (hierarchy === undefined) return undefined
-    let directory = this.#clean.pop()
-    if (directory === undefined) {
+    let part = this.#clean.pop()
+    if (part === undefined) {
       this.#count += 1
-      directory = join(hierarchy.base, `${this.#prefix}${this.#count}`)
+      const directory = join(hierarchy.base, `${this.#prefix}${this.#count}`)
       mkdirSync(directory)
+      part = { hierarchy, directory, procs: new ProcsFile(directory, hierarchy.version) }
     }
     const left = { isLimited: false, dusty: this.#dusty, clean: this.#clean }
-    return new DirectoryCell([{ hierarchy, directory }], left)
+    return new DirectoryCell([part], left)
   }
 
   /** Takes away what it made. */
   close(): void {
+    for (const { procs } of this.#clean.splice(0)) procs.close()
     for (const base of this.bases) {
       const names = namesIn(base).filter((name) => name.startsWith(this.#prefix))
       for (const name of names) killAll(join(base, name))
@@ -153,6 +156,7 @@ function wantedOf({ memoryBytes, pids }: ExecLimits): ('memory' | 'pids')[] {
 interface Part {
   hierarchy: Hierarchy
   directory: string
+  procs: ProcsFile
 }
 
 /** What becomes of the directories of a cell. */
@@ -160,7 +164,7 @@ interface Left {
   isLimited: boolean
   dusty: Set<string>
   /** Takes those that can be used again. */
-  clean?: string[]
+  clean?: Part[]
 }
 
 const cleanMax = 64
@@ -196,7 +200,7 @@ class DirectoryCell implements Cell {
   }
 
   isLeft(): boolean {
-    this.#isLeft ||= this.#parts.every(({ directory }) => pidsIn(directory).length === 0)
+    this.#isLeft ||= this.#parts.every(({ procs }) => procs.isEmpty())
     return this.#isLeft
   }
 
@@ -209,15 +213,17 @@ class DirectoryCell implements Cell {
   close(isFreed: boolean): void {
     const { isLimited, dusty, clean } = this.#left
     this.ranOutOfMemory = isLimited && this.#parts.some(hasKilled)
-    for (const { directory, hierarchy } of this.#parts) {
-      if (!this.#isLeft && pidsIn(directory).length > 0) {
+    for (const part of this.#parts) {
+      const { directory, hierarchy, procs } = part
+      if (!this.#isLeft && !procs.isEmpty()) {
         // Limits are for all of it, and would end with it.
         if (!isFreed || isLimited) killAll(directory)
         else free(directory, dirname(hierarchy.base))
       } else if (clean !== undefined && clean.length < cleanMax) {
-        clean.push(directory)
+        clean.push(part)
         continue
       }
+      procs.close()
       removeOrKeep(directory, dusty)
     }
   }

@@ -89,7 +89,8 @@ export function commandExecutor(options: CommandOptions): Executor {
     }
     const times = timesOf(task, input)
     const keep = input.limits?.outputBytes ?? outputBytesMax
-    const processes = bunProcesses({ log, cell, guardian: around.guardian })
+    const { guardian, pipes } = around
+    const processes = bunProcesses({ log, cell, guardian, pipes })
     const result = await runSubprocess(
       processes,
       { ...command, argv },

@@ -6,15 +6,18 @@ import type { Log } from '../../actors/ports.ts'
 import type { Command, Processes, ProcessListener } from '../../actors/subprocess.ts'
 import type { Cell } from './cgroups.ts'
 import type { Guardian } from './guardian.ts'
+import { BunPipes, type PipeSource, type Pipes } from './pipes.ts'
 
 export interface ProcessOptions {
   log: Log
   /** Of the one process that is started. */
   cell?: Cell | undefined
   guardian?: Guardian | undefined
+  /** Where its pipes come from; without it Bun makes them. */
+  pipes?: PipeSource | undefined
 }
 
-export function bunProcesses({ log, cell, guardian }: ProcessOptions): Processes {
+export function bunProcesses({ log, cell, guardian, pipes }: ProcessOptions): Processes {
   return {
     spawn(command, listener) {
       // Ended from here, nobody of it may be left; else those who left the group are on their own.
@@ -22,6 +25,7 @@ export function bunProcesses({ log, cell, guardian }: ProcessOptions): Processes
       let isExited = false
       const ended: ProcessListener['exited'] = (exit) => {
         isExited = true
+        pipe.exited()
         listener.exited(exit)
         if (cell !== undefined) attempt(() => cell.close(!isEnding))
         guardian?.forget(child.pid)
@@ -33,28 +37,23 @@ export function bunProcesses({ log, cell, guardian }: ProcessOptions): Processes
           log.warn({ pid: child.pid, ...describeError(error) }, 'the cgroup of a command is stuck')
         }
       }
-      const child = spawn(command, { ...listener, exited: ended }, cell)
+      const pipe = pipes?.open() ?? new BunPipes()
+      const child = spawn(command, { exited: ended, pipe, cell })
       // To be told of each costs more than to look into the cgroups at the end.
       if (cell === undefined) guardian?.watch(child.pid)
       else guardian?.wake()
       attempt(() => cell?.join())
-      const readers = [child.stdout.getReader(), child.stderr.getReader()] as const
       const warn = (error: unknown) => {
         log.warn({ pid: child.pid, ...describeError(error) }, 'a pipe of the command broke')
       }
       if (child.stdin && command.stdin !== undefined) {
         void feed(child.stdin, command.stdin).catch(warn)
       }
-      let streamsOpen = readers.length
-      for (const [index, reader] of readers.entries()) {
-        const stream = index === 0 ? 'stdout' : 'stderr'
-        void pump(reader, (bytes) => listener.output(stream, bytes))
-          .catch(warn)
-          .then(() => {
-            streamsOpen -= 1
-            if (streamsOpen === 0) listener.outputEnded()
-          })
-      }
+      pipe.read(child, {
+        output: listener.output,
+        outputEnded: listener.outputEnded,
+        broke: warn,
+      })
       return {
         pid: child.pid,
         kill(signal) {
@@ -71,7 +70,7 @@ export function bunProcesses({ log, cell, guardian }: ProcessOptions): Processes
           }
         },
         release() {
-          for (const reader of readers) void reader.cancel().catch(warn)
+          pipe.release()
         },
       }
     },
@@ -88,21 +87,12 @@ async function feed(sink: Bun.FileSink, text: string): Promise<void> {
   }
 }
 
-interface Reader {
-  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>
-}
-
-async function pump(reader: Reader, take: (bytes: Uint8Array) => void): Promise<void> {
-  for (;;) {
-    const { value } = await reader.read()
-    if (value === undefined) return
-    take(value)
-  }
-}
-
 // Not Bun's own `timeout` and `maxBuffer`: they end the leader alone, and then wait for whoever
 // still holds the pipe.
-function spawn(command: Command, listener: ProcessListener, cell: Cell | undefined) {
+function spawn(
+  command: Command,
+  { exited, pipe, cell }: Pick<ProcessListener, 'exited'> & { pipe: Pipes; cell: Cell | undefined },
+) {
   const [program = '', ...rest] = command.argv
   try {
     return Bun.spawn([resolveProgram(command), ...rest], {
@@ -112,16 +102,17 @@ function spawn(command: Command, listener: ProcessListener, cell: Cell | undefin
       ...(cell !== undefined && { cgroup: cell.directory }),
       // Not a Buffer: its descriptor would stay open until the garbage is collected.
       stdin: command.stdin === undefined ? 'ignore' : 'pipe',
-      stdout: 'pipe',
-      stderr: 'pipe',
+      stdout: pipe.ends[0],
+      stderr: pipe.ends[1],
       // A session and a group of its own: a signal to -pid reaches everybody in it.
       detached: true,
       onExit(_child, exitCode, signal) {
-        if (signal === null) listener.exited({ exitCode, signal })
-        else listener.exited({ exitCode: null, signal: signalName(signal) })
+        if (signal === null) exited({ exitCode, signal })
+        else exited({ exitCode: null, signal: signalName(signal) })
       },
     })
   } catch (error) {
+    pipe.drop()
     foundPrograms.clear()
     throw error instanceof MusterError ? error : startError(error, command)
   }

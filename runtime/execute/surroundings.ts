@@ -3,11 +3,14 @@ import type { Log } from '../../actors/ports.ts'
 import { releaseCgroups, takeCgroups } from './cgroup-search.ts'
 import type { Cgroups } from './cgroups.ts'
 import { type Guardian, guardian } from './guardian.ts'
+import type { PipeSource } from './pipes.ts'
 
 export interface Surroundings {
   /** None where no command gets one. */
   cgroups?: Cgroups
   guardian: Guardian
+  /** None where each command gets pipes of its own. */
+  pipes?: PipeSource
   close(): Promise<void>
 }
 

@@ -55,7 +55,7 @@ async function gate(
   return { code, report: JSON.parse(out) as AuditReport }
 }
 
-/** A node that is scraped, and its first audit: of one whose machine let it run, if there is one. */
+/** A node that is scraped, and its first audit: of one whose machine lets it run, if any does. */
 async function startWatched(
   words: string[],
 ): Promise<{ node: Node; prometheus: Prometheus; before: Awaited<ReturnType<typeof gate>> }> {

@@ -18,7 +18,7 @@ process.on('exit', () => {
 
 const program = Bun.which('prometheus')
 export const hasPrometheus = program !== null
-// 100 MB from a cold disk, read once now: while the nodes of a test run, they would wait for it too.
+// 100 MB from a cold disk, read once now: while nodes of a test run, they would wait for it too.
 if (program !== null) await Bun.file(program).bytes()
 if (!hasPrometheus) {
   console.log('skipped: no prometheus on this machine (Debian: apt-get install -y prometheus)')

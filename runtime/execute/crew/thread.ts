@@ -1,8 +1,10 @@
 /** A thread that runs commands. While it starts a process it stands still, and nobody else does. */
+import { tmpdir } from 'node:os'
 import { parentPort } from 'node:worker_threads'
 import type { Executor, Log, LogLevel } from '../../../actors/ports.ts'
 import { Cgroups } from '../cgroups.ts'
 import { commandExecutor } from '../command.ts'
+import { Fifos } from './fifos.ts'
 import { type Answer, batching, type Opening, type Order } from './words.ts'
 
 const tell: (answer: Answer) => void = batching((words) => parentPort?.postMessage(words))
@@ -21,6 +23,7 @@ let executor: Executor | undefined
 
 async function open({ options, hierarchies, prefix }: Opening): Promise<void> {
   const cgroups = new Cgroups(hierarchies, prefix)
+  const pipes = new Fifos({ directory: options.spillDir ?? tmpdir(), log })
   executor = commandExecutor({
     ...options,
     log,
@@ -28,7 +31,11 @@ async function open({ options, hierarchies, prefix }: Opening): Promise<void> {
       cgroups,
       // That of the process looks into these cgroups as well.
       guardian: { wake() {}, watch() {}, forget() {}, close() {} },
-      close: async () => cgroups.close(),
+      pipes,
+      async close() {
+        pipes.close()
+        cgroups.close()
+      },
     }),
   })
   await executor.start()

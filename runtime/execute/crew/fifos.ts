@@ -1,0 +1,212 @@
+/**
+ * Pipes that are used again. To make two for each command, to have the loop watch and to close them
+ * costs a fifth of a bare start; most commands say little and end at once, and what they said can
+ * then be read at one go. Pipes without a name cannot be had from Bun, so these are named pipes
+ * whose names are taken away. One is used again once it was seen to have ended: nobody is left then
+ * who could write into what the next command says.
+ */
+import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { describeError } from '../../../actors/errors.ts'
+import type { Log } from '../../../actors/ports.ts'
+import {
+  BunPipes,
+  type Ends,
+  type PipeSource,
+  type Pipes,
+  type PipesListener,
+  pump,
+  type Reader,
+} from '../pipes.ts'
+
+/** Who runs longer is listened to, ms: a pipe holds 64 KiB, and then its writer waits. */
+const listenAfterMs = 5
+/** Made at once, because a program has to be started for it. */
+const atOnce = 8
+const freeMax = 64
+const chunkBytes = 65_536
+
+export interface FifosOptions {
+  /** Where they have their names for a moment. */
+  directory: string
+  log: Log
+}
+
+export class Fifos implements PipeSource {
+  readonly #options: FifosOptions
+  /** Our ends of those that nobody uses. */
+  readonly #free: number[] = []
+  readonly #chunk = new Uint8Array(chunkBytes)
+  #isAble = true
+  #isClosed = false
+
+  constructor(options: FifosOptions) {
+    this.#options = options
+  }
+
+  /** Where none can be made, those of Bun. */
+  open(): Pipes {
+    if (this.#free.length < 2 && this.#isAble) this.#make()
+    const [stdout, stderr] = this.#free.splice(-2)
+    if (stdout === undefined || stderr === undefined) return new BunPipes()
+    try {
+      return new FifoPipes(this, stdout, stderr)
+    } catch (error) {
+      this.#free.push(stdout, stderr)
+      throw error
+    }
+  }
+
+  /** It has ended: nobody writes into it any more. */
+  give(end: number): void {
+    if (this.#isClosed || this.#free.length >= freeMax) closeSync(end)
+    else this.#free.push(end)
+  }
+
+  /** What has been said by now; undefined when somebody can still say more. */
+  drain(end: number, take: (bytes: Uint8Array) => void): 'ended' | undefined {
+    try {
+      for (;;) {
+        const count = readSync(end, this.#chunk)
+        if (count === 0) return 'ended'
+        take(this.#chunk.slice(0, count))
+      }
+    } catch (error) {
+      if (describeError(error).code !== 'EAGAIN') throw error
+      return undefined
+    }
+  }
+
+  /** Those in use are closed when they are given back. */
+  close(): void {
+    this.#isClosed = true
+    for (const end of this.#free.splice(0)) closeSync(end)
+  }
+
+  #make(): void {
+    const { directory, log } = this.#options
+    let own: string | undefined
+    try {
+      mkdirSync(directory, { recursive: true, mode: 0o700 })
+      own = mkdtempSync(join(directory, 'pipes-'))
+      const names = Array.from({ length: atOnce }, (_, index) => join(own ?? '', `${index}`))
+      const made = Bun.spawnSync(['mkfifo', '-m', '600', ...names], { stderr: 'pipe' })
+      if (!made.success) throw new Error(made.stderr.toString().trim())
+      const flags = constants.O_RDONLY | constants.O_NONBLOCK
+      for (const name of names) this.#free.push(openSync(name, flags))
+    } catch (error) {
+      this.#isAble = false
+      log.warn(describeError(error), 'cannot make pipes ahead of commands; each gets its own')
+    } finally {
+      if (own !== undefined) rmSync(own, { recursive: true, force: true })
+    }
+  }
+}
+
+class FifoPipes implements Pipes {
+  readonly ends: readonly [number, number]
+  readonly #fifos: Fifos
+  readonly #streams: readonly [Stream, Stream]
+  #listener: PipesListener | undefined
+  #timer: ReturnType<typeof setTimeout> | undefined
+
+  constructor(fifos: Fifos, stdout: number, stderr: number) {
+    this.#fifos = fifos
+    this.#streams = [
+      { name: 'stdout', end: stdout, isOpen: true },
+      { name: 'stderr', end: stderr, isOpen: true },
+    ]
+    const first = writeEnd(stdout)
+    try {
+      this.ends = [first, writeEnd(stderr)]
+    } catch (error) {
+      closeSync(first)
+      throw error
+    }
+  }
+
+  read(_child: Ends, listener: PipesListener): void {
+    this.#closeEnds()
+    this.#listener = listener
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined
+      for (const stream of this.#streams) this.#listen(stream)
+    }, listenAfterMs)
+  }
+
+  drop(): void {
+    this.#closeEnds()
+    for (const { end } of this.#streams) this.#fifos.give(end)
+  }
+
+  exited(): void {
+    // Listened to by now: its end is heard of like all else.
+    if (this.#timer === undefined) return
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    for (const stream of this.#streams) {
+      try {
+        const state = this.#fifos.drain(stream.end, (bytes) => this.#take(stream, bytes))
+        if (state === 'ended') this.#over(stream, true)
+        else this.#listen(stream)
+      } catch (error) {
+        this.#listener?.broke(error)
+        this.#over(stream, false)
+      }
+    }
+  }
+
+  release(): void {
+    clearTimeout(this.#timer)
+    for (const stream of this.#streams) {
+      if (stream.reader === undefined) continue
+      const { reader } = stream
+      delete stream.reader
+      void reader.cancel().catch(() => {})
+    }
+  }
+
+  #take({ name }: Stream, bytes: Uint8Array): void {
+    this.#listener?.output(name, bytes)
+  }
+
+  #listen(stream: Stream): void {
+    const reader = Bun.file(stream.end).stream().getReader()
+    stream.reader = reader
+    void pump(reader, (bytes) => this.#take(stream, bytes)).then(
+      // Let go of, it is taken for ended, though somebody still holds it.
+      () => this.#over(stream, stream.reader !== undefined),
+      (error: unknown) => {
+        this.#listener?.broke(error)
+        this.#over(stream, false)
+      },
+    )
+  }
+
+  #over(stream: Stream, hasEnded: boolean): void {
+    delete stream.reader
+    stream.isOpen = false
+    if (hasEnded) this.#fifos.give(stream.end)
+    else closeSync(stream.end)
+    if (this.#streams.every(({ isOpen }) => !isOpen)) this.#listener?.outputEnded()
+  }
+
+  // Ours would keep them from ending.
+  #closeEnds(): void {
+    for (const end of this.ends) closeSync(end)
+  }
+}
+
+interface Stream {
+  name: 'stdout' | 'stderr'
+  /** Where it is read. */
+  end: number
+  isOpen: boolean
+  /** While it is listened to. */
+  reader?: Reader
+}
+
+/** The other end of a pipe, for as long as a command needs it. */
+function writeEnd(end: number): number {
+  return openSync(`/proc/self/fd/${end}`, constants.O_WRONLY)
+}
