@@ -3,6 +3,7 @@ import { isIP } from 'node:net'
 import { describeError, MusterError } from '../../../actors/errors.ts'
 import type { HttpTimings } from '../../../actors/http-input.ts'
 import { addressesOf, type Lookup } from './addresses.ts'
+import { Departures } from './departures.ts'
 import { AnswerReader } from './wire.ts'
 
 export interface PoolOptions {
@@ -58,7 +59,8 @@ class Connection {
 
   write(bytes: Buffer): void {
     const { socket } = this
-    if (socket === undefined) return
+    // Given up before its time to leave had come.
+    if (socket === undefined || this.isClosed) return
     const written = socket.write(bytes)
     this.#out = written < bytes.length ? bytes.subarray(Math.max(0, written)) : undefined
   }
@@ -105,6 +107,7 @@ export class ConnectionPool {
   #idleCount = 0
   readonly #idleMax: number
   #sweeping: ReturnType<typeof setInterval> | undefined
+  readonly #departures = new Departures()
 
   constructor(options: PoolOptions) {
     this.#options = options
@@ -165,7 +168,7 @@ export class ConnectionPool {
     }
     const { promise, resolve, reject } = Promise.withResolvers<AnswerReader>()
     const { timings } = progress
-    const begun = performance.now()
+    let begun = performance.now()
     let first = 0
     const end = (error?: Error) => {
       if (first > 0) timings.transferMs += performance.now() - first
@@ -207,7 +210,10 @@ export class ConnectionPool {
         }
       },
     )
-    connection.write(bytes)
+    this.#departures.add(() => {
+      begun = performance.now()
+      connection.write(bytes)
+    })
     return promise
   }
 

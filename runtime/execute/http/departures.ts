@@ -1,0 +1,24 @@
+/**
+ * Requests go out together, at the end of a turn of the event loop: one that goes out by itself
+ * wakes whoever is to answer it, and to wake somebody takes longer than to write.
+ */
+
+/** So many do not wait for the end of the turn. */
+const togetherMax = 32
+
+export class Departures {
+  #waiting: (() => void)[] = []
+
+  /** @param send must not throw */
+  add(send: () => void): void {
+    const count = this.#waiting.push(send)
+    if (count === 1) setImmediate(this.#flush)
+    else if (count === togetherMax) this.#flush()
+  }
+
+  readonly #flush = () => {
+    const leaving = this.#waiting
+    this.#waiting = []
+    for (const send of leaving) send()
+  }
+}
