@@ -94,6 +94,8 @@ class Attempt {
   #url: URL
   #redirects = 0
   #answer: AnswerReader | undefined
+  /** Read as text. */
+  #body: string | undefined
 
   constructor(pool: ConnectionPool, input: HttpInput, options: AttemptOptions) {
     this.#pool = pool
@@ -189,7 +191,8 @@ class Attempt {
   }
 
   #text(): string {
-    return this.#answer?.text() ?? ''
+    this.#body ??= this.#answer?.text() ?? ''
+    return this.#body
   }
 
   #output(): HttpOutput {

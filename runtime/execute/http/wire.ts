@@ -5,6 +5,9 @@ const headBytesMax = 65_536
 const lineBytesMax = 1024
 const nothing = Buffer.alloc(0)
 const lengthPattern = /^\d{1,15}$/
+const headEnd = Buffer.from('\r\n\r\n')
+const lineEnd = Buffer.from('\r\n')
+const decoder = new TextDecoder()
 
 export interface Request {
   method: string
@@ -41,7 +44,7 @@ type Phase = 'head' | 'length' | 'untilClose' | 'size' | 'chunk' | 'chunkEnd' | 
 /** One answer. Give it what arrives, until it is done. */
 export class AnswerReader {
   status = 0
-  headers: Record<string, string> = {}
+  headers: Readonly<Record<string, string>> = {}
   /** Of the body. */
   bytes = 0
   /** The connection can carry another request. */
@@ -52,6 +55,8 @@ export class AnswerReader {
   #keptBytes = 0
   #phase: Phase = 'head'
   #rest: Buffer = nothing
+  /** So much of it has been read. */
+  #at = 0
   /** Bytes to come of the body or of the chunk. */
   #left = 0
 
@@ -76,14 +81,20 @@ export class AnswerReader {
   text(): string {
     const [only] = this.#kept
     const all = this.#kept.length === 1 && only !== undefined ? only : Buffer.concat(this.#kept)
-    return new TextDecoder().decode(all, { stream: this.truncated })
+    // A character the cut went through is not invalid, only not kept.
+    return this.truncated ? new TextDecoder().decode(all, { stream: true }) : decoder.decode(all)
   }
 
   /** @throws MusterError EPROTO */
   add(piece: Buffer): void {
-    this.#rest = this.#rest.length === 0 ? piece : Buffer.concat([this.#rest, piece])
+    this.#rest = this.#unread === 0 ? piece : Buffer.concat([this.#rest.subarray(this.#at), piece])
+    this.#at = 0
     while (this.#step());
-    if (this.isDone && this.#rest.length > 0) this.isReusable = false
+    if (this.isDone && this.#unread > 0) this.isReusable = false
+  }
+
+  get #unread(): number {
+    return this.#rest.length - this.#at
   }
 
   /**
@@ -106,7 +117,7 @@ export class AnswerReader {
       case 'chunk':
         return this.#readBody()
       case 'untilClose':
-        this.#keep(this.#take(this.#rest.length))
+        this.#keep(this.#unread)
         return false
       case 'size':
         return this.#readSize()
@@ -125,28 +136,30 @@ export class AnswerReader {
   }
 
   #readHead(): boolean {
-    const end = this.#rest.indexOf('\r\n\r\n')
-    if (end > headBytesMax || (end < 0 && this.#rest.length > headBytesMax)) {
+    const found = this.#rest.indexOf(headEnd, this.#at)
+    const length = found < 0 ? this.#unread : found - this.#at
+    if (length > headBytesMax) {
       throw malformed(`its head is longer than ${headBytesMax} bytes`)
     }
-    if (end < 0) {
+    if (found < 0) {
       // Whatever this is, it will not become an answer.
-      if (this.#rest.length >= 5 && this.#rest.toString('latin1', 0, 5) !== 'HTTP/') {
-        throw malformed(`it begins with ${JSON.stringify(this.#rest.toString('latin1', 0, 20))}`)
+      if (length >= 5 && this.#latin1(this.#at + 5) !== 'HTTP/') {
+        throw malformed(`it begins with ${JSON.stringify(this.#latin1(this.#at + 20))}`)
       }
       return false
     }
-    const [first = '', ...lines] = this.#take(end + 4)
-      .toString('latin1', 0, end)
-      .split('\r\n')
-    const [, version, code] = /^HTTP\/1\.([01]) (\d{3})(?: |$)/.exec(first) ?? []
-    if (code === undefined) throw malformed(`it begins with ${JSON.stringify(first.slice(0, 80))}`)
-    this.status = Number(code)
+    const head = headOf(this.#latin1(found))
+    this.#at = found + headEnd.length
+    this.status = head.status
     // An interim answer; the real one follows.
     if (this.status < 200 && this.status !== 101) return true
-    this.headers = headersOf(lines)
-    this.#frame(version === '1')
+    this.headers = head.headers
+    this.#frame(head.isPersistent)
     return !this.isDone
+  }
+
+  #latin1(end: number): string {
+    return this.#rest.toString('latin1', this.#at, end)
   }
 
   #frame(isPersistent: boolean): void {
@@ -170,9 +183,9 @@ export class AnswerReader {
   }
 
   #readBody(): boolean {
-    const part = this.#take(Math.min(this.#left, this.#rest.length))
-    this.#left -= part.length
-    this.#keep(part)
+    const count = Math.min(this.#left, this.#unread)
+    this.#left -= count
+    this.#keep(count)
     if (this.#left > 0) return false
     this.#phase = this.#phase === 'length' ? 'done' : 'chunkEnd'
     return !this.isDone
@@ -189,30 +202,56 @@ export class AnswerReader {
   }
 
   #readLine(use: (line: string) => void): boolean {
-    const end = this.#rest.indexOf('\r\n')
-    if (end > lineBytesMax || (end < 0 && this.#rest.length > lineBytesMax)) {
-      throw malformed('a line of its body is too long')
-    }
+    const end = this.#rest.indexOf(lineEnd, this.#at)
+    const length = end < 0 ? this.#unread : end - this.#at
+    if (length > lineBytesMax) throw malformed('a line of its body is too long')
     if (end < 0) return false
-    use(this.#take(end + 2).toString('latin1', 0, end))
+    const line = this.#latin1(end)
+    this.#at = end + lineEnd.length
+    use(line)
     return !this.isDone
   }
 
-  #take(count: number): Buffer {
-    const part = this.#rest.subarray(0, count)
-    this.#rest = count === this.#rest.length ? nothing : this.#rest.subarray(count)
-    return part
-  }
-
-  #keep(part: Buffer): void {
-    this.bytes += part.length
-    const room = this.#keepMax - this.#keptBytes
-    if (room <= 0 || part.length === 0) return
-    const kept = part.subarray(0, room)
+  /** So much of what is unread is of the body. */
+  #keep(count: number): void {
+    const from = this.#at
+    this.#at += count
+    this.bytes += count
+    const kept = Math.min(count, this.#keepMax - this.#keptBytes)
+    if (kept <= 0) return
     // Not a view: what is received next may be written over it.
-    this.#kept.push(Buffer.from(kept))
-    this.#keptBytes += kept.length
+    this.#kept.push(Buffer.from(this.#rest.subarray(from, from + kept)))
+    this.#keptBytes += kept
   }
+}
+
+interface Head {
+  status: number
+  /** Of HTTP/1.1. */
+  isPersistent: boolean
+  headers: Readonly<Record<string, string>>
+}
+
+/** Of late: answers of one server within a second mostly begin with the same words. */
+const heads = new Map<string, Head>()
+const headsMax = 64
+const knownHeadMax = 2048
+
+function headOf(text: string): Head {
+  const known = heads.get(text)
+  if (known !== undefined) return known
+  const [first = '', ...lines] = text.split('\r\n')
+  const [, version, code] = /^HTTP\/1\.([01]) (\d{3})(?: |$)/.exec(first) ?? []
+  if (code === undefined) throw malformed(`it begins with ${JSON.stringify(first.slice(0, 80))}`)
+  const status = Number(code)
+  const isInterim = status < 200 && status !== 101
+  const headers = isInterim ? {} : Object.freeze(headersOf(lines))
+  const head = { status, isPersistent: version === '1', headers }
+  if (text.length <= knownHeadMax) {
+    if (heads.size >= headsMax) heads.clear()
+    heads.set(text, head)
+  }
+  return head
 }
 
 /** Said twice, it must be the same. */
