@@ -29,8 +29,8 @@ export interface ResultBatch {
   startedAt: Column
   durationMs: Column
   queueMs: Column
-  /** What only some have to say. */
-  more?: (More | null)[]
+  /** What only some have to say. On its way it is one text, as only whoever stores it reads it. */
+  more?: (More | null)[] | string
 }
 
 export interface More {
@@ -47,6 +47,15 @@ export interface More {
   task?: Task
   /** Why it ran on that node, where somebody chose it among several. */
   routing?: Decision
+}
+
+export function moreOf({ more }: ResultBatch): (More | null)[] | undefined {
+  return typeof more === 'string' ? (JSON.parse(more) as (More | null)[]) : more
+}
+
+/** As it travels: put into words once, and not by everybody who hands it on. */
+export function sealed<Batch extends ResultBatch>(batch: Batch): Batch {
+  return typeof batch.more === 'object' ? { ...batch, more: JSON.stringify(batch.more) } : batch
 }
 
 /** The batch without some of its tasks; undefined without any. */
@@ -72,7 +81,8 @@ export function pick(
   if (kept.length === index) return batch
   if (kept.length === 0) return undefined
   const column = (numbers: Column) => kept.map((at) => numbers[at] ?? 0)
-  const { more, ...rest } = batch
+  const { more: _, ...rest } = batch
+  const more = moreOf(batch)
   return {
     ...rest,
     seqs,
@@ -133,7 +143,8 @@ function field(name: string, value: unknown): string {
 /** Every line of a batch, each ended by \n. */
 export function linesOf(batch: ResultBatch): string {
   const write = lineWriter(batch)
-  const { at, startedAt, durationMs, queueMs, outcomes, more } = batch
+  const { at, startedAt, durationMs, queueMs, outcomes } = batch
+  const more = moreOf(batch)
   let text = ''
   let index = 0
   for (const [first, count] of batch.seqs) {

@@ -20,7 +20,7 @@ import {
 import type { Kind } from './kind.ts'
 import type { Attempt, Clock, Execution, Message } from './ports.ts'
 import type { SeqRange } from './ports-runs.ts'
-import type { More } from './results.ts'
+import { type More, moreOf } from './results.ts'
 import type { Task } from './task.ts'
 
 /** Who settles, and by which rules. */
@@ -116,7 +116,8 @@ export function retriedIn(messages: readonly Message[]): number {
   for (const { body } of messages) {
     if ('tasks' in body) retried += countSeqs(body.seqs)
     else if ('more' in body)
-      for (const said of body.more ?? []) retried += (said?.attempt ?? body.attempt) - body.attempt
+      for (const said of moreOf(body) ?? [])
+        retried += (said?.attempt ?? body.attempt) - body.attempt
   }
   return retried
 }
@@ -165,7 +166,7 @@ function resultsOf(
     startedAt: final.map((ending) => ending.startedAt - at),
     durationMs: final.map((ending) => ending.durationMs),
     queueMs: final.map((ending) => queuedMs(envelope, ending)),
-    ...moreOf(envelope, final),
+    ...saidBy(envelope, final),
   }
   return {
     mailbox: resultsMailbox,
@@ -182,7 +183,7 @@ function queuedMs(envelope: Envelope, { attempt, history, startedAt }: Ending): 
   return isInPlace ? 0 : Math.max(0, startedAt - waitsSince(envelope))
 }
 
-function moreOf(envelope: Envelope, final: readonly Ending[]): { more?: (More | null)[] } {
+function saidBy(envelope: Envelope, final: readonly Ending[]): { more?: (More | null)[] } {
   const more = final.map((ending) => {
     const { task, execution, history, attempt } = ending
     const isPlain = attempt === envelope.attempt && envelope.routing === undefined

@@ -6,9 +6,10 @@ import { appendSeq, type Envelope, eachSeq } from './envelope.ts'
 import { type Holds, isStopped } from './holds.ts'
 import { letterOfEnding, parkLetters } from './letters.ts'
 import type { Meter } from './meter.ts'
-import type { Clock, Delivery, Log, Mailboxes } from './ports.ts'
+import type { Clock, Delivery, Log, Mailboxes, Message } from './ports.ts'
 import type { Letters } from './ports-letters.ts'
 import type { SeqRange } from './ports-runs.ts'
+import { sealed } from './results.ts'
 import { type Ending, retriedIn, type SettlementOptions, settlementOf } from './settlement.ts'
 
 /** A task that has ended waits at most this long for company. */
@@ -107,13 +108,17 @@ export class Settling {
     await parkLetters(this.#options, dead.map(letterOf))
     const isOver = isStopped(this.#options.holds.of(this.#envelope.run))
     const messages = settlementOf(this.#options, this.#envelope, endings, isOver)
-    await this.#options.mailboxes.send(messages)
+    await this.#options.mailboxes.send(messages.map(sealedIn))
     const { mailbox, kind } = this.#envelope
     if (endings.length > 0) {
       this.#options.meter?.settled(mailbox, kind, endings, retriedIn(messages))
     }
     return seqs
   }
+}
+
+function sealedIn(message: Message): Message {
+  return 'outcomes' in message.body ? { ...message, body: sealed(message.body) } : message
 }
 
 /** The tasks of an envelope that earlier deliveries have settled, by their notes. */

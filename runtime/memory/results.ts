@@ -1,7 +1,7 @@
 /** The results port in memory: the twin of runtime/store/. */
 import type { ResultQuery, Results } from '../../actors/ports.ts'
 import type { ResultLine } from '../../actors/result.ts'
-import { lineWriter, type More, type ResultBatch } from '../../actors/results.ts'
+import { lineWriter, type More, moreOf, type ResultBatch } from '../../actors/results.ts'
 import { outcomeCode } from '../../machines/outcome.ts'
 
 interface Row {
@@ -17,7 +17,8 @@ export function memoryResults(): Results {
   const runs = new Map<string, Map<number, Row>>()
 
   const put = (batch: ResultBatch) => {
-    const { run, at, startedAt, durationMs, queueMs, outcomes, more, priority } = batch
+    const { run, at, startedAt, durationMs, queueMs, outcomes, priority } = batch
+    const more = moreOf(batch)
     const rows = runs.get(run) ?? new Map<number, Row>()
     runs.set(run, rows)
     const write = lineWriter(batch)

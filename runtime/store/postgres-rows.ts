@@ -1,6 +1,6 @@
 /** Batches of results as the parameters of one INSERT: a few arrays, however many rows. */
 import { createHash } from 'node:crypto'
-import type { ResultBatch } from '../../actors/results.ts'
+import { moreOf, type ResultBatch } from '../../actors/results.ts'
 import { moreText, textOf } from './rows.ts'
 
 /**
@@ -83,6 +83,7 @@ class Insert {
     this.#origins.set(id, origin)
     this.#runs.push(batch.run)
     this.#originOf.push(id)
+    const said = moreOf(batch)
     let index = 0
     for (const [first, count] of batch.seqs) {
       for (let seq = first; seq < first + count; seq += 1) {
@@ -92,7 +93,7 @@ class Insert {
         this.#startedAt.push(batch.at + (batch.startedAt[index] ?? 0))
         this.#durationMs.push(batch.durationMs[index] ?? 0)
         this.#queueMs.push(batch.queueMs[index] ?? 0)
-        const more = batch.more?.[index]
+        const more = said?.[index]
         if (more !== undefined && more !== null) {
           this.#say(this.#more, moreText(more))
           this.#say(this.#attempts, textOf(more.attempts))

@@ -3,7 +3,7 @@ import { Database, type SQLQueryBindings, type Statement } from 'bun:sqlite'
 import { closeSync, fsync, openSync } from 'node:fs'
 import { DataDirectoryError, describeError } from '../../actors/errors.ts'
 import type { Log, ResultQuery, Results } from '../../actors/ports.ts'
-import type { ResultBatch } from '../../actors/results.ts'
+import { moreOf, type ResultBatch } from '../../actors/results.ts'
 import { outcomeCode } from '../../machines/outcome.ts'
 import { linesOfRows, moreText, type Row, storedOf, taskOf, textOf } from './rows.ts'
 
@@ -105,11 +105,12 @@ export function sqliteResults(
     const { kind, attempt, node, worker, priority = 'normal' } = batch
     const run = runs.made([batch.run])
     const origin = origins.made([kind, attempt, node, worker, priority])
+    const said = moreOf(batch)
     let values: SQLQueryBindings[] = []
     let index = 0
     for (const [first, count] of batch.seqs) {
       for (let seq = first; seq < first + count; seq += 1) {
-        const more = batch.more?.[index]
+        const more = said?.[index]
         values.push(
           run,
           seq,

@@ -5,9 +5,9 @@
 import { Worker } from 'node:worker_threads'
 import { UnavailableError } from '../../actors/errors.ts'
 import type { AuditLog, Results } from '../../actors/ports.ts'
-import type { ResultBatch } from '../../actors/results.ts'
+import { type ResultBatch, sealed } from '../../actors/results.ts'
 import type { FileStoresOptions, Stores } from '../stores.ts'
-import { type Opening, remember, type SentBatch, type Word, type Work } from './writing.ts'
+import { type Opening, remember, type Word, type Work } from './writing.ts'
 
 /** Rows from which on it is worth a thread. */
 const rowsBefore = 20_000
@@ -52,14 +52,12 @@ export function withWriterThread(
 }
 
 /** Numbers that are copied as bytes, and not one by one; and objects as a text, at once. */
-function compact(batch: ResultBatch): SentBatch {
-  const { startedAt, durationMs, queueMs, more, ...rest } = batch
+function compact(batch: ResultBatch): ResultBatch {
   return {
-    ...rest,
-    startedAt: new Float64Array(startedAt),
-    durationMs: new Float64Array(durationMs),
-    queueMs: new Float64Array(queueMs),
-    ...(more === undefined ? {} : { moreText: JSON.stringify(more) }),
+    ...sealed(batch),
+    startedAt: new Float64Array(batch.startedAt),
+    durationMs: new Float64Array(batch.durationMs),
+    queueMs: new Float64Array(batch.queueMs),
   }
 }
 

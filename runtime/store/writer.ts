@@ -1,10 +1,10 @@
 /** Runs as a thread: writes results and audit lines, so that the node's own loop need not. */
 import { parentPort } from 'node:worker_threads'
 import { describeError } from '../../actors/errors.ts'
-import type { More, ResultBatch } from '../../actors/results.ts'
+import { moreOf, type ResultBatch } from '../../actors/results.ts'
 import { fileStores } from '../stores.ts'
 import { giveWay } from '../thread-priority.ts'
-import { type Opening, type Order, remember, type SentBatch, type Word } from './writing.ts'
+import { type Opening, type Order, remember, type Word } from './writing.ts'
 
 const say = (word: Word) => parentPort?.postMessage(word)
 
@@ -50,10 +50,10 @@ function serve({ open }: Opening): void {
   say({ opened: true })
 }
 
-function received({ moreText, ...batch }: SentBatch): ResultBatch {
-  return moreText === undefined
-    ? batch
-    : { ...batch, more: JSON.parse(moreText) as (More | null)[] }
+/** It is stored and then logged: what some have to say is read once. */
+function received(batch: ResultBatch): ResultBatch {
+  const more = moreOf(batch)
+  return more === undefined ? batch : { ...batch, more }
 }
 
 parentPort?.once('message', serve)

@@ -5,17 +5,11 @@
 import type { ResultBatch } from '../../actors/results.ts'
 import type { FileStoresOptions } from '../stores.ts'
 
-/** A batch on its way: what only some have to say as one text, for objects are copied slowly. */
-export interface SentBatch extends Omit<ResultBatch, 'more'> {
-  /** JSON of `more`. */
-  moreText?: string
-}
-
 /** What to write. */
 export type Work =
-  | { put: readonly SentBatch[] }
+  | { put: readonly ResultBatch[] }
   | { append: string }
-  | { appendResults: readonly SentBatch[] }
+  | { appendResults: readonly ResultBatch[] }
   /** The batches of an earlier order: what is stored is logged next, and is copied once. */
   | { appendPut: number }
   | { close: true }

@@ -3,6 +3,7 @@ import { type Envelope, pack, type ResultsEnvelope, workMessage } from '../../ac
 import { FencedError } from '../../actors/errors.ts'
 import type { Place } from '../../actors/place.ts'
 import type { Member } from '../../actors/ports-fleet.ts'
+import { moreOf } from '../../actors/results.ts'
 import { Router } from '../../actors/router.ts'
 import { lookAfterStrays, type StraysOptions } from '../../actors/strays.ts'
 import { systemClock } from '../../runtime/clock.ts'
@@ -268,7 +269,7 @@ describe('what nobody may have', () => {
     await beat('a')
     const ended = await endOf('work.job@?', { select: { rack: 'r9' } })
     expect(ended).toMatchObject({ outcomes: '7777777777', mailbox: 'work.job@?', node: 'c' })
-    expect(ended.more?.[0]?.error).toEqual({
+    expect(moreOf(ended)?.[0]?.error).toEqual({
       code: 'NO_NODE',
       message: 'no node with rack=r9 runs tasks of kind "job"',
     })
@@ -276,13 +277,13 @@ describe('what nobody may have', () => {
 
   test('for it is meant for one node, does not go to another', async () => {
     await beat('a')
-    const { more } = await endOf('work.job@b', { node: 'b' })
+    const more = moreOf(await endOf('work.job@b', { node: 'b' }))
     expect(more?.[0]?.error?.message).toStartWith('there is no node "b" now')
   })
 
   test('for its node does not do that, says so', async () => {
     await beat('b', { kinds: ['other'] })
-    const { more } = await endOf('work.job@b', { node: 'b' })
+    const more = moreOf(await endOf('work.job@b', { node: 'b' }))
     expect(more?.[0]?.error?.message).toBe('node "b" does not run tasks of kind "job"')
   })
 

@@ -2,7 +2,7 @@
 import { expect } from 'bun:test'
 import { eachSeq, type ResultsEnvelope } from '../../actors/envelope.ts'
 import type { Kind } from '../../actors/kind.ts'
-import type { More } from '../../actors/results.ts'
+import { type More, moreOf } from '../../actors/results.ts'
 import { type WorkerOptions, worker } from '../../actors/worker.ts'
 import { eventually } from '../kit/eventually.ts'
 import { type Begun, taskOf, type World } from './world.ts'
@@ -49,7 +49,8 @@ interface Told {
 }
 
 function toldBy(batch: ResultsEnvelope): Told[] {
-  const { seqs, outcomes, attempt, more, at, startedAt, durationMs, queueMs } = batch
+  const { seqs, outcomes, attempt, at, startedAt, durationMs, queueMs } = batch
+  const more = moreOf(batch)
   return Array.from(eachSeq(seqs), (seq, index): Told => {
     const said = more?.[index] ?? {}
     const [started, durationOf, queued] = [startedAt[index], durationMs[index], queueMs[index]]

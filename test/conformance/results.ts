@@ -2,7 +2,7 @@
 import { beforeEach, expect, test } from 'bun:test'
 import type { Attempt, Results } from '../../actors/ports.ts'
 import type { ResultLine } from '../../actors/result.ts'
-import type { ResultBatch } from '../../actors/results.ts'
+import { type ResultBatch, sealed } from '../../actors/results.ts'
 import { type Outcome, outcomeCode, outcomes } from '../../machines/outcome.ts'
 
 /** Opens a store with nothing in it. */
@@ -165,7 +165,10 @@ export function resultsConformance(open: OpenResults): void {
     expect((await results.get('r-new', 0))?.line.output).toBe('new')
     expect((await results.get('r-other', 0))?.line.output).toBe('other')
   })
-  test('what a batch says of each of its tasks is found with that task', async () => {
+  test.each([
+    ['as it is', (batch: ResultBatch) => batch],
+    ['as it travels', sealed],
+  ])('what a batch says of each of its tasks, %s, is found with that task', async (_, sent) => {
     const attempts: Attempt[] = [
       { attempt: 2, startedAt: 5, durationMs: 2, node: 'n-2', error: { code: 'E', message: 'm' } },
     ]
@@ -186,7 +189,7 @@ export function resultsConformance(open: OpenResults): void {
         { output: [1] },
       ],
     }
-    await results.put([batch])
+    await results.put([sent(batch)])
     const found = await results.query('r-1', { limit: 10 })
     const times = { node: 'n-1', worker: 'w-1' }
     expect(found.map(({ line }) => JSON.parse(line))).toEqual([
