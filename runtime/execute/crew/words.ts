@@ -28,7 +28,10 @@ export type Answer =
   | { type: 'logged'; level: LogLevel; fields: Record<string, unknown>; message: string }
   | { type: 'stopped' }
 
-/** Says what was given to it in one turn of the loop at once. */
+/**
+ * Says what was given to it in one turn of the loop at once, and at its end: whoever is woken by it
+ * may take the core from the one who speaks, before he has done what others wait for.
+ */
 export function batching(post: (words: string) => void): (word: Order | Answer) => void {
   let words: (Order | Answer)[] = []
   const flush = () => {
@@ -37,6 +40,6 @@ export function batching(post: (words: string) => void): (word: Order | Answer) 
     post(JSON.stringify(said))
   }
   return (word) => {
-    if (words.push(word) === 1) queueMicrotask(flush)
+    if (words.push(word) === 1) setImmediate(flush)
   }
 }
