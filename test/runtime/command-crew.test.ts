@@ -164,6 +164,20 @@ describe.skipIf(!hasThreads)('commands in threads', () => {
     expect([stage, error?.code]).toEqual(['terminal', 'THREAD_LOST'])
   })
 
+  test('what is said to a thread that has gone in the same turn is not sent to it', async () => {
+    const { exec } = await crewOf()
+    await warmUp(exec)
+    const threads = [...new Set((posted.mock.contexts as Worker[]).toReversed())].slice(0, 2)
+    const running = [1, 2, 3, 4].map(() => exec({ argv: ['true'] }))
+    for (const thread of threads) thread.emit('exit', 1)
+    const sent = posted.mock.calls.length
+    const codes = (await Promise.all(running)).map(({ error }) => error?.code)
+    expect(codes).toEqual(['THREAD_LOST', 'THREAD_LOST', 'THREAD_LOST', 'THREAD_LOST'])
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(posted.mock.calls).toHaveLength(sent)
+    await Promise.all(threads.map((thread) => thread.terminate()))
+  })
+
   test('what they run ends when the process is killed', async () => {
     const paths = [1, 2].map((n) => join(dir, `killed-${n}`))
     const program = join(import.meta.dir, 'crew-program.ts')

@@ -1,6 +1,6 @@
 /** Pipes that serve one command after the other, and nothing of the one before in the next. */
 import { afterEach, describe, expect, test } from 'bun:test'
-import { fstatSync, readdirSync, readlinkSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readdirSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ExecOutput } from '../../actors/exec-input.ts'
 import type { Executor, Log } from '../../actors/ports.ts'
@@ -133,6 +133,56 @@ describe.skipIf(!isLinux)('pipes that are used again', () => {
     void holder.stdin.end()
     await eventually(() => expect(hasEnded).toBe(true))
     expect(heard.toSorted()).toEqual(['stderr too\n', 'stdout late\n'])
+    fifos.close()
+  })
+
+  test.each([
+    ['in its group', 'yes & exit 0'],
+    ['out of its group', 'setsid yes & exit 0'],
+  ])('that somebody fills for ever, %s, hold nobody up', async (_, script) => {
+    const { exec } = await runner()
+    const [flood, other] = await Promise.all([
+      exec({ argv: sh(script), limits: { outputBytes: 100 } }),
+      exec({ argv: ['echo', 'a'] }),
+    ])
+    expect([flood.outcome, other.output.stdout]).toEqual(['ok', 'a\n'])
+  })
+
+  test('that never run dry are drained so far, and no further', () => {
+    const zeros = openSync('/dev/zero', 'r')
+    let heard = 0
+    const fifos = new Fifos({ directory, log: silent })
+    const hasEnded = fifos.drain(zeros, ({ length }) => {
+      heard += length
+    })
+    closeSync(zeros)
+    expect([hasEnded, heard]).toEqual([false, 2 * 65_536])
+  })
+
+  test('that were let go of are closed, and tell nothing any more', async () => {
+    const fifos = new Fifos({ directory, log: silent })
+    const pipes = fifos.open()
+    const holder = Bun.spawn(['sleep', '60'], { stdout: pipes.ends[0], stderr: pipes.ends[1] })
+    let told = 0
+    pipes.read(holder, { output() {}, outputEnded: () => (told += 1), broke() {} })
+    pipes.release()
+    expect(told).toBe(1)
+    pipes.exited()
+    expect(told).toBe(1)
+    expect(ends()).toHaveLength(6)
+    holder.kill('SIGKILL')
+    fifos.close()
+  })
+
+  test('that can be written into no more are closed, and the next are others', () => {
+    const fifos = new Fifos({ directory, log: silent })
+    const bad = [openSync(directory, 'r'), openSync(directory, 'r')]
+    for (const end of bad) fifos.give(end)
+    expect(fifos.open().ends).toEqual(['pipe', 'pipe'])
+    for (const end of bad) expect(() => fstatSync(end)).toThrow('EBADF')
+    const next = fifos.open()
+    expect(next.ends).not.toEqual(['pipe', 'pipe'])
+    next.drop()
     fifos.close()
   })
 

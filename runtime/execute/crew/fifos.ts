@@ -25,6 +25,9 @@ const listenAfterMs = 5
 const atOnce = 8
 const freeMax = 64
 const chunkBytes = 65_536
+/** More than what a pipe holds comes from somebody who goes on: he is listened to. */
+const drainChunks = 2
+const noDescriptors = new Set(['EMFILE', 'ENFILE'])
 
 export interface FifosOptions {
   /** Where they have their names for a moment. */
@@ -47,13 +50,19 @@ export class Fifos implements PipeSource {
   /** Where none can be made, those of Bun. */
   open(): Pipes {
     if (this.#free.length < 2 && this.#isAble) this.#make()
-    const [stdout, stderr] = this.#free.splice(-2)
-    if (stdout === undefined || stderr === undefined) return new BunPipes()
+    if (this.#free.length < 2) return new BunPipes()
+    const [stdout = 0, stderr = 0] = this.#free.splice(-2)
     try {
       return new FifoPipes(this, stdout, stderr)
     } catch (error) {
-      this.#free.push(stdout, stderr)
-      throw error
+      if (noDescriptors.has(describeError(error).code)) {
+        this.#free.push(stdout, stderr)
+        throw error
+      }
+      // A command may have changed who may write into it (`chmod /dev/stdout`).
+      closeSync(stdout)
+      closeSync(stderr)
+      return new BunPipes()
     }
   }
 
@@ -63,18 +72,18 @@ export class Fifos implements PipeSource {
     else this.#free.push(end)
   }
 
-  /** What has been said by now; undefined when somebody can still say more. */
-  drain(end: number, take: (bytes: Uint8Array) => void): 'ended' | undefined {
+  /** What has been said by now. @returns whether nobody can say more */
+  drain(end: number, take: (bytes: Uint8Array) => void): boolean {
     try {
-      for (;;) {
+      for (let chunk = 0; chunk < drainChunks; chunk += 1) {
         const count = readSync(end, this.#chunk)
-        if (count === 0) return 'ended'
+        if (count === 0) return true
         take(this.#chunk.slice(0, count))
       }
     } catch (error) {
       if (describeError(error).code !== 'EAGAIN') throw error
-      return undefined
     }
+    return false
   }
 
   /** Those in use are closed when they are given back. */
@@ -136,7 +145,7 @@ class FifoPipes implements Pipes {
 
   drop(): void {
     this.#closeEnds()
-    for (const { end } of this.#streams) this.#fifos.give(end)
+    for (const stream of this.#streams) this.#over(stream, this.#drain(stream) === 'ended')
   }
 
   exited(): void {
@@ -145,24 +154,30 @@ class FifoPipes implements Pipes {
     clearTimeout(this.#timer)
     this.#timer = undefined
     for (const stream of this.#streams) {
-      try {
-        const state = this.#fifos.drain(stream.end, (bytes) => this.#take(stream, bytes))
-        if (state === 'ended') this.#over(stream, true)
-        else this.#listen(stream)
-      } catch (error) {
-        this.#listener?.broke(error)
-        this.#over(stream, false)
-      }
+      const state = this.#drain(stream)
+      if (state === 'held') this.#listen(stream)
+      else this.#over(stream, state === 'ended')
     }
   }
 
   release(): void {
     clearTimeout(this.#timer)
+    this.#timer = undefined
     for (const stream of this.#streams) {
-      if (stream.reader === undefined) continue
       const { reader } = stream
       delete stream.reader
-      void reader.cancel().catch(() => {})
+      if (reader !== undefined) void reader.cancel().catch(() => {})
+      else if (stream.isOpen) this.#over(stream, false)
+    }
+  }
+
+  #drain(stream: Stream): 'ended' | 'held' | 'broken' {
+    try {
+      const hasEnded = this.#fifos.drain(stream.end, (bytes) => this.#take(stream, bytes))
+      return hasEnded ? 'ended' : 'held'
+    } catch (error) {
+      this.#listener?.broke(error)
+      return 'broken'
     }
   }
 
@@ -171,7 +186,15 @@ class FifoPipes implements Pipes {
   }
 
   #listen(stream: Stream): void {
-    const reader = Bun.file(stream.end).stream().getReader()
+    let reader: Reader
+    try {
+      reader = Bun.file(stream.end).stream().getReader()
+    } catch (error) {
+      // It takes a descriptor more.
+      this.#listener?.broke(error)
+      this.#over(stream, false)
+      return
+    }
     stream.reader = reader
     void pump(reader, (bytes) => this.#take(stream, bytes)).then(
       // Let go of, it is taken for ended, though somebody still holds it.

@@ -32,13 +32,17 @@ export class Member {
   readonly #tell: (order: Order) => void
   #ids = 0
   #isAsked = false
+  #isGone = false
   #problem = 'it ended without a word'
 
   constructor({ opening, log, ended }: MemberOptions) {
     this.prefix = opening.prefix
     this.#log = log
     this.#worker = new Worker(new URL('./thread.ts', import.meta.url))
-    this.#tell = batching((words) => this.#worker.postMessage(words))
+    this.#tell = batching((words) => {
+      // It may have gone since that was said; what it had has been answered for then.
+      if (!this.#isGone) this.#worker.postMessage(words)
+    })
     const over = Promise.withResolvers<void>()
     this.ended = over.promise
     this.#worker.on('message', (words: string) => {
@@ -48,6 +52,7 @@ export class Member {
       this.#problem = error.message
     })
     this.#worker.on('exit', () => {
+      this.#isGone = true
       this.#over()
       ended(this, !this.#isAsked)
       over.resolve()

@@ -170,7 +170,9 @@ export class ConnectionPool {
     const { timings } = progress
     let begun = performance.now()
     let first = 0
+    let state: 'waiting' | 'sent' | 'over' = 'waiting'
     const end = (error?: Error) => {
+      state = 'over'
       if (first > 0) timings.transferMs += performance.now() - first
       if (error === undefined && reader.isDone && reader.isReusable && !connection.isClosed) {
         connection.idle()
@@ -186,6 +188,11 @@ export class ConnectionPool {
     progress.abort = end
     connection.listen(
       (piece) => {
+        // Said to somebody before: what follows would be taken for the answer to this one.
+        if (state === 'waiting' && connection.idleSince > 0) {
+          end(new MusterError('ECONNRESET', 'the connection said something unasked'))
+          return
+        }
         if (first === 0) {
           first = performance.now()
           timings.processingMs += first - begun
@@ -211,6 +218,8 @@ export class ConnectionPool {
       },
     )
     this.#departures.add(() => {
+      if (state !== 'waiting') return
+      state = 'sent'
       begun = performance.now()
       connection.write(bytes)
     })

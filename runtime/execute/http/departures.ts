@@ -9,7 +9,6 @@ const togetherMax = 32
 export class Departures {
   #waiting: (() => void)[] = []
 
-  /** @param send must not throw */
   add(send: () => void): void {
     const count = this.#waiting.push(send)
     if (count === 1) setImmediate(this.#flush)
@@ -19,6 +18,15 @@ export class Departures {
   readonly #flush = () => {
     const leaving = this.#waiting
     this.#waiting = []
-    for (const send of leaving) send()
+    for (const send of leaving) sendOne(send)
+  }
+}
+
+/** What one of them throws keeps none of the others here. */
+function sendOne(send: () => void): void {
+  try {
+    send()
+  } catch (error) {
+    reportError(error)
   }
 }
