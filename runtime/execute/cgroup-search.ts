@@ -12,6 +12,10 @@ const ownName = `${prefix}${process.pid}`
 
 let users = 0
 let shared: Promise<Cgroups> | undefined
+/** Those of before. */
+let closing: Promise<unknown> = Promise.resolve()
+const closingLooksMax = 100
+const closingLookMs = 20
 
 /**
  * What can be used here, each tried with a process. Whoever asked gives it back with
@@ -19,7 +23,7 @@ let shared: Promise<Cgroups> | undefined
  */
 export function takeCgroups(): Promise<Cgroups> {
   users += 1
-  shared ??= findCgroups()
+  shared ??= closing.then(findCgroups)
   return shared
 }
 
@@ -28,7 +32,18 @@ export async function releaseCgroups(): Promise<void> {
   if (users > 0) return
   const last = shared
   shared = undefined
-  ;(await last)?.close()
+  // Whoever takes them next has the same directories.
+  const closed = closing.then(async () => closeWhole(await last))
+  closing = closed.catch(() => undefined)
+  await closed
+}
+
+/** Who was killed is there for a moment longer, and a cgroup with somebody in it stays. */
+async function closeWhole(cgroups: Cgroups | undefined): Promise<void> {
+  for (let look = 0; look < closingLooksMax; look += 1) {
+    if (cgroups?.close() !== false) return
+    await new Promise((resolve) => setTimeout(resolve, closingLookMs))
+  }
 }
 
 async function findCgroups(): Promise<Cgroups> {

@@ -3,7 +3,7 @@
  * group, and limits hold for all of it together. Which hierarchies can be used is tried, not
  * guessed (cgroup-search.ts).
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { ExecLimits } from '../../actors/exec-input.ts'
 import {
@@ -113,8 +113,11 @@ export class Cgroups {
     return new DirectoryCell([part], left)
   }
 
-  /** Takes away what it made. */
-  close(): void {
+  /**
+   * Takes away what it made.
+   * @returns whether nothing is left: somebody who was killed may still be dying
+   */
+  close(): boolean {
     for (const { procs } of this.#clean.splice(0)) procs.close()
     for (const base of this.bases) {
       const names = namesIn(base).filter((name) => name.startsWith(this.#prefix))
@@ -122,6 +125,11 @@ export class Cgroups {
       if (this.#prefix === '') removeTree(base)
       else for (const name of names) removeOrKeep(join(base, name), this.#dusty)
     }
+    return this.bases.every((base) =>
+      this.#prefix === ''
+        ? !existsSync(base)
+        : namesIn(base).every((name) => !name.startsWith(this.#prefix)),
+    )
   }
 
   /** The hierarchy in which a command is born comes first. */
