@@ -1,6 +1,15 @@
 /** The log of a node: what all of its processes say, in files, whatever the disk does meanwhile. */
 import { afterEach, expect, test } from 'bun:test'
-import { createReadStream, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  createReadStream,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import type { Run } from '../../actors/ports-runs.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
@@ -99,11 +108,12 @@ test('what 20 writers in two worker processes log is whole, and all there in the
 test('a disk that hangs holds up no task and costs no warning', async () => {
   const dataDir = temporaryDirectory()
   mkdirSync(join(dataDir, 'log'))
-  // A pipe that nobody reads takes 64 KiB, and then it hangs.
+  // A pipe that nobody reads and that is full hangs.
   const pipe = join(dataDir, 'log', 'n.ndjson')
   expect(Bun.spawnSync(['mkfifo', pipe]).exitCode).toBe(0)
   const env = { MUSTER_LOG_QUEUE_MAX: '100', MUSTER_LOG_FLUSH_MS: '20' }
   const node = await startNode(dataDir, [], env)
+  fill(pipe)
   await runLoud(node, dataDir)
   const metrics = readExposition(await (await fetch(`${node.url}/metrics`)).text())
   const dropped = metrics.value('muster_log_dropped_total', { level: 'info' }) ?? 0
@@ -128,6 +138,16 @@ test('a disk that hangs holds up no task and costs no warning', async () => {
   const all = records.filter(({ level, logger }) => level === 'info' && logger === 'loud')
   expect(all.length).toBeGreaterThanOrEqual(1000 - dropped)
 })
+
+function fill(pipe: string): void {
+  const end = openSync(pipe, constants.O_RDWR | constants.O_NONBLOCK)
+  for (const lines of ['\n'.repeat(4096), '\n']) {
+    expect(() => {
+      for (;;) writeSync(end, lines)
+    }).toThrow('EAGAIN')
+  }
+  closeSync(end)
+}
 
 async function textOf(file: string): Promise<string> {
   let text = ''
