@@ -11,7 +11,7 @@ let node: MusterProcess & { url: string }
 let run = ''
 beforeAll(async () => {
   node = await startMusterNode({ dataDir, env: { MUSTER_WORKER_CONCURRENCY: '4' } })
-  const stdin = '{"kind":"sleep","input":{"ms":400}}\n'.repeat(2000)
+  const stdin = '{"kind":"sleep","input":{"ms":50}}\n'.repeat(8000)
   run = (await say(['submit', '-'], stdin)).out.trim()
 })
 afterAll(async () => {
