@@ -34,6 +34,7 @@ export async function releaseCgroups(): Promise<void> {
   shared = undefined
   // Whoever takes them next has the same directories.
   const closed = closing.then(async () => closeWhole(await last))
+  // Whoever gave them back hears of it.
   closing = closed.catch(() => undefined)
   await closed
 }

@@ -37,8 +37,10 @@ export interface PipeSource {
 export class BunPipes implements Pipes {
   readonly ends = ['pipe', 'pipe'] as const
   #readers: Reader[] = []
+  #listener: PipesListener | undefined
 
   read({ stdout, stderr }: Ends, listener: PipesListener): void {
+    this.#listener = listener
     let open = 2
     const end = () => {
       open -= 1
@@ -59,7 +61,8 @@ export class BunPipes implements Pipes {
   exited(): void {}
 
   release(): void {
-    for (const reader of this.#readers) void reader.cancel().catch(() => {})
+    const broke = (error: unknown) => this.#listener?.broke(error)
+    for (const reader of this.#readers) void reader.cancel().catch(broke)
   }
 }
 

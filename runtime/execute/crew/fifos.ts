@@ -163,10 +163,11 @@ class FifoPipes implements Pipes {
   release(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
+    const broke = (error: unknown) => this.#listener?.broke(error)
     for (const stream of this.#streams) {
       const { reader } = stream
       delete stream.reader
-      if (reader !== undefined) void reader.cancel().catch(() => {})
+      if (reader !== undefined) void reader.cancel().catch(broke)
       else if (stream.isOpen) this.#over(stream, false)
     }
   }
