@@ -2,6 +2,7 @@
 import { mkdirSync, readFileSync, readlinkSync, rmdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describeError } from '../../actors/errors.ts'
+import { systemClock } from '../clock.ts'
 import { killAll, namesIn, removeTree } from './cgroup-files.ts'
 import { cgroupPlaces } from './cgroup-mounts.ts'
 import { Cgroups, type Hierarchy, setLimits } from './cgroups.ts'
@@ -43,7 +44,7 @@ export async function releaseCgroups(): Promise<void> {
 async function closeWhole(cgroups: Cgroups | undefined): Promise<void> {
   for (let look = 0; look < closingLooksMax; look += 1) {
     if (cgroups?.close() !== false) return
-    await new Promise((resolve) => setTimeout(resolve, closingLookMs))
+    await systemClock.wait(closingLookMs)
   }
 }
 
