@@ -78,34 +78,77 @@ export function tokenFor(
   return limiter.take(envelope.kind, task, held.signal)
 }
 
-/** Runs one attempt; at once, without a promise, when the executor does. */
-export function runTask(
-  options: SettlementOptions & { meter?: Pick<Meter, 'heldLoop'>; publish?: Publish },
+export type AttemptOptions = SettlementOptions & {
+  meter?: Pick<Meter, 'heldLoop'>
+  publish?: Publish
+}
+
+export function contextOf(
+  { publish }: AttemptOptions,
   work: Work,
   job: Job,
   attempt: number,
+): ExecuteContext {
+  const { envelope, signal, fence } = work
+  const { run, kind } = envelope
+  const context: ExecuteContext = { run, seq: job.seq, kind, attempt, signal }
+  if (fence !== undefined) context.fence = fence
+  if (publish !== undefined) context.publish = publish
+  tellHost(context, work, job)
+  return context
+}
+
+/** Runs one attempt; at once, without a promise, when the executor does. */
+export function runTask(
+  options: AttemptOptions,
+  work: Work,
+  job: Job,
+  context: ExecuteContext,
 ): Ending | Promise<Ending> {
   const { clock, kind } = options
-  const { envelope, signal, fence } = work
+  const { attempt } = context
   const startedAt = clock.now()
-  const expired = expiry(envelope, job.task, attempt, startedAt)
+  const expired = expiry(work.envelope, job.task, attempt, startedAt)
   if (expired !== undefined) {
     const execution = terminal(expired)
     return { ...job, outcome: 'expired', startedAt, durationMs: 0, execution, attempt }
   }
   const began = clock.monotonic()
-  const { run, kind: name } = envelope
-  const context: ExecuteContext = { run, seq: job.seq, kind: name, attempt, signal }
-  if (fence !== undefined) context.fence = fence
-  if (options.publish !== undefined) context.publish = options.publish
-  tellHost(context, work, job)
   const execution = kind.executor.run(job.task, context)
   const durationMs = clock.monotonic() - began
-  tellHeld(options, name, durationMs)
+  tellHeld(options, context.kind, durationMs)
   if (!(execution instanceof Promise)) {
     return endOf(work, job, { attempt, startedAt, durationMs }, execution)
   }
   return endLater(clock, work, job, { attempt, startedAt, began }, execution)
+}
+
+/** An attempt that is to begin when another has ended. */
+export interface Following {
+  /** The other has ended: it runs. */
+  begin(): void
+  /** Undefined: it did not begin in good time, and is to be run by itself. */
+  ending: Promise<Ending | undefined>
+}
+
+/** Undefined where the executor takes nothing ahead, or not now. */
+export function followTask(
+  { clock, kind }: AttemptOptions,
+  work: Work,
+  job: Job,
+  context: ExecuteContext,
+  before: ExecuteContext,
+): Following | undefined {
+  const { attempt } = context
+  if (expiry(work.envelope, job.task, attempt, clock.now()) !== undefined) return undefined
+  const running = kind.executor.follow?.(job.task, context, before)
+  if (running === undefined) return undefined
+  const start = { attempt, startedAt: clock.now(), began: clock.monotonic() }
+  const begin = () => {
+    start.startedAt = clock.now()
+    start.began = clock.monotonic()
+  }
+  return { begin, ending: endIfBegun(clock, work, job, start, running) }
 }
 
 function endOf(
@@ -126,15 +169,35 @@ function endOf(
   }
 }
 
+interface Start {
+  attempt: number
+  startedAt: number
+  /** On the monotonic clock. */
+  began: number
+}
+
 async function endLater(
   clock: Pick<Clock, 'monotonic'>,
   work: Work,
   job: Job,
-  { began, ...start }: { attempt: number; startedAt: number; began: number },
+  { began, ...start }: Start,
   running: Promise<Execution>,
 ): Promise<Ending> {
   const execution = await running
   return endOf(work, job, { ...start, durationMs: clock.monotonic() - began }, execution)
+}
+
+async function endIfBegun(
+  clock: Pick<Clock, 'monotonic'>,
+  work: Work,
+  job: Job,
+  start: Start,
+  running: Promise<Execution | undefined>,
+): Promise<Ending | undefined> {
+  const execution = await running
+  if (execution === undefined) return undefined
+  const { attempt, startedAt, began } = start
+  return endOf(work, job, { attempt, startedAt, durationMs: clock.monotonic() - began }, execution)
 }
 
 function tellHost(context: ExecuteContext, { envelope: { at }, hand }: Work, { task }: Job): void {

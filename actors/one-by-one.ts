@@ -4,7 +4,15 @@
  * process: only such a one is condemned.
  */
 import { backoffMs } from '../machines/backoff.ts'
-import { heldBack, isSuspect, type Job, runTask, tokenFor, type Work } from './attempt.ts'
+import {
+  contextOf,
+  heldBack,
+  isSuspect,
+  type Job,
+  runTask,
+  tokenFor,
+  type Work,
+} from './attempt.ts'
 import { describeError } from './errors.ts'
 import { crashNotes, runnerNote } from './letters.ts'
 import type { Limiter } from './limits.ts'
@@ -206,7 +214,7 @@ async function runWatched(
   attempt: number,
 ): Promise<Ending> {
   work.hand.progress()
-  const ending = await runTask(options, work, job, attempt)
+  const ending = await runTask(options, work, job, contextOf(options, work, job, attempt))
   work.hand.progress()
   return ending
 }

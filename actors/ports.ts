@@ -258,6 +258,16 @@ export interface Executor extends Service {
   start(host?: ExecutorHost): Promise<void>
   /** Never throws. Returns at once, without a promise, when the work itself did. */
   run(task: Task, context: ExecuteContext): Execution | Promise<Execution>
+  /**
+   * Takes a task ahead, to begin it at once when the one of `before` ends: where nobody has to be
+   * asked in between, nothing stands still meanwhile. Resolves to undefined when that one took too
+   * long, and this one has not begun; undefined at once when nothing is taken ahead now.
+   */
+  follow?(
+    task: Task,
+    context: ExecuteContext,
+    before: ExecuteContext,
+  ): Promise<Execution | undefined> | undefined
 }
 
 /* ---- what a node stands on and cannot do without ---- */

@@ -70,6 +70,14 @@ export class Slots {
     this.#handOut()
   }
 
+  /** Whether one that is given back now would go to whoever stands there. */
+  goesTo({ lane, rank }: Stand): boolean {
+    if (this.#taken > this.#size) return false
+    if (this.#lanes.size === 0) return true
+    const first = this.#lanes.size === 1 ? this.#lanes.get(lane)?.[0] : undefined
+    return first !== undefined && first.rank >= rank
+  }
+
   /** Those that have one beyond a smaller size keep it until they give it back. */
   resize(size: number): void {
     this.#size = size

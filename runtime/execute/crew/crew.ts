@@ -52,14 +52,12 @@ export function commandCrew(options: CrewOptions): Executor {
     },
   })
 
-  const dismiss = async () => {
-    clearInterval(looking)
-    looking = undefined
-    await Promise.all([...crew].map((member) => member.stop()))
-  }
+  const dismiss = () => Promise.all([...crew].map((member) => member.stop()))
 
+  /** Whoever still runs something is looked at again. */
   const look = () => {
-    if (performance.now() - lastAt >= idleMs) void dismiss()
+    if (performance.now() - lastAt < idleMs) return
+    for (const member of crew) if (member.load === 0) void member.stop()
   }
 
   /** Nobody is left of what it ran. */
@@ -83,6 +81,10 @@ export function commandCrew(options: CrewOptions): Executor {
         log,
         ended(gone, isLost) {
           crew.delete(gone)
+          if (crew.size === 0) {
+            clearInterval(looking)
+            looking = undefined
+          }
           // Whatever it died of may be there still.
           if (isLost) engageAt = performance.now() + againMs
           clear(gone, hierarchies)
@@ -124,6 +126,17 @@ export function commandCrew(options: CrewOptions): Executor {
       if (member === undefined) return own.run(task, context)
       around.guardian.wake()
       return member.run(task, context)
+    },
+    follow(task, context, before) {
+      if (around === undefined || context.signal.aborted) return undefined
+      for (const member of crew) {
+        const following = member.follow(task, context, before)
+        if (following === undefined) continue
+        count()
+        around.guardian.wake()
+        return following
+      }
+      return undefined
     },
   }
 }

@@ -17,7 +17,8 @@ const stopMs = 15_000
 interface AtHand {
   /** It must not run twice, not even when it was killed. */
   isOnce: boolean
-  end(execution: Execution): void
+  /** Undefined: it has not begun. */
+  end(execution: Execution | undefined): void
 }
 
 export class Member {
@@ -30,7 +31,9 @@ export class Member {
   readonly #log: Log
   readonly #atHand = new Map<number, AtHand>()
   readonly #tell: (order: Order) => void
-  #ids = 0
+  /** Of what is and was under way. */
+  readonly #ids = new WeakMap<ExecuteContext, number>()
+  #count = 0
   #isAsked = false
   #isGone = false
   #problem = 'it ended without a word'
@@ -65,27 +68,55 @@ export class Member {
     return this.#atHand.size
   }
 
-  run({ input, timeoutMs, delivery }: Task, context: ExecuteContext): Promise<Execution> {
-    const { run, seq, kind, attempt, signal } = context
-    this.#ids += 1
-    const id = this.#ids
+  run(task: Task, context: ExecuteContext): Promise<Execution> {
     const execution = Promise.withResolvers<Execution>()
+    this.#order(task, context, undefined, (told) => {
+      // Only what is to come after another may be given back.
+      if (told === undefined) execution.reject(new Error('a command was given back unasked'))
+      else execution.resolve(told)
+    })
+    return execution.promise
+  }
+
+  /** Undefined at once when the other is none of those under way here. */
+  follow(
+    task: Task,
+    context: ExecuteContext,
+    before: ExecuteContext,
+  ): Promise<Execution | undefined> | undefined {
+    const after = this.#ids.get(before)
+    if (!this.isOpen || after === undefined || !this.#atHand.has(after)) return undefined
+    const execution = Promise.withResolvers<Execution | undefined>()
+    this.#order(task, context, after, execution.resolve)
+    return execution.promise
+  }
+
+  #order(
+    { input, timeoutMs, delivery }: Task,
+    context: ExecuteContext,
+    after: number | undefined,
+    tell: (execution: Execution | undefined) => void,
+  ): void {
+    const { run, seq, kind, attempt, signal } = context
+    this.#count += 1
+    const id = this.#count
+    this.#ids.set(context, id)
     const abort = () => this.#tell({ type: 'abort', id })
     this.#atHand.set(id, {
       isOnce: delivery === 'at-most-once',
       end(told) {
         signal.removeEventListener('abort', abort)
-        execution.resolve(told)
+        tell(told)
       },
     })
     signal.addEventListener('abort', abort)
     this.#tell({
       type: 'run',
       id,
+      ...(after !== undefined && { after }),
       task: { input, ...(timeoutMs !== undefined && { timeoutMs }) },
       context: { run, seq, kind, attempt },
     })
-    return execution.promise
   }
 
   /** Its commands are killed. Resolves when it has ended. */
@@ -102,12 +133,13 @@ export class Member {
 
   #hear(answer: Answer): void {
     if (answer.type === 'ended') this.#end(answer.id, answer.execution)
+    else if (answer.type === 'returned') this.#end(answer.id, undefined)
     else if (answer.type === 'logged') this.#log[answer.level](answer.fields, answer.message)
     else if (answer.type === 'opened') this.isOpen = !this.#isAsked
     else void this.#worker.terminate()
   }
 
-  #end(id: number, execution: Execution): void {
+  #end(id: number, execution: Execution | undefined): void {
     const command = this.#atHand.get(id)
     this.#atHand.delete(id)
     command?.end(execution)

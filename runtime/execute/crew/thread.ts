@@ -18,7 +18,14 @@ const log: Log = Object.fromEntries(
   ]),
 ) as Log
 
+/** What is to come after one that takes longer is better off elsewhere. */
+const returnAfterMs = 10
+
+type RunOrder = Order & { type: 'run' }
+
 const cancels = new Map<number, AbortController>()
+/** By what they come after. */
+const next = new Map<number, { order: RunOrder; timer: ReturnType<typeof setTimeout> }>()
 let executor: Executor | undefined
 
 async function open({ options, hierarchies, prefix }: Opening): Promise<void> {
@@ -42,24 +49,54 @@ async function open({ options, hierarchies, prefix }: Opening): Promise<void> {
   tell({ type: 'opened' })
 }
 
-async function run({ id, task, context }: Order & { type: 'run' }): Promise<void> {
+async function run({ id, task, context }: RunOrder): Promise<void> {
   if (executor === undefined) throw new Error('expected to be opened before anything is run')
   const cancel = new AbortController()
   cancels.set(id, cancel)
   const execution = await executor.run(task, { ...context, signal: cancel.signal })
   cancels.delete(id)
   tell({ type: 'ended', id, execution })
+  const follower = leaveNext(id)
+  if (follower !== undefined) void run(follower)
+}
+
+function begin(order: RunOrder): void {
+  const { after } = order
+  if (after === undefined || !cancels.has(after)) {
+    void run(order)
+    return
+  }
+  const timer = setTimeout(() => giveBack(after), returnAfterMs)
+  next.set(after, { order, timer })
+}
+
+function leaveNext(before: number): RunOrder | undefined {
+  const follower = next.get(before)
+  next.delete(before)
+  clearTimeout(follower?.timer)
+  return follower?.order
+}
+
+function giveBack(before: number): void {
+  const order = leaveNext(before)
+  if (order !== undefined) tell({ type: 'returned', id: order.id })
+}
+
+function abort(id: number): void {
+  cancels.get(id)?.abort()
+  for (const [before, { order }] of next) if (order.id === id) giveBack(before)
 }
 
 async function stop(): Promise<void> {
+  for (const before of next.keys()) giveBack(before)
   await executor?.stop()
   tell({ type: 'stopped' })
 }
 
 parentPort?.on('message', (words: string) => {
   for (const order of JSON.parse(words) as Order[]) {
-    if (order.type === 'run') void run(order)
-    else if (order.type === 'abort') cancels.get(order.id)?.abort()
+    if (order.type === 'run') begin(order)
+    else if (order.type === 'abort') abort(order.id)
     else if (order.type === 'open') void open(order.opening)
     else void stop()
   }

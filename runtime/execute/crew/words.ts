@@ -16,6 +16,8 @@ export type Order =
   | {
       type: 'run'
       id: number
+      /** Not before that one has ended. */
+      after?: number
       task: Pick<Task, 'input' | 'timeoutMs'>
       context: Pick<ExecuteContext, 'run' | 'seq' | 'kind' | 'attempt'>
     }
@@ -25,6 +27,8 @@ export type Order =
 export type Answer =
   | { type: 'opened' }
   | { type: 'ended'; id: number; execution: Execution }
+  /** What it was to come after takes its time: it has not begun, and will not. */
+  | { type: 'returned'; id: number }
   | { type: 'logged'; level: LogLevel; fields: Record<string, unknown>; message: string }
   | { type: 'stopped' }
 

@@ -1,0 +1,152 @@
+/** Commands that are given to a thread before the ones that they come after have ended. */
+import { afterEach, describe, expect, test } from 'bun:test'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { ExecOutput } from '../../actors/exec-input.ts'
+import type { ExecuteContext, Executor } from '../../actors/ports.ts'
+import { releaseCgroups, takeCgroups } from '../../runtime/execute/cgroup-search.ts'
+import { commandCrew } from '../../runtime/execute/crew/crew.ts'
+import { execOnHosts } from '../../runtime/execute/ssh.ts'
+import { temporaryDirectory } from '../kit/directory.ts'
+import { eventually } from '../kit/eventually.ts'
+import { contextOf, isWritten, sh, silent } from './command-runner.ts'
+import { startNode } from './started-node.ts'
+
+const { bases } = await takeCgroups()
+await releaseCgroups()
+const hasThreads = bases.length > 0
+if (!hasThreads) console.log('skipped: threads for commands, as no cgroup can be made here')
+
+const dir = temporaryDirectory()
+const crews: Executor[] = []
+afterEach(async () => {
+  for (const crew of crews.splice(0)) await crew.stop()
+})
+
+/** One whose commands are run by threads. */
+async function warmCrew({ idleMs = 60_000 } = {}) {
+  const crew = commandCrew({ threads: 2, commandsBefore: 5, idleMs, log: silent })
+  crews.push(crew)
+  await crew.start()
+  const probe = { input: { argv: ['cat', '/proc/self/cgroup'] } }
+  await eventually(async () => {
+    const { output } = await crew.run(probe, contextOf())
+    expect((output as ExecOutput).stdout).toMatch(/\/t\d+\.\d+$/m)
+  })
+  const begin = (argv: string[], context = contextOf()) => ({
+    context,
+    running: Promise.resolve(crew.run({ input: { argv } }, context)),
+  })
+  const follow = (argv: string[], before: ExecuteContext, signal?: AbortSignal) =>
+    crew.follow?.({ input: { argv } }, contextOf(signal), before)
+  return { crew, begin, follow }
+}
+
+/** Ends once the file is there. */
+const until = (file: string) => sh('until [ -e "$1" ]; do sleep 0.001; done; date +%s%N', file)
+const nanoseconds = sh('date +%s%N')
+
+const stdoutOf = (execution: { output?: unknown } | undefined) =>
+  (execution?.output as ExecOutput | undefined)?.stdout
+
+describe.skipIf(!hasThreads)('a command that comes after another', () => {
+  test('begins when that one has ended', async () => {
+    const { begin, follow } = await warmCrew()
+    // One of them may take longer than anybody waits for it.
+    await eventually(async () => {
+      const { context, running } = begin(nanoseconds)
+      const following = await follow(nanoseconds, context)
+      const [first, second] = [stdoutOf(await running), stdoutOf(following)]
+      expect(Number(second)).toBeGreaterThan(Number(first))
+    })
+  })
+
+  test('is given back when that takes its time, and never begins', async () => {
+    const { begin, follow } = await warmCrew()
+    const [gate, trace] = [join(dir, 'gate'), join(dir, 'trace')]
+    const { context, running } = begin(until(gate))
+    expect(await follow(sh('echo begun > "$1"', trace), context)).toBeUndefined()
+    writeFileSync(gate, '')
+    expect((await running).outcome).toBe('ok')
+    expect(existsSync(trace)).toBe(false)
+  })
+
+  test('is given back when it is cancelled meanwhile', async () => {
+    const { begin, follow } = await warmCrew()
+    const [gate, trace] = [join(dir, 'gate-2'), join(dir, 'trace-2')]
+    const { context, running } = begin(until(gate))
+    const cancel = new AbortController()
+    const following = follow(sh('echo begun > "$1"', trace), context, cancel.signal)
+    cancel.abort()
+    expect(await following).toBeUndefined()
+    writeFileSync(gate, '')
+    await running
+    expect(existsSync(trace)).toBe(false)
+  })
+
+  test('is given back when its executor stops', async () => {
+    const { crew, begin, follow } = await warmCrew()
+    const { context, running } = begin(['sleep', '60'])
+    const following = follow(['true'], context)
+    await crew.stop()
+    expect((await running).error?.code).toBe('ABORTED')
+    expect(await following).toBeUndefined()
+  })
+
+  test('is not taken when that has ended, is on another host, or is run by no thread', async () => {
+    const { crew, begin, follow } = await warmCrew()
+    const { context, running } = begin(['true'])
+    await running
+    expect(follow(['true'], context)).toBeUndefined()
+    expect(follow(['true'], contextOf())).toBeUndefined()
+
+    const elsewhere: Executor = {
+      async start() {},
+      async stop() {},
+      run: () => ({ outcome: 'ok' }),
+    }
+    const both = execOnHosts(crew, elsewhere)
+    const { context: here, running: one } = begin(['sleep', '0.05'])
+    const there = { ...contextOf(), host: 'far' }
+    expect(both.follow?.({ input: { argv: ['true'] } }, there, here)).toBeUndefined()
+    expect(both.follow?.({ input: { argv: ['true'] } }, contextOf(), there)).toBeUndefined()
+    await one
+  })
+})
+
+describe.skipIf(!hasThreads)('threads that had nothing new for a while', () => {
+  test('are ended once what they run has ended by itself', async () => {
+    const { begin } = await warmCrew({ idleMs: 100 })
+    const [gate, pid] = [join(dir, 'gate-3'), join(dir, 'pid')]
+    const argv = sh('echo $$ > "$2"; until [ -e "$1" ]; do sleep 0.01; done; echo end', gate, pid)
+    const { running } = begin(argv)
+    await eventually(() => expect(isWritten(pid)).toBe(true))
+    const before = performance.now()
+    await eventually(() => expect(performance.now() - before).toBeGreaterThan(400))
+    writeFileSync(gate, '')
+    expect(stdoutOf(await running)).toBe('end\n')
+  })
+})
+
+describe.skipIf(!hasThreads)('a node', () => {
+  test('never runs more commands at a time than it may, each once', async () => {
+    const file = join(dir, 'moments')
+    // A line when it begins and one when it ends: short ones are written whole.
+    const input = { argv: sh('echo + >> "$1"; echo - >> "$1"', file) }
+    const lines = Array.from({ length: 1500 }, () => JSON.stringify({ kind: 'exec', input }))
+    const started = await startNode({ worker: { commandConcurrency: 2 } })
+    try {
+      const { counts } = await started.run(lines.join('\n'))
+      expect(counts).toMatchObject({ ok: 1500 })
+    } finally {
+      await started.node.stop()
+    }
+    let [now, most, begun] = [0, 0, 0]
+    for (const mark of readFileSync(file, 'utf8').trim().split('\n')) {
+      now += mark === '+' ? 1 : -1
+      begun += mark === '+' ? 1 : 0
+      most = Math.max(most, now)
+    }
+    expect({ begun, most, now }).toEqual({ begun: 1500, most: 2, now: 0 })
+  }, 60_000)
+})
