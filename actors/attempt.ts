@@ -123,32 +123,33 @@ export function runTask(
   return endLater(clock, work, job, { attempt, startedAt, began }, execution)
 }
 
-/** An attempt that is to begin when another has ended. */
-export interface Following {
-  /** The other has ended: it runs. */
-  begin(): void
-  /** Undefined: it did not begin in good time, and is to be run by itself. */
-  ending: Promise<Ending | undefined>
-}
-
-/** Undefined where the executor takes nothing ahead, or not now. */
+/**
+ * An attempt that is to begin when another has ended. Resolves to undefined when it has not begun,
+ * and is to be run by itself; undefined where the executor takes nothing ahead, or not now.
+ */
 export function followTask(
   { clock, kind }: AttemptOptions,
   work: Work,
   job: Job,
   context: ExecuteContext,
   before: ExecuteContext,
-): Following | undefined {
-  const { attempt } = context
-  if (expiry(work.envelope, job.task, attempt, clock.now()) !== undefined) return undefined
-  const running = kind.executor.follow?.(job.task, context, before)
-  if (running === undefined) return undefined
-  const start = { attempt, startedAt: clock.now(), began: clock.monotonic() }
-  const begin = () => {
-    start.startedAt = clock.now()
-    start.began = clock.monotonic()
-  }
-  return { begin, ending: endIfBegun(clock, work, job, start, running) }
+): Promise<Ending | undefined> | undefined {
+  const following = kind.executor.follow?.(job.task, context, before, work.held.signal)
+  return following?.then((followed) => {
+    if (followed === undefined) return undefined
+    const { execution, durationMs } = followed
+    const startedAt = Math.round(clock.now() - durationMs)
+    return endOf(work, job, { attempt: context.attempt, startedAt, durationMs }, execution)
+  })
+}
+
+/** It is not to begin any more. */
+export function isExpired(
+  { clock }: Pick<AttemptOptions, 'clock'>,
+  { envelope }: Work,
+  { task }: Job,
+): boolean {
+  return expiry(envelope, task, envelope.attempt, clock.now()) !== undefined
 }
 
 function endOf(
@@ -169,35 +170,15 @@ function endOf(
   }
 }
 
-interface Start {
-  attempt: number
-  startedAt: number
-  /** On the monotonic clock. */
-  began: number
-}
-
 async function endLater(
   clock: Pick<Clock, 'monotonic'>,
   work: Work,
   job: Job,
-  { began, ...start }: Start,
+  { began, ...start }: { attempt: number; startedAt: number; began: number },
   running: Promise<Execution>,
 ): Promise<Ending> {
   const execution = await running
   return endOf(work, job, { ...start, durationMs: clock.monotonic() - began }, execution)
-}
-
-async function endIfBegun(
-  clock: Pick<Clock, 'monotonic'>,
-  work: Work,
-  job: Job,
-  start: Start,
-  running: Promise<Execution | undefined>,
-): Promise<Ending | undefined> {
-  const execution = await running
-  if (execution === undefined) return undefined
-  const { attempt, startedAt, began } = start
-  return endOf(work, job, { attempt, startedAt, durationMs: clock.monotonic() - began }, execution)
 }
 
 function tellHost(context: ExecuteContext, { envelope: { at }, hand }: Work, { task }: Job): void {

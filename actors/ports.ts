@@ -244,6 +244,13 @@ export interface Execution {
   trace?: string
 }
 
+/** What came of a task that was taken ahead. */
+export interface Followed {
+  execution: Execution
+  /** From its own begin. */
+  durationMs: number
+}
+
 /** What an executor is given that has an actor of its own. */
 export interface ExecutorHost {
   /** Has it started and, should it fail, started again. Resolves when it is ready. */
@@ -260,14 +267,16 @@ export interface Executor extends Service {
   run(task: Task, context: ExecuteContext): Execution | Promise<Execution>
   /**
    * Takes a task ahead, to begin it at once when the one of `before` ends: where nobody has to be
-   * asked in between, nothing stands still meanwhile. Resolves to undefined when that one took too
-   * long, and this one has not begun; undefined at once when nothing is taken ahead now.
+   * asked in between, nothing stands still meanwhile. Resolves to undefined when it has not begun,
+   * because that one took too long or `recall` was aborted; undefined at once when nothing is taken
+   * ahead now.
    */
   follow?(
     task: Task,
     context: ExecuteContext,
     before: ExecuteContext,
-  ): Promise<Execution | undefined> | undefined
+    recall: AbortSignal,
+  ): Promise<Followed | undefined> | undefined
 }
 
 /* ---- what a node stands on and cannot do without ---- */

@@ -5,9 +5,9 @@
 import {
   type AttemptOptions,
   contextOf,
-  type Following,
   followTask,
   heldBack,
+  isExpired,
   type Job,
   runTask,
   tokenFor,
@@ -55,7 +55,8 @@ export async function runTogether(
     }
   }
   await side.end()
-  return side.parked
+  // Those that were given back come later than the ones behind them.
+  return side.parked.toSorted((one, other) => one.seq - other.seq)
 }
 
 /** A slot that is had. */
@@ -65,7 +66,7 @@ interface Seat {
   running: ExecuteContext
   /** It was tried to let one follow. */
   isTried: boolean
-  next?: { context: ExecuteContext; begin(): void }
+  next?: ExecuteContext
 }
 
 class SideBySide {
@@ -78,6 +79,8 @@ class SideBySide {
   readonly #seats = new Set<Seat>()
   #busy = 0
   #waiting = 0
+  /** Given back, and waiting for a slot: nobody of the same envelope goes before them. */
+  #returned = 0
   /** A slot was asked for, and did not come yet. */
   #hasAsked = false
   /** Whoever waits for it, or for somebody whom it may follow. */
@@ -92,10 +95,10 @@ class SideBySide {
   /** For something that others have now. */
   async waitFor<T>(something: Promise<T>): Promise<T> {
     this.#waiting += 1
-    this.#pauseIfIdle()
+    this.#watch()
     const got = await something
     this.#waiting -= 1
-    this.#work.hand.resume()
+    this.#watch()
     return got
   }
 
@@ -144,6 +147,7 @@ class SideBySide {
     const seat: Seat = { tasks: 1, running: context, isTried: false }
     if (this.#isFollowed) this.#seats.add(seat)
     this.#busy += 1
+    this.#watch()
     return this.#settle(ending, seat)
   }
 
@@ -192,39 +196,50 @@ class SideBySide {
     this.#work.settling.add(ending)
     this.#busy -= 1
     this.#work.hand.progress()
-    this.#pauseIfIdle()
+    this.#watch()
   }
 
   #follow(job: Job): boolean {
-    if (!this.#work.slots.goesTo(this.#work.stand)) return false
+    const { slots, stand, envelope } = this.#work
+    if (this.#returned > 0 || !slots.goesTo(stand)) return false
+    if (isExpired(this.#options, this.#work, job)) return false
     for (const seat of this.#seats) {
       if (seat.isTried) continue
       seat.isTried = true
-      const context = contextOf(this.#options, this.#work, job, this.#work.envelope.attempt)
-      const following = followTask(this.#options, this.#work, job, context, seat.running)
-      if (following === undefined) continue
+      const context = contextOf(this.#options, this.#work, job, envelope.attempt)
+      const ending = followTask(this.#options, this.#work, job, context, seat.running)
+      if (ending === undefined) continue
       seat.tasks += 1
-      seat.next = { context, begin: following.begin }
+      seat.next = context
       this.#busy += 1
-      this.#running.push(this.#settleFollowing(job, following, seat))
+      this.#running.push(this.#settleFollowing(job, ending, seat))
       return true
     }
     return false
   }
 
-  async #settleFollowing(job: Job, { ending }: Following, seat: Seat): Promise<void> {
-    const ended = await ending
-    if (ended !== undefined) {
-      this.#ended(ended)
+  async #settleFollowing(
+    job: Job,
+    running: Promise<Ending | undefined>,
+    seat: Seat,
+  ): Promise<void> {
+    const context = seat.next
+    const ending = await running
+    if (ending !== undefined) {
+      this.#ended(ending)
       this.#leave(seat)
       return
     }
     this.#busy -= 1
-    delete seat.next
+    if (seat.next === context) delete seat.next
     this.#leave(seat)
+    this.#returned += 1
     const slot = this.#slot()
     if (slot !== undefined) await this.waitFor(slot)
-    await this.#begin(job, true)
+    this.#returned -= 1
+    const begun = this.#begin(job, true)
+    this.#tell('look')
+    await begun
   }
 
   /** One in it has ended, or does not follow any more. */
@@ -234,17 +249,16 @@ class SideBySide {
       this.#seats.delete(seat)
       this.#work.slots.give()
     } else if (seat.next !== undefined) {
-      const { context, begin } = seat.next
-      delete seat.next
-      seat.running = context
+      seat.running = seat.next
       seat.isTried = false
-      begin()
+      delete seat.next
       this.#tell('look')
     }
   }
 
   /** While none of its own tasks runs, others have the slots: that none is free is their fault. */
-  #pauseIfIdle(): void {
+  #watch(): void {
     if (this.#waiting > 0 && this.#busy === 0) this.#work.hand.pause()
+    else this.#work.hand.resume()
   }
 }

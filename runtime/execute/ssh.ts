@@ -64,8 +64,8 @@ export function execOnHosts(command: Executor, remote: Executor): Executor {
       await remote.stop()
     },
     run: (task, context) => (context.host === undefined ? command : remote).run(task, context),
-    follow: (task, context, before) =>
-      context.host === undefined ? command.follow?.(task, context, before) : undefined,
+    follow: (task, context, before, recall) =>
+      context.host === undefined ? command.follow?.(task, context, before, recall) : undefined,
   }
 }
 

@@ -1,8 +1,8 @@
 /** Tasks that an executor takes ahead: who follows whom in a slot; and none is gained by it. */
-import { afterEach, describe, expect, test } from 'bun:test'
+import { afterEach, describe, expect, spyOn, test } from 'bun:test'
 import { array, assert, asyncProperty, constantFrom, integer, nat, record } from 'fast-check'
 import type { Kind } from '../../actors/kind.ts'
-import type { ExecuteContext, Execution, Executor } from '../../actors/ports.ts'
+import type { ExecuteContext, Execution, Executor, Followed } from '../../actors/ports.ts'
 import { Throttle } from '../../actors/throttle.ts'
 import { eventually } from '../kit/eventually.ts'
 import { beginWorker, isEmpty, jobs, resultsOf } from './working.ts'
@@ -20,13 +20,17 @@ function makeWorld(): World {
 }
 
 interface Course {
-  /** Undefined: nothing is taken ahead; `returned`: it is, and then given back unbegun. */
-  ahead?: 'taken' | 'returned'
+  /** Undefined: nothing is taken ahead; else how long until it is given back, in turns. */
+  ahead?: 'taken' | { returnedAfter: number }
   /** Resolves when the task has ended; it has begun. */
   work(): Promise<unknown>
 }
 
 const nameOf = ({ run, seq }: ExecuteContext) => `${run}/${seq}`
+
+async function turns(count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn += 1) await Promise.resolve()
+}
 
 /** Takes tasks ahead, and writes down what comes of that. */
 class Ahead implements Executor {
@@ -53,13 +57,28 @@ class Ahead implements Executor {
     _: unknown,
     context: ExecuteContext,
     before: ExecuteContext,
-  ): Promise<Execution | undefined> | undefined {
+    recall: AbortSignal,
+  ): Promise<Followed | undefined> | undefined {
     const { ahead } = this.#courseOf(context)
     const end = this.#ends.get(before)
     if (ahead === undefined || end === undefined) return undefined
     this.followed.push(`${nameOf(context)} after ${nameOf(before)}`)
-    if (ahead === 'returned') return Promise.resolve().then(() => undefined)
-    return end.then(() => this.#begin(context))
+    const followed = Promise.withResolvers<Followed | undefined>()
+    const begin = async () => {
+      if (isReturned) return
+      followed.resolve({ execution: await this.#begin(context), durationMs: 5 })
+    }
+    let isReturned = false
+    const giveBack = () => {
+      if (this.begun.includes(nameOf(context))) return
+      isReturned = true
+      // The word of it takes its time.
+      void turns(5).then(() => followed.resolve(undefined))
+    }
+    void end.then(begin)
+    recall.addEventListener('abort', giveBack)
+    if (ahead !== 'taken') void turns(ahead.returnedAfter).then(giveBack)
+    return followed.promise
   }
 
   async #begin(context: ExecuteContext): Promise<Execution> {
@@ -102,7 +121,7 @@ function gates() {
 }
 
 describe('tasks that are taken ahead', () => {
-  test('follow one in each slot, and are timed from when that has ended', async () => {
+  test('follow one in each slot, and are timed by who runs them', async () => {
     const world = makeWorld()
     const bodies = await world.settled()
     const { wait, end } = gates()
@@ -111,33 +130,35 @@ describe('tasks that are taken ahead', () => {
     beginWorker(world, kindWith(executor, 2))
     await eventually(() => expect(executor.followed).toEqual(['r/2 after r/0', 'r/3 after r/1']))
     expect(executor.begun).toEqual(['r/0', 'r/1'])
-    const waitedFrom = Date.now()
-    await eventually(() => expect(Date.now() - waitedFrom).toBeGreaterThanOrEqual(30))
-    const endedAt = Date.now()
     end('r/1')
     await eventually(() => expect(executor.followed).toContain('r/4 after r/3'))
     expect(executor.begun).toEqual(['r/0', 'r/1', 'r/3'])
+    const before = world.clock.now()
     end('r/0', 'r/2', 'r/3', 'r/4', 'r/5')
     const results = await resultsOf(bodies, 6)
-    expect(results[3]?.result.startedAt).toBeGreaterThanOrEqual(endedAt)
-    expect(results[1]?.result.durationMs).toBeGreaterThanOrEqual(30)
+    expect(results[3]?.result.durationMs).toBe(5)
+    expect(results[3]?.result.startedAt).toBeGreaterThanOrEqual(before - 5)
     expect(executor.most).toBe(2)
     await isEmpty(world)
   })
 
-  test('take the first slot that is free when they are given back', async () => {
+  test('take the first slot that is free when they are given back, before those behind', async () => {
     const world = makeWorld()
     const { wait, end } = gates()
-    const executor = new Ahead((context) => ({ ahead: 'returned', work: () => wait(context) }))
-    await dispatch(world, 'r', jobs(4))
+    const executor = new Ahead((context) => ({
+      // Only behind the first, which takes long.
+      ahead: context.seq === 2 ? { returnedAfter: 3 } : 'taken',
+      work: () => (context.seq === 1 || context.seq > 2 ? turns(4) : wait(context)),
+    }))
+    await dispatch(world, 'r', jobs(40))
     beginWorker(world, kindWith(executor, 2))
-    await eventually(() => expect(executor.followed.length).toBe(2))
-    expect(executor.begun).toEqual(['r/0', 'r/1'])
-    end('r/1')
-    await eventually(() => expect(executor.begun.length).toBe(3))
-    end('r/0', 'r/2', 'r/3')
+    await eventually(() => expect(executor.begun).toContain('r/2'))
+    // The second slot had some before it was given back.
+    expect(executor.begun.indexOf('r/2')).toBeLessThan(12)
+    end('r/0', 'r/2')
     await isEmpty(world)
-    expect(executor.begun.toSorted()).toEqual(['r/0', 'r/1', 'r/2', 'r/3'])
+    expect(new Set(executor.begun).size).toBe(40)
+    expect(executor.begun.length).toBe(40)
     expect(executor.most).toBe(2)
   })
 
@@ -190,7 +211,8 @@ describe('tasks that are taken ahead', () => {
   test('are each run once, never more at a time than there are slots', async () => {
     const course = record({
       ahead: constantFrom('taken', 'taken', 'returned', undefined),
-      turns: nat(4),
+      returnedAfter: nat(6),
+      lasts: nat(5),
     })
     const sides = record({
       concurrency: integer({ min: 1, max: 4 }),
@@ -202,31 +224,51 @@ describe('tasks that are taken ahead', () => {
     await assert(
       asyncProperty(sides, async ({ concurrency, courses, others, tasksOf }) => {
         const world = memoryWorld()
+        const bodies = await world.settled()
         const executor = new Ahead(({ seq }) => {
-          const { ahead, turns } = courses[seq % courses.length] ?? { ahead: undefined, turns: 0 }
+          const { ahead, returnedAfter = 0, lasts = 0 } = courses[seq % courses.length] ?? {}
           const work = async () => {
-            for (let turn = 0; turn < turns; turn += 1) await Promise.resolve()
-            if (turns === 4) await new Promise((resolve) => setImmediate(resolve))
+            await turns(lasts)
+            if (lasts >= 4) await new Promise((resolve) => setImmediate(resolve))
           }
-          return { ...(ahead !== undefined && { ahead }), work }
+          if (ahead === undefined) return { work }
+          return { ahead: ahead === 'taken' ? ahead : { returnedAfter }, work }
         })
         const limits = { ...packLimits, tasksOf: () => tasksOf }
         await dispatch(world, 'a', jobs(courses.length), limits)
         await dispatch(world, 'b', jobs(others), limits)
         beginWorker(world, kindWith(executor, concurrency))
+        const count = courses.length + others
+        const results = await resultsOf(bodies, count)
         await isEmpty(world)
-        expect(executor.begun.length).toBe(courses.length + others)
-        expect(new Set(executor.begun).size).toBe(courses.length + others)
+        expect(results.length).toBe(count)
+        expect(executor.begun.length).toBe(count)
+        expect(new Set(executor.begun).size).toBe(count)
         expect(executor.most).toBeLessThanOrEqual(concurrency)
         followed += executor.followed.length
         await world.close()
       }),
-      { seed: 11, numRuns: 100 },
+      { seed: 11, numRuns: 150 },
     )
     expect(followed).toBeGreaterThan(200)
   })
 
-  test('that are taken away from a worker are left unbegun', async () => {
+  test('do not begin once their run is paused, and are put back in order', async () => {
+    const world = makeWorld()
+    const { wait, end } = gates()
+    const executor = new Ahead((context) => ({ ahead: 'taken', work: () => wait(context) }))
+    const parked = spyOn(world.accounting, 'park')
+    await dispatch(world, 'r', jobs(8))
+    beginWorker(world, kindWith(executor, 2))
+    await eventually(() => expect(executor.followed).toEqual(['r/2 after r/0', 'r/3 after r/1']))
+    await world.accounting.control('r', 'pause', 'a test')
+    end('r/0', 'r/1')
+    await isEmpty(world)
+    expect(executor.begun).toEqual(['r/0', 'r/1'])
+    expect(parked.mock.calls.map(([{ seqs }]) => seqs)).toEqual([[[2, 6]]])
+  })
+
+  test('are not begun by a worker that they are taken away from', async () => {
     const world = makeWorld()
     const { wait, end } = gates()
     const executor = new Ahead((context) => ({ ahead: 'taken', work: () => wait(context) }))
@@ -234,8 +276,43 @@ describe('tasks that are taken ahead', () => {
     beginWorker(world, kindWith(executor, 2))
     await eventually(() => expect(executor.followed.length).toBe(2))
     const lost = world.loseLocks()
-    end('r/0', 'r/1', 'r/2', 'r/3', 'r/4')
+    end('r/0', 'r/1')
     await lost
-    expect(executor.begun).not.toContain('r/4')
+    expect(executor.begun).toEqual(['r/0', 'r/1'])
+  })
+
+  test('leave the clock of their envelope standing while all of it waits for others', async () => {
+    const world = makeWorld()
+    const { wait, end } = gates()
+    const executor = new Ahead((context) => ({
+      ahead: { returnedAfter: 1 },
+      work: () => wait(context),
+    }))
+    const tokens = Promise.withResolvers<void>()
+    const take = (_: string, { labels }: { labels?: unknown }) =>
+      labels === undefined ? undefined : tokens.promise
+    // The second is given back, and expires while it waits; the third waits for its token.
+    const tasks = [
+      ...jobs(1),
+      ...jobs(1, { deadlineMs: 20 }),
+      ...jobs(1, { labels: { waits: 'yes' } }),
+    ]
+    await dispatch(world, 'r', tasks)
+    const errors = beginWorker(
+      world,
+      { ...kindWith(executor, 1), limitMs: () => 50 },
+      { limiter: { take }, hangGraceMs: 50 },
+    ).errors
+    await eventually(() => expect(executor.followed).toEqual(['r/1 after r/0']))
+    const since = Date.now()
+    await eventually(() => expect(Date.now() - since).toBeGreaterThan(30))
+    end('r/0')
+    const idleSince = Date.now()
+    await eventually(() => expect(Date.now() - idleSince).toBeGreaterThan(300))
+    expect(errors).toEqual([])
+    tokens.resolve()
+    end('r/2')
+    await isEmpty(world)
+    expect(executor.begun).toEqual(['r/0', 'r/2'])
   })
 })

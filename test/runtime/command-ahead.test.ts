@@ -37,27 +37,30 @@ async function warmCrew({ idleMs = 60_000 } = {}) {
     context,
     running: Promise.resolve(crew.run({ input: { argv } }, context)),
   })
-  const follow = (argv: string[], before: ExecuteContext, signal?: AbortSignal) =>
-    crew.follow?.({ input: { argv } }, contextOf(signal), before)
+  const follow = (argv: string[], before: ExecuteContext, recall = never) =>
+    crew.follow?.({ input: { argv } }, contextOf(), before, recall)
   return { crew, begin, follow }
 }
 
+const never = new AbortController().signal
+
 /** Ends once the file is there. */
-const until = (file: string) => sh('until [ -e "$1" ]; do sleep 0.001; done; date +%s%N', file)
-const nanoseconds = sh('date +%s%N')
+const until = (file: string) => sh('until [ -e "$1" ]; do sleep 0.001; done', file)
 
 const stdoutOf = (execution: { output?: unknown } | undefined) =>
   (execution?.output as ExecOutput | undefined)?.stdout
 
 describe.skipIf(!hasThreads)('a command that comes after another', () => {
-  test('begins when that one has ended', async () => {
+  test('begins when that one has ended, and its own time is told', async () => {
     const { begin, follow } = await warmCrew()
     // One of them may take longer than anybody waits for it.
     await eventually(async () => {
-      const { context, running } = begin(nanoseconds)
-      const following = await follow(nanoseconds, context)
-      const [first, second] = [stdoutOf(await running), stdoutOf(following)]
+      const { context, running } = begin(sh('sleep 0.003; date +%s%N'))
+      const following = await follow(sh('date +%s%N; sleep 0.05'), context)
+      const [first, second] = [stdoutOf(await running), stdoutOf(following?.execution)]
       expect(Number(second)).toBeGreaterThan(Number(first))
+      const { durationMs } = following?.execution.output as ExecOutput
+      expect(following?.durationMs).toBeWithin(Math.floor(durationMs), durationMs + 20)
     })
   })
 
@@ -71,17 +74,30 @@ describe.skipIf(!hasThreads)('a command that comes after another', () => {
     expect(existsSync(trace)).toBe(false)
   })
 
-  test('is given back when it is cancelled meanwhile', async () => {
+  test('is given back at once when it is recalled, and goes on when it has begun', async () => {
     const { begin, follow } = await warmCrew()
-    const [gate, trace] = [join(dir, 'gate-2'), join(dir, 'trace-2')]
-    const { context, running } = begin(until(gate))
-    const cancel = new AbortController()
-    const following = follow(sh('echo begun > "$1"', trace), context, cancel.signal)
-    cancel.abort()
-    expect(await following).toBeUndefined()
-    writeFileSync(gate, '')
-    await running
-    expect(existsSync(trace)).toBe(false)
+    await eventually(async () => {
+      const [gate, recall] = [join(dir, crypto.randomUUID()), new AbortController()]
+      const { context, running } = begin(until(gate))
+      const asked = performance.now()
+      const following = follow(['true'], context, recall.signal)
+      recall.abort()
+      const followed = await following
+      const ms = performance.now() - asked
+      writeFileSync(gate, '')
+      await running
+      expect(followed).toBeUndefined()
+      // By itself it would have come after 10 ms.
+      expect(ms).toBeLessThan(8)
+    })
+    await eventually(async () => {
+      const [trace, recall] = [join(dir, crypto.randomUUID()), new AbortController()]
+      const { context } = begin(['true'])
+      const following = follow(sh('echo $$ > "$1"; sleep 0.1', trace), context, recall.signal)
+      await eventually(() => expect(isWritten(trace)).toBe(true), { timeoutMs: 1000 })
+      recall.abort()
+      expect((await following)?.execution.outcome).toBe('ok')
+    })
   })
 
   test('is given back when its executor stops', async () => {
@@ -93,24 +109,33 @@ describe.skipIf(!hasThreads)('a command that comes after another', () => {
     expect(await following).toBeUndefined()
   })
 
-  test('is not taken when that has ended, is on another host, or is run by no thread', async () => {
+  test('is not taken when that has ended, or was run by no thread', async () => {
     const { crew, begin, follow } = await warmCrew()
     const { context, running } = begin(['true'])
     await running
     expect(follow(['true'], context)).toBeUndefined()
-    expect(follow(['true'], contextOf())).toBeUndefined()
+    await crew.stop()
+    await crew.start()
+    const { context: unthreaded, running: other } = begin(['sleep', '0.05'])
+    expect(follow(['true'], unthreaded)).toBeUndefined()
+    await other
+  })
 
+  test('is not taken when it is to run on another host', async () => {
+    const { crew, begin } = await warmCrew()
     const elsewhere: Executor = {
       async start() {},
       async stop() {},
       run: () => ({ outcome: 'ok' }),
     }
     const both = execOnHosts(crew, elsewhere)
-    const { context: here, running: one } = begin(['sleep', '0.05'])
+    const { context, running } = begin(['sleep', '0.05'])
+    const task = { input: { argv: ['true'] } }
     const there = { ...contextOf(), host: 'far' }
-    expect(both.follow?.({ input: { argv: ['true'] } }, there, here)).toBeUndefined()
-    expect(both.follow?.({ input: { argv: ['true'] } }, contextOf(), there)).toBeUndefined()
-    await one
+    expect(both.follow?.(task, there, context, never)).toBeUndefined()
+    expect(await both.follow?.(task, contextOf(), context, never)).toBeUndefined()
+    expect(both.follow?.(task, contextOf(), context, never)).toBeInstanceOf(Promise)
+    await running
   })
 })
 

@@ -127,10 +127,10 @@ export function commandCrew(options: CrewOptions): Executor {
       around.guardian.wake()
       return member.run(task, context)
     },
-    follow(task, context, before) {
+    follow(task, context, before, recall) {
       if (around === undefined || context.signal.aborted) return undefined
       for (const member of crew) {
-        const following = member.follow(task, context, before)
+        const following = member.follow(task, context, before, recall)
         if (following === undefined) continue
         count()
         around.guardian.wake()

@@ -1,6 +1,6 @@
 /** One thread that runs commands, as the main thread sees it. */
 import { Worker } from 'node:worker_threads'
-import type { ExecuteContext, Execution, Log } from '../../../actors/ports.ts'
+import type { ExecuteContext, Execution, Followed, Log } from '../../../actors/ports.ts'
 import type { Task } from '../../../actors/task.ts'
 import { type Answer, batching, type Opening, type Order } from './words.ts'
 
@@ -18,7 +18,7 @@ interface AtHand {
   /** It must not run twice, not even when it was killed. */
   isOnce: boolean
   /** Undefined: it has not begun. */
-  end(execution: Execution | undefined): void
+  end(told: Followed | undefined): void
 }
 
 export class Member {
@@ -69,13 +69,13 @@ export class Member {
   }
 
   run(task: Task, context: ExecuteContext): Promise<Execution> {
-    const execution = Promise.withResolvers<Execution>()
+    const ended = Promise.withResolvers<Execution>()
     this.#order(task, context, undefined, (told) => {
       // Only what is to come after another may be given back.
-      if (told === undefined) execution.reject(new Error('a command was given back unasked'))
-      else execution.resolve(told)
+      if (told === undefined) ended.reject(new Error('a command was given back unasked'))
+      else ended.resolve(told.execution)
     })
-    return execution.promise
+    return ended.promise
   }
 
   /** Undefined at once when the other is none of those under way here. */
@@ -83,20 +83,26 @@ export class Member {
     task: Task,
     context: ExecuteContext,
     before: ExecuteContext,
-  ): Promise<Execution | undefined> | undefined {
+    recall: AbortSignal,
+  ): Promise<Followed | undefined> | undefined {
     const after = this.#ids.get(before)
     if (!this.isOpen || after === undefined || !this.#atHand.has(after)) return undefined
-    const execution = Promise.withResolvers<Execution | undefined>()
-    this.#order(task, context, after, execution.resolve)
-    return execution.promise
+    const ended = Promise.withResolvers<Followed | undefined>()
+    const id = this.#order(task, context, after, (told) => {
+      recall.removeEventListener('abort', giveBack)
+      ended.resolve(told)
+    })
+    const giveBack = () => this.#tell({ type: 'recall', id })
+    recall.addEventListener('abort', giveBack)
+    return ended.promise
   }
 
   #order(
     { input, timeoutMs, delivery }: Task,
     context: ExecuteContext,
     after: number | undefined,
-    tell: (execution: Execution | undefined) => void,
-  ): void {
+    tell: AtHand['end'],
+  ): number {
     const { run, seq, kind, attempt, signal } = context
     this.#count += 1
     const id = this.#count
@@ -117,6 +123,7 @@ export class Member {
       task: { input, ...(timeoutMs !== undefined && { timeoutMs }) },
       context: { run, seq, kind, attempt },
     })
+    return id
   }
 
   /** Its commands are killed. Resolves when it has ended. */
@@ -132,17 +139,17 @@ export class Member {
   }
 
   #hear(answer: Answer): void {
-    if (answer.type === 'ended') this.#end(answer.id, answer.execution)
+    if (answer.type === 'ended') this.#end(answer.id, answer)
     else if (answer.type === 'returned') this.#end(answer.id, undefined)
     else if (answer.type === 'logged') this.#log[answer.level](answer.fields, answer.message)
     else if (answer.type === 'opened') this.isOpen = !this.#isAsked
     else void this.#worker.terminate()
   }
 
-  #end(id: number, execution: Execution | undefined): void {
+  #end(id: number, told: Followed | undefined): void {
     const command = this.#atHand.get(id)
     this.#atHand.delete(id)
-    command?.end(execution)
+    command?.end(told)
   }
 
   #over(): void {
@@ -154,7 +161,12 @@ export class Member {
     const message = `the thread that ran it has died (${this.#problem}), and it was killed`
     for (const [id, { isOnce }] of this.#atHand) {
       const error = { code: 'THREAD_LOST', message }
-      this.#end(id, { outcome: 'failed', error, stage: isOnce ? 'terminal' : 'start' })
+      const execution: Execution = {
+        outcome: 'failed',
+        error,
+        stage: isOnce ? 'terminal' : 'start',
+      }
+      this.#end(id, { execution, durationMs: 0 })
     }
   }
 }

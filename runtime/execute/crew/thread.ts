@@ -53,9 +53,10 @@ async function run({ id, task, context }: RunOrder): Promise<void> {
   if (executor === undefined) throw new Error('expected to be opened before anything is run')
   const cancel = new AbortController()
   cancels.set(id, cancel)
+  const began = performance.now()
   const execution = await executor.run(task, { ...context, signal: cancel.signal })
   cancels.delete(id)
-  tell({ type: 'ended', id, execution })
+  tell({ type: 'ended', id, execution, durationMs: performance.now() - began })
   const follower = leaveNext(id)
   if (follower !== undefined) void run(follower)
 }
@@ -82,8 +83,7 @@ function giveBack(before: number): void {
   if (order !== undefined) tell({ type: 'returned', id: order.id })
 }
 
-function abort(id: number): void {
-  cancels.get(id)?.abort()
+function recall(id: number): void {
   for (const [before, { order }] of next) if (order.id === id) giveBack(before)
 }
 
@@ -96,7 +96,8 @@ async function stop(): Promise<void> {
 parentPort?.on('message', (words: string) => {
   for (const order of JSON.parse(words) as Order[]) {
     if (order.type === 'run') begin(order)
-    else if (order.type === 'abort') abort(order.id)
+    else if (order.type === 'abort') cancels.get(order.id)?.abort()
+    else if (order.type === 'recall') recall(order.id)
     else if (order.type === 'open') void open(order.opening)
     else void stop()
   }

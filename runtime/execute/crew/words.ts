@@ -22,12 +22,14 @@ export type Order =
       context: Pick<ExecuteContext, 'run' | 'seq' | 'kind' | 'attempt'>
     }
   | { type: 'abort'; id: number }
+  /** It is not to begin any more. */
+  | { type: 'recall'; id: number }
   | { type: 'stop' }
 
 export type Answer =
   | { type: 'opened' }
-  | { type: 'ended'; id: number; execution: Execution }
-  /** What it was to come after takes its time: it has not begun, and will not. */
+  | { type: 'ended'; id: number; execution: Execution; durationMs: number }
+  /** It was recalled, or what it comes after takes its time: it has not begun, and will not. */
   | { type: 'returned'; id: number }
   | { type: 'logged'; level: LogLevel; fields: Record<string, unknown>; message: string }
   | { type: 'stopped' }
