@@ -142,7 +142,7 @@ describe('tasks that are taken ahead', () => {
     await isEmpty(world)
   })
 
-  test('take the first slot that is free when they are given back, before those behind', async () => {
+  test('that are given back take the first slot that is free', async () => {
     const world = makeWorld()
     const { wait, end } = gates()
     const executor = new Ahead((context) => ({
