@@ -4,7 +4,6 @@ const names = [
   'BUN_JSC_heapGrowthMaxIncrease',
   'BUN_JSC_minEdenToOldGenerationRatio',
   'BUN_GC_TIMER_INTERVAL',
-  'MIMALLOC_PURGE_DELAY',
 ]
 
 /**

@@ -5,6 +5,7 @@ import { UsageError } from '../actors/errors.ts'
 import { execInput } from '../actors/exec-input.ts'
 import { checkKindName, type Kind, type TaskDefinition } from '../actors/kind.ts'
 import type { Log } from '../actors/ports.ts'
+import { isPlainExecInput } from '../actors/quick-exec-input.ts'
 import type { Config } from '../config/schema.ts'
 import { containerKind } from './container-kind.ts'
 import { builtInHandlers } from './execute/built-in.ts'
@@ -54,6 +55,7 @@ export function kindsOf(
   kinds.set('exec', {
     kind: 'exec',
     input: execInput,
+    isPlain: isPlainExecInput,
     profile: 'mixed',
     executor: execOnHosts(command, ssh),
     retries: 'command',

@@ -9,6 +9,7 @@ import {
   type LimitsMode,
 } from '../../actors/exec-input.ts'
 import type { Clock, ExecuteContext, Execution, Executor, Log } from '../../actors/ports.ts'
+import { isPlainExecInput } from '../../actors/quick-exec-input.ts'
 import { type Command, runSubprocess, type SubprocessResult } from '../../actors/subprocess.ts'
 import type { Task } from '../../actors/task.ts'
 import type { SubprocessTimes } from '../../machines/subprocess.ts'
@@ -131,9 +132,13 @@ export function commandExecutor(options: CommandOptions): Executor {
       await close()
     },
     run(task, context) {
-      const parsed = execInput.safeParse(task.input)
-      if (!parsed.success) return refusedInput(parsed.error.issues)
-      const execution = execute(task, parsed.data, context).catch((error: unknown): Execution => {
+      let input = task.input as ExecInput
+      if (!isPlainExecInput(input)) {
+        const parsed = execInput.safeParse(input)
+        if (!parsed.success) return refusedInput(parsed.error.issues)
+        input = parsed.data
+      }
+      const execution = execute(task, input, context).catch((error: unknown): Execution => {
         log.error({ run: context.run, seq: context.seq, ...describeError(error) }, 'exec broke')
         return failedToStart(...entriesOf(error))
       })

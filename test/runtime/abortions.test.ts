@@ -1,6 +1,6 @@
 /** Many who wait for one signal. */
 import { expect, test } from 'bun:test'
-import { Abortions } from '../../runtime/execute/http/abortions.ts'
+import { Abortions } from '../../runtime/execute/abortions.ts'
 
 test('each of many hears of it once, and who has left does not', () => {
   const abortions = new Abortions()

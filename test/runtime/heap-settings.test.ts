@@ -8,7 +8,6 @@ import { bin } from './cli-process.ts'
 const growth = 'BUN_JSC_heapGrowthMaxIncrease'
 const share = 'BUN_JSC_minEdenToOldGenerationRatio'
 const interval = 'BUN_GC_TIMER_INTERVAL'
-const purge = 'MIMALLOC_PURGE_DELAY'
 
 /** A launcher whose Bun is a script that prints these settings. */
 function launcherIn(place: 'node_modules' | 'PATH') {
@@ -17,7 +16,7 @@ function launcherIn(place: 'node_modules' | 'PATH') {
   const folder = place === 'PATH' ? join(home, 'bin') : join(home, 'node_modules', '.bin')
   mkdirSync(folder, { recursive: true })
   const script = join(folder, 'bun')
-  const said = [growth, share, interval, purge].map((name) => `\${${name}-none}`).join(' ')
+  const said = [growth, share, interval].map((name) => `\${${name}-none}`).join(' ')
   writeFileSync(script, `#!/bin/sh\necho "${said}"\n`)
   chmodSync(script, 0o755)
   return (env: Record<string, string> = {}) => {
@@ -28,15 +27,15 @@ function launcherIn(place: 'node_modules' | 'PATH') {
 }
 
 test('the Bun that comes along is told to let less garbage gather', () => {
-  expect(launcherIn('node_modules')()).toBe('1 0.4 10000 0')
+  expect(launcherIn('node_modules')()).toBe('1 0.4 10000')
 })
 
 test('what its user says goes first', () => {
-  expect(launcherIn('node_modules')({ [growth]: '3' })).toBe('3 0.4 10000 0')
+  expect(launcherIn('node_modules')({ [growth]: '3' })).toBe('3 0.4 10000')
 })
 
 test('any other Bun is told nothing: it may not know the settings, and would end', () => {
-  expect(launcherIn('PATH')()).toBe('none none none none')
+  expect(launcherIn('PATH')()).toBe('none none none')
 })
 
 test('they are those that the Bun that comes along knows', () => {

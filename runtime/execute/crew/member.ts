@@ -2,6 +2,7 @@
 import { Worker } from 'node:worker_threads'
 import type { ExecuteContext, Execution, Followed, Log } from '../../../actors/ports.ts'
 import type { Task } from '../../../actors/task.ts'
+import { Abortions } from '../abortions.ts'
 import { type Answer, batching, type Opening, type Order } from './words.ts'
 
 export interface MemberOptions {
@@ -31,6 +32,7 @@ export class Member {
   readonly #log: Log
   readonly #atHand = new Map<number, AtHand>()
   readonly #tell: (order: Order) => void
+  readonly #abortions = new Abortions()
   /** Of what is and was under way. */
   readonly #ids = new WeakMap<ExecuteContext, number>()
   #count = 0
@@ -89,11 +91,11 @@ export class Member {
     if (!this.isOpen || after === undefined || !this.#atHand.has(after)) return undefined
     const ended = Promise.withResolvers<Followed | undefined>()
     const id = this.#order(task, context, after, (told) => {
-      recall.removeEventListener('abort', giveBack)
+      this.#abortions.leave(recall, giveBack)
       ended.resolve(told)
     })
     const giveBack = () => this.#tell({ type: 'recall', id })
-    recall.addEventListener('abort', giveBack)
+    this.#abortions.listen(recall, giveBack)
     return ended.promise
   }
 
@@ -110,12 +112,11 @@ export class Member {
     const abort = () => this.#tell({ type: 'abort', id })
     this.#atHand.set(id, {
       isOnce: delivery === 'at-most-once',
-      end(told) {
-        signal.removeEventListener('abort', abort)
+      end: (told) => {
+        this.#abortions.leave(signal, abort)
         tell(told)
       },
     })
-    signal.addEventListener('abort', abort)
     this.#tell({
       type: 'run',
       id,
@@ -123,6 +124,7 @@ export class Member {
       task: { input, ...(timeoutMs !== undefined && { timeoutMs }) },
       context: { run, seq, kind, attempt },
     })
+    this.#abortions.listen(signal, abort)
     return id
   }
 
