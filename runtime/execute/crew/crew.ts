@@ -20,6 +20,11 @@ export interface CrewOptions extends CommandOptions {
   idleMs?: number
 }
 
+/**
+ * Threads are slow for their first thousands of commands, until their code is compiled: those of
+ * the last audit are there for the next. Two hold 34 MiB.
+ */
+const idleMsDefault = 300_000
 /** A thread that died is replaced after this. */
 const againMs = 1000
 
@@ -28,7 +33,7 @@ let members = 0
 
 /** Like the executor of commands that it stands before. */
 export function commandCrew(options: CrewOptions): Executor {
-  const { commandsBefore = 100, idleMs = 30_000, threads, log, ...given } = options
+  const { commandsBefore = 100, idleMs = idleMsDefault, threads, log, ...given } = options
   const crew = new Set<Member>()
   let around: Surroundings | undefined
   let looking: ReturnType<typeof setInterval> | undefined
