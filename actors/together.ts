@@ -79,8 +79,6 @@ class SideBySide {
   readonly #seats = new Set<Seat>()
   #busy = 0
   #waiting = 0
-  /** Given back, and waiting for a slot: nobody of the same envelope goes before them. */
-  #returned = 0
   /** A slot was asked for, and did not come yet. */
   #hasAsked = false
   /** Whoever waits for it, or for somebody whom it may follow. */
@@ -103,7 +101,10 @@ class SideBySide {
   }
 
   isHeldBack(job: Job): boolean {
-    const held = heldBack(this.#options, this.#work, job)
+    const { held: waits, delivery } = this.#work
+    // Its run went on before all had heard that it is paused: nobody waits for a slot any more.
+    const isAnew = waits.signal.aborted && !delivery.signal.aborted
+    const held = heldBack(this.#options, this.#work, job) ?? (isAnew ? 'park' : undefined)
     if (held === 'park') this.parked.push(job)
     else if (held !== undefined) this.#work.settling.add(held)
     return held !== undefined
@@ -151,8 +152,8 @@ class SideBySide {
     return this.#settle(ending, seat)
   }
 
-  #slot(): Promise<void> | undefined {
-    return this.#work.slots.take(this.#work.held.signal, this.#work.stand)
+  #slot(stand = this.#work.stand): Promise<void> | undefined {
+    return this.#work.slots.take(this.#work.held.signal, stand)
   }
 
   /** @returns false when it has one at once */
@@ -201,7 +202,7 @@ class SideBySide {
 
   #follow(job: Job): boolean {
     const { slots, stand, envelope } = this.#work
-    if (this.#returned > 0 || !slots.goesTo(stand)) return false
+    if (!slots.goesTo(stand)) return false
     if (isExpired(this.#options, this.#work, job)) return false
     for (const seat of this.#seats) {
       if (seat.isTried) continue
@@ -233,10 +234,10 @@ class SideBySide {
     this.#busy -= 1
     if (seat.next === context) delete seat.next
     this.#leave(seat)
-    this.#returned += 1
-    const slot = this.#slot()
+    const { lane, rank } = this.#work.stand
+    // Before all behind it in its envelope, and behind the envelopes before.
+    const slot = this.#slot({ lane, rank: rank - 0.5 })
     if (slot !== undefined) await this.waitFor(slot)
-    this.#returned -= 1
     const begun = this.#begin(job, true)
     this.#tell('look')
     await begun
