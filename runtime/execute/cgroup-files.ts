@@ -65,24 +65,33 @@ export function pidsIn(directory: string): string[] {
 }
 
 /**
- * Whether anybody is in a cgroup, asked each time a command has ended: to open the file takes
- * longer than to read it. Version 1 would answer out of a list of up to a second ago.
+ * A cgroup that commands are born into one after the other. Of version 2 what is looked at for each
+ * stays open, as to find it by its path takes longer than to use it; version 1 would answer out of
+ * a list of up to a second ago.
  */
-export class ProcsFile {
+export class OpenCgroup {
   readonly #directory: string
   readonly #isKept: boolean
-  #file: number | undefined
+  #handle: number | undefined
+  #procs: number | undefined
 
   constructor(directory: string, version: 1 | 2) {
     this.#directory = directory
     this.#isKept = version === 2
   }
 
+  /** Where a process is to be born, as a path or a descriptor. */
+  get birthplace(): string | number {
+    if (!this.#isKept) return this.#directory
+    this.#handle ??= openSync(this.#directory, 'r')
+    return this.#handle
+  }
+
   isEmpty(): boolean {
     if (!this.#isKept) return pidsIn(this.#directory).length === 0
     try {
-      this.#file ??= openSync(join(this.#directory, 'cgroup.procs'), 'r')
-      return readSync(this.#file, oneByte, 0, 1, 0) === 0
+      this.#procs ??= openSync(join(this.#directory, 'cgroup.procs'), 'r')
+      return readSync(this.#procs, oneByte, 0, 1, 0) === 0
     } catch (error) {
       const { code } = describeError(error)
       if (code === 'ENOENT' || code === 'ENODEV') return true
@@ -91,8 +100,9 @@ export class ProcsFile {
   }
 
   close(): void {
-    if (this.#file !== undefined) closeSync(this.#file)
-    this.#file = undefined
+    for (const file of [this.#handle, this.#procs]) if (file !== undefined) closeSync(file)
+    this.#handle = undefined
+    this.#procs = undefined
   }
 }
 

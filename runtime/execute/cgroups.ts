@@ -10,7 +10,7 @@ import {
   free,
   killAll,
   namesIn,
-  ProcsFile,
+  OpenCgroup,
   pidsIn,
   removeOrKeep,
   removeTree,
@@ -21,8 +21,8 @@ import {
 
 /** Of one command. */
 export interface Cell {
-  /** Where its first process is born. */
-  readonly directory: string
+  /** Where its first process is born, as a path or a descriptor. */
+  readonly birthplace: string | number
   /** It runs: where one hierarchy cannot hold all limits, its processes go into the others too. */
   join(): void
   /** Its first process has ended: whether that was the last one. Then nobody can come any more. */
@@ -85,7 +85,7 @@ export class Cgroups {
     this.#count += 1
     const parts = hierarchies.map((hierarchy): Part => {
       const directory = join(hierarchy.base, `${this.#prefix}${this.#count}`)
-      return { hierarchy, directory, procs: new ProcsFile(directory, hierarchy.version) }
+      return { hierarchy, directory, open: new OpenCgroup(directory, hierarchy.version) }
     })
     try {
       for (const { directory, hierarchy } of parts) {
@@ -107,7 +107,7 @@ export class Cgroups {
       this.#count += 1
       const directory = join(hierarchy.base, `${this.#prefix}${this.#count}`)
       mkdirSync(directory)
-      part = { hierarchy, directory, procs: new ProcsFile(directory, hierarchy.version) }
+      part = { hierarchy, directory, open: new OpenCgroup(directory, hierarchy.version) }
     }
     const left = { isLimited: false, dusty: this.#dusty, clean: this.#clean }
     return new DirectoryCell([part], left)
@@ -118,7 +118,7 @@ export class Cgroups {
    * @returns whether nothing is left: somebody who was killed may still be dying
    */
   close(): boolean {
-    for (const { procs } of this.#clean.splice(0)) procs.close()
+    for (const { open } of this.#clean.splice(0)) open.close()
     for (const base of this.bases) {
       const names = namesIn(base).filter((name) => name.startsWith(this.#prefix))
       for (const name of names) killAll(join(base, name))
@@ -164,7 +164,7 @@ function wantedOf({ memoryBytes, pids }: ExecLimits): ('memory' | 'pids')[] {
 interface Part {
   hierarchy: Hierarchy
   directory: string
-  procs: ProcsFile
+  open: OpenCgroup
 }
 
 /** What becomes of the directories of a cell. */
@@ -178,7 +178,6 @@ interface Left {
 const cleanMax = 64
 
 class DirectoryCell implements Cell {
-  readonly directory: string
   ranOutOfMemory = false
   /** Known to be so; it is empty before, too. */
   #isLeft = false
@@ -186,18 +185,23 @@ class DirectoryCell implements Cell {
   readonly #left: Left
 
   constructor(parts: readonly Part[], left: Left) {
-    this.directory = parts[0]?.directory ?? ''
     this.#parts = parts
     this.#left = left
   }
 
+  get birthplace(): string | number {
+    return this.#parts[0]?.open.birthplace ?? ''
+  }
+
   join(): void {
-    for (const { directory } of this.#parts.slice(1)) {
+    const [first, ...others] = this.#parts
+    if (first === undefined) return
+    for (const { directory } of others) {
       const joined = new Set<string>()
       // Whoever is forked by one that joined has joined with it: this comes to an end.
       for (let isNew = true; isNew; ) {
         isNew = false
-        for (const pid of pidsIn(this.directory)) {
+        for (const pid of pidsIn(first.directory)) {
           if (joined.has(pid)) continue
           joined.add(pid)
           isNew = true
@@ -208,7 +212,7 @@ class DirectoryCell implements Cell {
   }
 
   isLeft(): boolean {
-    this.#isLeft ||= this.#parts.every(({ procs }) => procs.isEmpty())
+    this.#isLeft ||= this.#parts.every(({ open }) => open.isEmpty())
     return this.#isLeft
   }
 
@@ -222,8 +226,8 @@ class DirectoryCell implements Cell {
     const { isLimited, dusty, clean } = this.#left
     this.ranOutOfMemory = isLimited && this.#parts.some(hasKilled)
     for (const part of this.#parts) {
-      const { directory, hierarchy, procs } = part
-      if (!this.#isLeft && !procs.isEmpty()) {
+      const { directory, hierarchy, open } = part
+      if (!this.#isLeft && !open.isEmpty()) {
         // Limits are for all of it, and would end with it.
         if (!isFreed || isLimited) killAll(directory)
         else free(directory, dirname(hierarchy.base))
@@ -231,7 +235,7 @@ class DirectoryCell implements Cell {
         clean.push(part)
         continue
       }
-      procs.close()
+      open.close()
       removeOrKeep(directory, dusty)
     }
   }

@@ -97,8 +97,11 @@ export function commandExecutor(options: CommandOptions): Executor {
       { ...command, argv },
       { times, outputBytesMax: keep, spilling, signals, clock },
     )
-    // One that never started was in no cell.
-    if (result.failure) cell?.close(false)
+    // One that never started was in no cell; and it may be for the cell that it did not.
+    if (result.failure) {
+      cell?.kill()
+      cell?.close(false)
+    }
     try {
       const isOutOfMemory = cell?.ranOutOfMemory === true
       return {

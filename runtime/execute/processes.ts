@@ -99,7 +99,7 @@ function spawn(
       argv0: program,
       ...(command.cwd !== undefined && { cwd: command.cwd }),
       env: command.env,
-      ...(cell !== undefined && { cgroup: cell.directory }),
+      ...(cell !== undefined && { cgroup: cell.birthplace }),
       // Not a Buffer: its descriptor would stay open until the garbage is collected.
       stdin: command.stdin === undefined ? 'ignore' : 'pipe',
       stdout: pipe.ends[0],

@@ -1,6 +1,6 @@
 /** Limits of commands, as far as this machine lets them be held: each is made to bind. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ExecInput, ExecOutput } from '../../actors/exec-input.ts'
 import type { Executor } from '../../actors/ports.ts'
@@ -56,6 +56,19 @@ const isAlive = (pid: number) => {
     return false
   }
 }
+
+test.skipIf(!isTracked)('a cgroup that somebody took away is not used again', async () => {
+  expect((await run(auto, { argv: ['true'] })).outcome).toBe('ok')
+  // It is kept for the next one.
+  for (const base of found.bases) {
+    for (const name of readdirSync(base, { withFileTypes: true })) {
+      if (name.isDirectory()) rmdirSync(join(base, name.name))
+    }
+  }
+  const { outcome, stage } = await run(auto, { argv: ['true'] })
+  expect([outcome, stage]).toEqual(['failed', 'start'])
+  expect((await run(auto, { argv: ['true'] })).outcome).toBe('ok')
+})
 
 describe.skipIf(version === undefined)('limits by cgroup', () => {
   const mode = `cgroup${version ?? 1}` as const
