@@ -1,7 +1,8 @@
 /** Commands that are given to a thread before the ones that they come after have ended. */
-import { afterEach, describe, expect, test } from 'bun:test'
+import { afterAll, afterEach, describe, expect, spyOn, test } from 'bun:test'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
 import type { ExecOutput } from '../../actors/exec-input.ts'
 import type { ExecuteContext, Executor } from '../../actors/ports.ts'
 import { releaseCgroups, takeCgroups } from '../../runtime/execute/cgroup-search.ts'
@@ -18,6 +19,9 @@ const hasThreads = bases.length > 0
 if (!hasThreads) console.log('skipped: threads for commands, as no cgroup can be made here')
 
 const dir = temporaryDirectory()
+/** Every message to a thread is seen by its sender. */
+const posted = spyOn(Worker.prototype, 'postMessage')
+afterAll(() => posted.mockRestore())
 const crews: Executor[] = []
 afterEach(async () => {
   for (const crew of crews.splice(0)) await crew.stop()
@@ -106,6 +110,22 @@ describe.skipIf(!hasThreads)('a command that comes after another', () => {
     await crew.stop()
     expect((await running).error?.code).toBe('ABORTED')
     expect(await following).toBeUndefined()
+  })
+
+  test('fails like all others when their thread dies, to be tried again', async () => {
+    const { begin, follow } = await warmCrew()
+    const file = join(dir, 'dying')
+    const { context, running } = begin(sh('echo $$ > "$1"; sleep 60', file))
+    await eventually(() => expect(isWritten(file)).toBe(true))
+    const thread = posted.mock.contexts.at(-1) as Worker
+    const following = follow(['true'], context)
+    thread.emit('exit', 1)
+    expect((await running).error?.code).toBe('THREAD_LOST')
+    const followed = await following
+    expect(followed?.execution.error?.code).toBe('THREAD_LOST')
+    expect(followed?.execution.stage).toBe('start')
+    expect(follow(['true'], context)).toBeUndefined()
+    await thread.terminate()
   })
 
   test('is not taken when that has ended, or was run by no thread', async () => {
