@@ -30,7 +30,10 @@ export interface WorkerOptions extends WorkOffOptions {
   isAway?(): boolean
   /** Aborted when the node begins to drain: nothing new is taken from then on. */
   drain: AbortSignal
-  /** With what share of its concurrency it works; at 0 it takes nothing and begins nothing. */
+  /**
+   * With what share of its concurrency it works; at 0 it takes nothing and begins nothing, but for
+   * what an executor has taken ahead by then (`Executor.follow`), at most one a slot.
+   */
   throttle?: Throttle
   /** How long a stopping worker waits for what it has at hand. */
   graceMs(): number
