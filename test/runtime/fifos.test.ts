@@ -196,6 +196,22 @@ describe.skipIf(!isLinux)('pipes that are used again', () => {
     await eventually(() => expect(ends()).toHaveLength(8))
   })
 
+  test('are opened ahead once, for the next command that asks', async () => {
+    const fifos = new Fifos({ directory, log: silent })
+    fifos.prepare()
+    fifos.prepare()
+    // Eight where they are read, and two where the next command writes.
+    expect(ends()).toHaveLength(10)
+    const { exec } = await runner({ fifos })
+    expect((await exec({ argv: ['echo', 'ahead'] })).output.stdout).toBe('ahead\n')
+    await eventually(() => expect(ends()).toHaveLength(8))
+    fifos.prepare()
+    expect(ends()).toHaveLength(10)
+    fifos.close()
+    fifos.prepare()
+    expect(ends()).toEqual([])
+  })
+
   test('are closed when their executor stops', async () => {
     const { exec, stop } = await runner()
     await exec({ argv: which })

@@ -40,6 +40,7 @@ export class Fifos implements PipeSource {
   /** Our ends of those that nobody uses. */
   readonly #free: number[] = []
   readonly #chunk = new Uint8Array(chunkBytes)
+  #next: Opened | undefined
   #isAble = true
   #isClosed = false
 
@@ -47,14 +48,34 @@ export class Fifos implements PipeSource {
     this.#options = options
   }
 
+  /** Opens what the next command needs while nobody waits for it. */
+  prepare(): void {
+    if (this.#isClosed) return
+    try {
+      this.#next ??= this.#open()
+    } catch (error) {
+      if (!noDescriptors.has(describeError(error).code)) throw error
+      // Whoever needs them tries again, and says so.
+    }
+  }
+
   /** Where none can be made, those of Bun. */
   open(): Pipes {
+    const opened = this.#next ?? this.#open()
+    this.#next = undefined
+    return opened === undefined ? new BunPipes() : new FifoPipes(this, opened)
+  }
+
+  #open(): Opened | undefined {
     if (this.#free.length < 2 && this.#isAble) this.#make()
-    if (this.#free.length < 2) return new BunPipes()
+    if (this.#free.length < 2) return undefined
     const [stdout = 0, stderr = 0] = this.#free.splice(-2)
+    let first: number | undefined
     try {
-      return new FifoPipes(this, stdout, stderr)
+      first = writeEnd(stdout)
+      return { stdout, stderr, ends: [first, writeEnd(stderr)] }
     } catch (error) {
+      if (first !== undefined) closeSync(first)
       if (noDescriptors.has(describeError(error).code)) {
         this.#free.push(stdout, stderr)
         throw error
@@ -62,7 +83,7 @@ export class Fifos implements PipeSource {
       // A command may have changed who may write into it (`chmod /dev/stdout`).
       closeSync(stdout)
       closeSync(stderr)
-      return new BunPipes()
+      return undefined
     }
   }
 
@@ -89,6 +110,9 @@ export class Fifos implements PipeSource {
   /** Those in use are closed when they are given back. */
   close(): void {
     this.#isClosed = true
+    const { stdout, stderr, ends = [] } = this.#next ?? {}
+    this.#next = undefined
+    for (const end of [stdout, stderr, ...ends]) if (end !== undefined) closeSync(end)
     for (const end of this.#free.splice(0)) closeSync(end)
   }
 
@@ -119,19 +143,13 @@ class FifoPipes implements Pipes {
   #listener: PipesListener | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
 
-  constructor(fifos: Fifos, stdout: number, stderr: number) {
+  constructor(fifos: Fifos, { stdout, stderr, ends }: Opened) {
     this.#fifos = fifos
     this.#streams = [
       { name: 'stdout', end: stdout, isOpen: true },
       { name: 'stderr', end: stderr, isOpen: true },
     ]
-    const first = writeEnd(stdout)
-    try {
-      this.ends = [first, writeEnd(stderr)]
-    } catch (error) {
-      closeSync(first)
-      throw error
-    }
+    this.ends = ends
   }
 
   read(_child: Ends, listener: PipesListener): void {
@@ -219,6 +237,13 @@ class FifoPipes implements Pipes {
   #closeEnds(): void {
     for (const end of this.ends) closeSync(end)
   }
+}
+
+/** Two pipes, and where a command writes into them. */
+interface Opened {
+  stdout: number
+  stderr: number
+  ends: readonly [number, number]
 }
 
 interface Stream {

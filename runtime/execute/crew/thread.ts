@@ -27,10 +27,12 @@ const cancels = new Map<number, AbortController>()
 /** By what they come after. */
 const next = new Map<number, { order: RunOrder; timer: ReturnType<typeof setTimeout> }>()
 let executor: Executor | undefined
+let pipes: Fifos | undefined
 
 async function open({ options, hierarchies, prefix }: Opening): Promise<void> {
   const cgroups = new Cgroups(hierarchies, prefix)
-  const pipes = new Fifos({ directory: options.spillDir ?? tmpdir(), log })
+  const fifos = new Fifos({ directory: options.spillDir ?? tmpdir(), log })
+  pipes = fifos
   executor = commandExecutor({
     ...options,
     log,
@@ -38,9 +40,9 @@ async function open({ options, hierarchies, prefix }: Opening): Promise<void> {
       cgroups,
       // That of the process looks into these cgroups as well.
       guardian: { wake() {}, watch() {}, forget() {}, close() {} },
-      pipes,
+      pipes: fifos,
       async close() {
-        pipes.close()
+        fifos.close()
         cgroups.close()
       },
     }),
@@ -69,6 +71,7 @@ function begin(order: RunOrder): void {
   }
   const timer = setTimeout(() => giveBack(after), returnAfterMs)
   next.set(after, { order, timer })
+  pipes?.prepare()
 }
 
 function leaveNext(before: number): RunOrder | undefined {
