@@ -35,8 +35,8 @@ export async function releaseCgroups(): Promise<void> {
   shared = undefined
   // Whoever takes them next has the same directories.
   const closed = closing.then(async () => closeWhole(await last))
-  // Whoever gave them back hears of it.
-  closing = closed.catch(() => undefined)
+  // Only whoever gave them back hears of what went wrong.
+  closing = Promise.allSettled([closed])
   await closed
 }
 

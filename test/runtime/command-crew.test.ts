@@ -6,18 +6,23 @@ import { Worker } from 'node:worker_threads'
 import type { ExecOutput } from '../../actors/exec-input.ts'
 import type { Executor, Log } from '../../actors/ports.ts'
 import type { Task } from '../../actors/task.ts'
-import { releaseCgroups, takeCgroups } from '../../runtime/execute/cgroup-search.ts'
 import { commandCrew } from '../../runtime/execute/crew/crew.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
 import { isAlive } from '../kit/processes.ts'
-import { contextOf, isWritten, pidIn, sh, silent } from './command-runner.ts'
+import {
+  basesForThreads,
+  contextOf,
+  isWritten,
+  pidIn,
+  sh,
+  silent,
+  workerThreads,
+} from './command-runner.ts'
 import { startNode } from './started-node.ts'
 
-const { bases } = await takeCgroups()
-await releaseCgroups()
+const bases = await basesForThreads()
 const hasThreads = bases.length > 0
-if (!hasThreads) console.log('skipped: threads for commands, as no cgroup can be made here')
 
 const dir = temporaryDirectory()
 /** Every message to a thread is seen by its sender. */
@@ -56,14 +61,6 @@ async function warmUp(exec: Exec): Promise<void> {
     expect(new Set(now).size).toBe(2)
     expect(now).not.toContain('')
   })
-}
-
-/** As the system names them. */
-function workerThreads(): number {
-  const names = readdirSync('/proc/self/task').map((thread) =>
-    readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim(),
-  )
-  return names.filter((name) => name === 'Worker').length
 }
 
 function children(): string[] {

@@ -1,8 +1,9 @@
 /** A command executor as tests use it, and the pids its commands write down. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import type { ExecOutput } from '../../actors/exec-input.ts'
 import type { ExecuteContext, Execution, Log } from '../../actors/ports.ts'
 import type { Task } from '../../actors/task.ts'
+import { releaseCgroups, takeCgroups } from '../../runtime/execute/cgroup-search.ts'
 import { commandExecutor } from '../../runtime/execute/command.ts'
 
 export const silent: Log = { debug() {}, info() {}, warn() {}, error() {} }
@@ -49,4 +50,22 @@ export function pidIn(path: string): number {
   const pid = Number(readFileSync(path, 'utf8'))
   if (pid > 0) return pid
   throw new Error(`expected a pid in ${path}, got none; wait until it is written`)
+}
+
+/** Where cgroups can be made; nowhere: then no threads run commands, which is said. */
+export async function basesForThreads(): Promise<string[]> {
+  const { bases } = await takeCgroups()
+  await releaseCgroups()
+  if (bases.length === 0) {
+    console.log('skipped: threads for commands, as no cgroup can be made here')
+  }
+  return bases
+}
+
+/** How many there are, as the system names them. */
+export function workerThreads(): number {
+  const names = readdirSync('/proc/self/task').map((thread) =>
+    readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim(),
+  )
+  return names.filter((name) => name === 'Worker').length
 }

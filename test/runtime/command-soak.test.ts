@@ -6,19 +6,15 @@
 import { expect, test } from 'bun:test'
 import { readdirSync, readFileSync } from 'node:fs'
 import type { Executor } from '../../actors/ports.ts'
-import { releaseCgroups, takeCgroups } from '../../runtime/execute/cgroup-search.ts'
 import { commandExecutor } from '../../runtime/execute/command.ts'
 import { commandCrew } from '../../runtime/execute/crew/crew.ts'
 import { eventually } from '../kit/eventually.ts'
-import { contextOf, sh, silent } from './command-runner.ts'
+import { basesForThreads, contextOf, sh, silent } from './command-runner.ts'
 
 const total = Number(process.env['SOAK_COMMANDS'] ?? 1000)
 const isLinux = process.platform === 'linux'
 if (!isLinux) console.log('skipped: what many commands leave behind, which /proc tells')
-const { bases } = await takeCgroups()
-await releaseCgroups()
-const hasThreads = bases.length > 0
-if (!hasThreads) console.log('skipped: threads for commands, as no cgroup can be made here')
+const hasThreads = (await basesForThreads()).length > 0
 
 const descriptors = () => readdirSync('/proc/self/fd').length
 const residentMiB = () => process.memoryUsage.rss() / 2 ** 20
