@@ -26,20 +26,22 @@ const audit = auditFiles({
   log: quiet,
 })
 const batch = batchOf('r-logbench', 0, envelopeTasks)
-const text = linesOf(batch)
+const text = [...linesOf(batch)].join('')
 let appended = 0
 let made = 0
 
-async function append(make: () => string): Promise<void> {
+async function append(one: () => Promise<void>): Promise<void> {
   for (let index = 0; index < envelopes; index += 1) {
-    await audit.append(make())
+    await one()
     appended += envelopeTasks
   }
 }
 
 async function makeOnly(): Promise<void> {
   // Its length in bytes: otherwise the text would be left in the pieces it is made of.
-  for (let index = 0; index < envelopes; index += 1) made += Buffer.byteLength(linesOf(batch))
+  for (let index = 0; index < envelopes; index += 1) {
+    for (const some of linesOf(batch)) made += Buffer.byteLength(some)
+  }
 }
 
 const size = { tasks: envelopes * envelopeTasks, calls: envelopes }
@@ -49,8 +51,12 @@ try {
     options: readOptions(),
     parts: [
       { what: 'lines made', ...size, round: makeOnly },
-      { what: 'lines appended', ...size, round: () => append(() => text) },
-      { what: 'made and appended', ...size, round: () => append(() => linesOf(batch)) },
+      { what: 'lines appended', ...size, round: () => append(() => audit.append(text)) },
+      {
+        what: 'made and appended',
+        ...size,
+        round: () => append(() => audit.appendResults([batch])),
+      },
     ],
     notes: [
       `envelopes of ${envelopeTasks} tasks, ${Math.round(text.length / envelopeTasks)} B a line`,

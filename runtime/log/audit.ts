@@ -19,7 +19,7 @@ import {
 import { join } from 'node:path'
 import { DataDirectoryError, describeError } from '../../actors/errors.ts'
 import type { AuditLog, Log } from '../../actors/ports.ts'
-import { linesOf } from '../../actors/results.ts'
+import { linesOf, type ResultBatch } from '../../actors/results.ts'
 
 export interface AuditFilesOptions {
   directory: string
@@ -32,6 +32,8 @@ export interface AuditFilesOptions {
 }
 
 const newline = 10
+/** Of the buffer in which text becomes bytes; what is longer gets one of its own. */
+const scratchBytes = 131_072
 const rotatedPattern = /^audit\.(\d+)\.ndjson$/
 /** To put a file aside takes milliseconds: whoever began it so long ago is gone. */
 const rotatingMsMax = 10_000
@@ -128,28 +130,54 @@ export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): vo
     }
   }
 
-  return {
-    appendResults(batches) {
-      return this.append(batches.map(linesOf).join(''))
-    },
-    async append(lines) {
-      const before = fstatSync(descriptor).size
-      if (before >= fileBytesMax && rotate()) return this.append(lines)
-      const bytes = Buffer.from(endsWhole(before) ? lines : `\n${lines}`)
-      let written = 0
-      try {
-        while (written < bytes.length) written += writeSync(descriptor, bytes, written)
-      } catch (error) {
-        takeBack(before, written)
-        throw error
+  const scratch = Buffer.allocUnsafe(scratchBytes)
+  const bytesOf = (text: string): Buffer => {
+    // UTF-8 takes at most three bytes for what is one in a string.
+    if (text.length * 3 > scratchBytes) return Buffer.from(text)
+    return scratch.subarray(0, scratch.write(text))
+  }
+
+  const sizeBefore = (): number => {
+    for (;;) {
+      const { size } = fstatSync(descriptor)
+      if (size < fileBytesMax || !rotate()) return size
+    }
+  }
+
+  /** All of the texts, or nothing. */
+  const write = (texts: Iterable<string>) => {
+    const before = sizeBefore()
+    let written = 0
+    const add = (text: string) => {
+      const bytes = bytesOf(text)
+      for (let at = 0; at < bytes.length; ) {
+        const count = writeSync(descriptor, bytes, at)
+        at += count
+        written += count
       }
-      if (durability === 'always') fsyncSync(descriptor)
-      else syncTimer ??= setTimeout(sync, flushMs)
-    },
+    }
+    try {
+      if (!endsWhole(before)) add('\n')
+      for (const text of texts) add(text)
+    } catch (error) {
+      takeBack(before, written)
+      throw error
+    }
+    if (durability === 'always') fsyncSync(descriptor)
+    else syncTimer ??= setTimeout(sync, flushMs)
+  }
+
+  return {
+    appendResults: async (batches) => write(linesOfAll(batches)),
+    append: async (lines) => write([lines]),
     close() {
       clearTimeout(syncTimer)
       sync()
       closeSync(descriptor)
     },
   }
+}
+
+function* linesOfAll(batches: readonly ResultBatch[]): Generator<string> {
+  for (const batch of batches) yield* linesOf(batch)
 }

@@ -135,7 +135,7 @@ export function memoryWorld(clock: Clock = systemClock): World {
         lines.push(...text.trimEnd().split('\n'))
       },
       appendResults(batches) {
-        return this.append(batches.map(linesOf).join(''))
+        return this.append(batches.flatMap((batch) => [...linesOf(batch)]).join(''))
       },
     },
     clock,

@@ -15,6 +15,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import type { Log } from '../../actors/ports.ts'
+import type { ResultBatch } from '../../actors/results.ts'
 import { type AuditFilesOptions, auditFiles } from '../../runtime/log/audit.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 
@@ -48,6 +49,22 @@ const lineOf = (number: number, bytes = 50) => {
   const start = `{"number":${number},"text":"ü`
   return `${start}${'x'.repeat(bytes - Buffer.byteLength(start) - 3)}"}\n`
 }
+
+/** Results that all say the same; a thousand of them are several texts. */
+const batchOf = (tasks: number, output?: string): ResultBatch => ({
+  run: 'r-1',
+  kind: 'job',
+  attempt: 1,
+  node: 'n-1',
+  worker: 'w-1',
+  seqs: [[0, tasks]],
+  outcomes: '1'.repeat(tasks),
+  at: 1000,
+  startedAt: Array<number>(tasks).fill(0),
+  durationMs: Array<number>(tasks).fill(1),
+  queueMs: Array<number>(tasks).fill(2),
+  ...(output === undefined ? {} : { more: Array(tasks).fill({ output }) }),
+})
 
 const text = (name: string) => readFileSync(join(directory, name), 'utf8')
 
@@ -84,6 +101,22 @@ test('what was appended before goes on after a new start', async () => {
   await open().append(lineOf(0))
   await open().append(lineOf(1))
   expect(numbers()).toEqual([0, 1])
+})
+
+test('of batches every line is there in its order, whatever its length', async () => {
+  const audit = open({ fileBytesMax: 100_000_000 })
+  const long = '€'.repeat(200_000)
+  const short = 'ü'
+  await audit.appendResults([batchOf(1000), batchOf(2, long), batchOf(1000, short)])
+  await audit.append(lineOf(0))
+  const lines = text('audit.ndjson').split('\n')
+  expect(lines.pop()).toBe('')
+  expect(lines.pop()).toBe(lineOf(0).trimEnd())
+  const read = lines.map((line) => JSON.parse(line) as { seq: number; output?: string })
+  expect(read.map(({ seq }) => seq)).toEqual([...upTo(1000), 0, 1, ...upTo(1000)])
+  expect(read.slice(0, 1000).every(({ output }) => output === undefined)).toBeTrue()
+  expect(read.slice(1000, 1002).every(({ output }) => output === long)).toBeTrue()
+  expect(read.slice(1002).every(({ output }) => output === short)).toBeTrue()
 })
 
 test('only its owner may read it', async () => {
@@ -225,6 +258,19 @@ describe.if(mounts)('on a full disk', () => {
     makeRoom()
     expect(await outcomeOf(audit.append(batch))).toBe('appended')
     expect(text('audit.ndjson')).toBe(lineOf(0) + batch)
+  })
+
+  test('of results that do not all fit none stays, though many were written already', async () => {
+    const audit = open()
+    await audit.append(lineOf(0))
+    // The first text of them fits, the second does not.
+    fill(36_864)
+    const batch = batchOf(400)
+    expect(await outcomeOf(audit.appendResults([batch]))).toBe('ENOSPC')
+    expect(text('audit.ndjson')).toBe(lineOf(0))
+    makeRoom()
+    expect(await outcomeOf(audit.appendResults([batch]))).toBe('appended')
+    expect(text('audit.ndjson').split('\n')).toHaveLength(1 + 400 + 1)
   })
 
   test('what was refused does not stand in the way of others', async () => {
