@@ -3,7 +3,6 @@
  * A written line survives a killed process; a power loss may take what was not synced yet.
  */
 import {
-  closeSync,
   fstatSync,
   fsyncSync,
   ftruncateSync,
@@ -20,6 +19,7 @@ import { join } from 'node:path'
 import { DataDirectoryError, describeError } from '../../actors/errors.ts'
 import type { AuditLog, Log } from '../../actors/ports.ts'
 import { linesOf, type ResultBatch } from '../../actors/results.ts'
+import { LateSync } from './late-sync.ts'
 
 export interface AuditFilesOptions {
   directory: string
@@ -60,15 +60,19 @@ export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): vo
   }
 
   let descriptor = open()
-  let syncTimer: ReturnType<typeof setTimeout> | undefined
+  const onFailure = (error: unknown) => {
+    // The lines are written; only their durability against a power loss is in doubt.
+    log.warn({ file, error: String(error) }, 'cannot sync the audit log')
+  }
+  const late = new LateSync({ afterMs: flushMs, onFailure })
 
-  const sync = () => {
-    syncTimer = undefined
+  /** At the end of a file, before anybody takes it for whole. */
+  const syncNow = () => {
+    late.forget()
     try {
       fsyncSync(descriptor)
     } catch (error) {
-      // The lines are written; only their durability against a power loss is in doubt.
-      log.warn({ file, error: String(error) }, 'cannot sync the audit log')
+      onFailure(error)
     }
   }
 
@@ -107,11 +111,11 @@ export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): vo
 
   /** @returns false where another one is putting it aside: until that is done, it is written to */
   const rotate = (): boolean => {
-    sync()
+    syncNow()
     if (!alone(putAside)) return false
     const next = open()
     // Not before there is another: the number of a closed one soon belongs to some other file.
-    closeSync(descriptor)
+    late.close(descriptor)
     descriptor = next
     return true
   }
@@ -164,16 +168,15 @@ export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): vo
       throw error
     }
     if (durability === 'always') fsyncSync(descriptor)
-    else syncTimer ??= setTimeout(sync, flushMs)
+    else late.soon(descriptor)
   }
 
   return {
     appendResults: async (batches) => write(linesOfAll(batches)),
     append: async (lines) => write([lines]),
     close() {
-      clearTimeout(syncTimer)
-      sync()
-      closeSync(descriptor)
+      syncNow()
+      late.close(descriptor)
     },
   }
 }

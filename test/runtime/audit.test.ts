@@ -63,7 +63,7 @@ const batchOf = (tasks: number, output?: string): ResultBatch => ({
   startedAt: Array<number>(tasks).fill(0),
   durationMs: Array<number>(tasks).fill(1),
   queueMs: Array<number>(tasks).fill(2),
-  ...(output === undefined ? {} : { more: Array(tasks).fill({ output }) }),
+  ...(output === undefined ? {} : { more: Array.from({ length: tasks }, () => ({ output })) }),
 })
 
 const text = (name: string) => readFileSync(join(directory, name), 'utf8')
