@@ -140,7 +140,7 @@ function field(name: string, value: unknown): string {
   return text === undefined ? '' : `,"${name}":${text}`
 }
 
-/** So much text is made before it is handed on; as one, that of a batch was megabytes of garbage. */
+/** So much text at a time is handed on: as one, that of a batch was megabytes of garbage. */
 const textLength = 32_768
 
 /** Every line of a batch, each ended by \n: in texts of whole lines. */
