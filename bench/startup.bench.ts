@@ -15,8 +15,8 @@ const options = readOptions()
 const rounds = options.isQuick ? 2 : 10
 /** What is left of its start is not idling. */
 const settleMs = 2000
-/** Then it is watched twice: functions that are new are still being compiled at first. */
-const idleMs = options.isQuick ? [2000, 3000] : [10_000, 60_000]
+/** Then it is watched thrice: what is new to it is still being compiled for more than a minute. */
+const idleMs = options.isQuick ? [2000, 3000] : [10_000, 60_000, 60_000]
 
 interface Idle {
   nodeRss: number
