@@ -72,5 +72,5 @@ try {
     },
   })
 } finally {
-  audit.close()
+  await audit.close()
 }

@@ -15,7 +15,7 @@ const options = readOptions()
 const rounds = options.isQuick ? 2 : 10
 /** What is left of its start is not idling. */
 const settleMs = 2000
-/** Then it is watched thrice: what is new to it is still being compiled for more than a minute. */
+/** Then it is watched: what is new to it is still being compiled for more than a minute. */
 const idleMs = options.isQuick ? [2000, 3000] : [10_000, 60_000, 60_000]
 
 interface Idle {
@@ -73,9 +73,11 @@ const restRow = (what: string, rssMiB: number, share: number): Row => ({
   cpuPercent: 100 * share,
 })
 const restRows = resting.flatMap(({ nodeRss, nodeShare, redisRss, redisShare }, index) => {
-  const seconds = (idleMs[index] ?? 0) / 1000
+  const [from, to] = [index, index + 1].map((end) => {
+    return idleMs.slice(0, end).reduce((sum, ms) => sum + ms / 1000, 0)
+  })
   return [
-    restRow(`at rest, ${index === 0 ? 'the first' : 'the next'} ${seconds} s`, nodeRss, nodeShare),
+    restRow(`at rest, from ${from} to ${to} s`, nodeRss, nodeShare),
     restRow('its Redis, in the same time', redisRss, redisShare),
   ]
 })

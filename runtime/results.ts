@@ -169,7 +169,7 @@ export class NodeResults {
       open: async (listener) => {
         const audit = auditOf(this.#options)
         close = async () => {
-          audit.close()
+          await audit.close()
           await postgres.close()
         }
         try {

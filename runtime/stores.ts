@@ -25,7 +25,11 @@ export interface FileStoresOptions {
 }
 
 /** @throws DataDirectoryError when a file cannot be made or written */
-export function auditOf({ config, dataDir, log }: FileStoresOptions): AuditLog & { close(): void } {
+export function auditOf({
+  config,
+  dataDir,
+  log,
+}: FileStoresOptions): AuditLog & { close(): Promise<void> } {
   const { durability } = config.redis
   const { fileBytesMax, filesMax, flushMs } = config.log
   const directory = join(dataDir, 'audit')
@@ -43,8 +47,9 @@ export function fileStores({ config, dataDir, log }: FileStoresOptions): Stores 
       results,
       audit,
       async close() {
-        audit.close()
+        const closed = audit.close()
         results.close()
+        await closed
       },
     }
   } catch (error) {

@@ -16,16 +16,16 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { DataDirectoryError, describeError } from '../../actors/errors.ts'
+import { DataDirectoryError, describeError, UnavailableError } from '../../actors/errors.ts'
 import type { AuditLog, Log } from '../../actors/ports.ts'
 import { linesOf, type ResultBatch } from '../../actors/results.ts'
-import { LateSync } from './late-sync.ts'
+import { SyncedFile } from './synced-file.ts'
 
 export interface AuditFilesOptions {
   directory: string
   fileBytesMax: number
   filesMax: number
-  /** `always`: lines are on the disk before they count. `everysec`: within `flushMs`. */
+  /** `always`: lines are on the disk before they count. `everysec`: `flushMs` later. */
   durability: 'everysec' | 'always'
   flushMs: number
   log: Pick<Log, 'warn'>
@@ -33,13 +33,13 @@ export interface AuditFilesOptions {
 
 const newline = 10
 /** Of the buffer in which text becomes bytes; what is longer gets one of its own. */
-const scratchBytes = 131_072
+const scratchBytes = 1_048_576
 const rotatedPattern = /^audit\.(\d+)\.ndjson$/
 /** To put a file aside takes milliseconds: whoever began it so long ago is gone. */
 const rotatingMsMax = 10_000
 
 /** @throws DataDirectoryError when the directory or the file cannot be made */
-export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): void } {
+export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): Promise<void> } {
   const { directory, durability, fileBytesMax, filesMax, flushMs, log } = options
   const file = join(directory, 'audit.ndjson')
   /** There while somebody puts files aside: two at a time would overwrite one. */
@@ -59,22 +59,13 @@ export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): vo
     }
   }
 
-  let descriptor = open()
-  const onFailure = (error: unknown) => {
-    // The lines are written; only their durability against a power loss is in doubt.
-    log.warn({ file, error: String(error) }, 'cannot sync the audit log')
-  }
-  const late = new LateSync({ afterMs: flushMs, onFailure })
-
-  /** At the end of a file, before anybody takes it for whole. */
-  const syncNow = () => {
-    late.forget()
-    try {
-      fsyncSync(descriptor)
-    } catch (error) {
-      onFailure(error)
-    }
-  }
+  const opened = () =>
+    new SyncedFile(open(), {
+      afterMs: flushMs,
+      // The lines are written; only their durability against a power loss is in doubt.
+      onFailure: (error) => log.warn({ file, error: String(error) }, 'cannot sync the audit log'),
+    })
+  let current = opened()
 
   /** @returns false where another one is at it: a thread, or a process */
   const alone = (work: () => void): boolean => {
@@ -111,74 +102,94 @@ export function auditFiles(options: AuditFilesOptions): AuditLog & { close(): vo
 
   /** @returns false where another one is putting it aside: until that is done, it is written to */
   const rotate = (): boolean => {
-    syncNow()
-    if (!alone(putAside)) return false
-    const next = open()
+    const isDone = alone(() => {
+      // Before anybody takes it for whole.
+      current.syncNow()
+      putAside()
+    })
+    if (!isDone) return false
+    const next = opened()
     // Not before there is another: the number of a closed one soon belongs to some other file.
-    late.close(descriptor)
-    descriptor = next
+    void current.close()
+    current = next
     return true
   }
 
-  /** Whether the last line is whole; a writer that was killed leaves half of one. */
-  const endsWhole = (size: number): boolean => {
+  /** Whether the last line is whole: who was killed, or found no room, leaves half of one. */
+  const endsWhole = (): boolean => {
+    const { size } = fstatSync(current.descriptor)
     const last = Buffer.alloc(1)
-    return size === 0 || readSync(descriptor, last, 0, 1, size - 1) === 0 || last[0] === newline
+    return (
+      size === 0 || readSync(current.descriptor, last, 0, 1, size - 1) === 0 || last[0] === newline
+    )
   }
 
   /** A full disk must not leave half a line; the message comes back and is written whole. */
   const takeBack = (before: number, written: number) => {
-    // Others may have written behind it meanwhile: then half a line stays.
-    if (written > 0 && fstatSync(descriptor).size === before + written) {
-      ftruncateSync(descriptor, before)
+    // Others may have written behind it meanwhile: then it stays.
+    if (written > 0 && fstatSync(current.descriptor).size === before + written) {
+      ftruncateSync(current.descriptor, before)
     }
-  }
-
-  const scratch = Buffer.allocUnsafe(scratchBytes)
-  const bytesOf = (text: string): Buffer => {
-    // UTF-8 takes at most three bytes for what is one in a string.
-    if (text.length * 3 > scratchBytes) return Buffer.from(text)
-    return scratch.subarray(0, scratch.write(text))
   }
 
   const sizeBefore = (): number => {
     for (;;) {
-      const { size } = fstatSync(descriptor)
+      const { size } = fstatSync(current.descriptor)
       if (size < fileBytesMax || !rotate()) return size
     }
   }
 
-  /** All of the texts, or nothing. */
+  const scratch = Buffer.allocUnsafe(scratchBytes)
+
+  /** All of it or nothing, unless others write meanwhile: then lines may stay that come again. */
   const write = (texts: Iterable<string>) => {
+    if (current.isClosed) throw new UnavailableError('expected an audit log that is still open')
     const before = sizeBefore()
     let written = 0
-    const add = (text: string) => {
-      const bytes = bytesOf(text)
-      for (let at = 0; at < bytes.length; ) {
-        const count = writeSync(descriptor, bytes, at)
-        at += count
-        written += count
-      }
-    }
     try {
-      if (!endsWhole(before)) add('\n')
-      for (const text of texts) add(text)
+      for (const bytes of piecesOf(texts, scratch)) {
+        for (let at = endsWhole() ? 1 : 0; at < bytes.length; ) {
+          const count = writeSync(current.descriptor, bytes, at)
+          at += count
+          written += count
+        }
+      }
     } catch (error) {
       takeBack(before, written)
       throw error
     }
-    if (durability === 'always') fsyncSync(descriptor)
-    else late.soon(descriptor)
+    if (durability === 'always') fsyncSync(current.descriptor)
+    else current.wrote()
   }
 
   return {
     appendResults: async (batches) => write(linesOfAll(batches)),
     append: async (lines) => write([lines]),
     close() {
-      syncNow()
-      late.close(descriptor)
+      if (!current.isClosed) current.syncNow()
+      return current.close()
     },
   }
+}
+
+/**
+ * The bytes of the texts, as much as there is room for at a time, because between two writes others
+ * may write. Each piece begins with a line break, to be left out behind a whole line.
+ */
+function* piecesOf(texts: Iterable<string>, scratch: Buffer): Generator<Buffer> {
+  scratch[0] = newline
+  let end = 1
+  for (const text of texts) {
+    // UTF-8 takes at most three bytes for what is one in a string.
+    const bytesMax = text.length * 3
+    if (end > 1 && end + bytesMax > scratch.length) {
+      yield scratch.subarray(0, end)
+      end = 1
+    }
+    if (end + bytesMax > scratch.length) yield Buffer.from(`\n${text}`)
+    else end += scratch.write(text, end)
+  }
+  if (end > 1) yield scratch.subarray(0, end)
 }
 
 function* linesOfAll(batches: readonly ResultBatch[]): Generator<string> {

@@ -15,19 +15,19 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import type { Log } from '../../actors/ports.ts'
-import type { ResultBatch } from '../../actors/results.ts'
 import { type AuditFilesOptions, auditFiles } from '../../runtime/log/audit.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
+import { resultsOf } from './audit-batch.ts'
 
 const quiet: Log = { debug() {}, info() {}, warn() {}, error() {} }
 
 let directory: string
-const opened: { close(): void }[] = []
+const opened: { close(): Promise<void> }[] = []
 beforeEach(() => {
   directory = join(temporaryDirectory(), 'audit')
 })
-afterEach(() => {
-  for (const audit of opened.splice(0)) audit.close()
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((audit) => audit.close()))
 })
 
 const open = (more: Partial<AuditFilesOptions> = {}) => {
@@ -49,22 +49,6 @@ const lineOf = (number: number, bytes = 50) => {
   const start = `{"number":${number},"text":"ü`
   return `${start}${'x'.repeat(bytes - Buffer.byteLength(start) - 3)}"}\n`
 }
-
-/** Results that all say the same; a thousand of them are several texts. */
-const batchOf = (tasks: number, output?: string): ResultBatch => ({
-  run: 'r-1',
-  kind: 'job',
-  attempt: 1,
-  node: 'n-1',
-  worker: 'w-1',
-  seqs: [[0, tasks]],
-  outcomes: '1'.repeat(tasks),
-  at: 1000,
-  startedAt: Array<number>(tasks).fill(0),
-  durationMs: Array<number>(tasks).fill(1),
-  queueMs: Array<number>(tasks).fill(2),
-  ...(output === undefined ? {} : { more: Array.from({ length: tasks }, () => ({ output })) }),
-})
 
 const text = (name: string) => readFileSync(join(directory, name), 'utf8')
 
@@ -96,7 +80,7 @@ for (const durability of ['always', 'everysec'] as const) {
 }
 
 test('what was appended before goes on after a new start', async () => {
-  open().close()
+  await open().close()
   opened.length = 0
   await open().append(lineOf(0))
   await open().append(lineOf(1))
@@ -105,9 +89,13 @@ test('what was appended before goes on after a new start', async () => {
 
 test('of batches every line is there in its order, whatever its length', async () => {
   const audit = open({ fileBytesMax: 100_000_000 })
-  const long = '€'.repeat(200_000)
+  const long = '€'.repeat(400_000)
   const short = 'ü'
-  await audit.appendResults([batchOf(1000), batchOf(2, long), batchOf(1000, short)])
+  await audit.appendResults([
+    resultsOf(0, 1000),
+    resultsOf(0, 2, { output: long }),
+    resultsOf(0, 1000, { output: short }),
+  ])
   await audit.append(lineOf(0))
   const lines = text('audit.ndjson').split('\n')
   expect(lines.pop()).toBe('')
@@ -173,16 +161,52 @@ test('two that write and put aside at once lose nothing', async () => {
 
 test('processes that put aside at the same time lose nothing', async () => {
   const program = join(import.meta.dir, 'audit-writer.ts')
-  const [writers, lines] = [3, 400]
-  const running = upTo(writers).map((writer) => {
-    const words = [directory, writer * lines, lines, 100].map(String)
-    const argv = [process.execPath, '--conditions=development', program, ...words]
-    return Bun.spawn(argv, { stdio: ['ignore', 'ignore', 'inherit'] }).exited
-  })
-  expect(await Promise.all(running)).toEqual([0, 0, 0])
-  const written = files().flatMap((name) => text(name).trim().split('\n'))
-  const found = written.map((line) => (JSON.parse(line) as { number: number }).number)
-  expect(found.toSorted((a, b) => a - b)).toEqual(upTo(writers * lines))
+  for (const [lines, fileBytes, together] of [
+    [400, 100, 1],
+    [20_000, 100_000, 5000],
+    [20_000, 3_000_000, 20_000],
+  ] as const) {
+    rmSync(directory, { recursive: true, force: true })
+    const running = upTo(3).map((writer) => {
+      const words = [directory, writer * lines, lines, fileBytes, together].map(String)
+      const argv = [process.execPath, '--conditions=development', program, ...words]
+      return Bun.spawn(argv, { stdio: ['ignore', 'ignore', 'inherit'] }).exited
+    })
+    expect(await Promise.all(running)).toEqual([0, 0, 0])
+    // Who looks while another one is in the middle of a line takes it for half of one.
+    const written = files()
+      .flatMap((name) => text(name).split('\n'))
+      .filter((line) => line !== '')
+    const found = written.map((line) => (JSON.parse(line) as { seq: number }).seq)
+    expect(found.toSorted((a, b) => a - b)).toEqual(upTo(3 * lines))
+  }
+})
+
+test('half a line that another one leaves meanwhile spoils none of a batch', async () => {
+  const audit = open({ fileBytesMax: 100_000_000 })
+  let isLeft = false
+  // Called when its line is made: by then a megabyte of the lines before it is written.
+  const toJSON = () => {
+    if (!isLeft) appendFileSync(join(directory, 'audit.ndjson'), '{"half":"li')
+    isLeft = true
+    return 'late'
+  }
+  const late = resultsOf(20_000, 1, { output: { toJSON } })
+  await audit.appendResults([resultsOf(0, 20_000), late, resultsOf(20_001, 20_000)])
+  const lines = text('audit.ndjson').trim().split('\n')
+  expect(lines.filter((line) => line === '{"half":"li')).toHaveLength(1)
+  const whole = lines.filter((line) => line !== '{"half":"li')
+  expect(whole.map((line) => (JSON.parse(line) as { seq: number }).seq)).toEqual(upTo(40_001))
+})
+
+test('nothing is appended to a log that was closed', async () => {
+  const audit = open()
+  await audit.append(lineOf(0))
+  await audit.close()
+  await audit.close()
+  const refused = audit.append(lineOf(1)).catch((error: unknown) => error)
+  expect(await refused).toMatchObject({ code: 'UNAVAILABLE' })
+  expect(numbers()).toEqual([0])
 })
 
 test('whoever was killed while it put aside holds up nobody for long', async () => {
@@ -226,8 +250,8 @@ describe.if(mounts)('on a full disk', () => {
     mkdirSync(directory)
     command('mount', '-t', 'tmpfs', '-o', `size=${sizeBytes},nr_inodes=12`, 'tmpfs', directory)
   })
-  afterEach(() => {
-    for (const audit of opened.splice(0)) audit.close()
+  afterEach(async () => {
+    await Promise.all(opened.splice(0).map((audit) => audit.close()))
     command('umount', '-l', directory)
   })
 
@@ -265,7 +289,7 @@ describe.if(mounts)('on a full disk', () => {
     await audit.append(lineOf(0))
     // The first text of them fits, the second does not.
     fill(36_864)
-    const batch = batchOf(400)
+    const batch = resultsOf(0, 400)
     expect(await outcomeOf(audit.appendResults([batch]))).toBe('ENOSPC')
     expect(text('audit.ndjson')).toBe(lineOf(0))
     makeRoom()
@@ -327,7 +351,7 @@ test('closing before the next sync is due leaves nothing to warn of', async () =
   const log = { ...quiet, warn: (_: unknown, sentence: string) => void warned.push(sentence) }
   const audit = open({ durability: 'everysec', flushMs: 60_000, log })
   await audit.append(lineOf(0))
-  audit.close()
+  await audit.close()
   opened.length = 0
   expect(numbers()).toEqual([0])
   expect(warned).toEqual([])
