@@ -28,6 +28,7 @@ export function killAll(directory: string): void {
     if (describeError(error).code !== 'ENOENT') throw error
     return
   }
+  for (const name of namesIn(directory)) killAll(join(directory, name))
   // Who is forked meanwhile is found by the next look.
   for (let look = 0; look < looksMax; look += 1) {
     const pids = pidsIn(directory)
@@ -119,11 +120,24 @@ export function textIn(file: string): string {
 }
 
 export function removeOrKeep(directory: string, dusty: Set<string>): void {
+  if (!isRemoved(directory) && !removeWithin(directory)) dusty.add(directory)
+}
+
+function isRemoved(directory: string): boolean {
   try {
     rmdirSync(directory)
+    return true
   } catch (error) {
-    if (describeError(error).code !== 'ENOENT') dusty.add(directory)
+    return describeError(error).code === 'ENOENT'
   }
+}
+
+/** A program may have made cgroups within its own. */
+function removeWithin(directory: string): boolean {
+  const names = namesIn(directory)
+  if (names.length === 0) return false
+  for (const name of names) removeWithin(join(directory, name))
+  return names.every((name) => isRemoved(join(directory, name))) && isRemoved(directory)
 }
 
 export function namesIn(base: string): string[] {
@@ -139,7 +153,5 @@ export function namesIn(base: string): string[] {
 
 /** What cannot be removed yet is left to the next one to start. */
 export function removeTree(base: string): void {
-  const left = new Set<string>()
-  for (const name of namesIn(base)) removeOrKeep(join(base, name), left)
-  removeOrKeep(base, left)
+  removeOrKeep(base, new Set())
 }

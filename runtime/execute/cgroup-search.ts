@@ -67,7 +67,7 @@ async function tryUnified(place: string): Promise<Hierarchy | undefined> {
     const offered = wordsIn(join(parent, 'cgroup.controllers'))
     const wanted = (['memory', 'pids'] as const).filter((name) => offered.includes(name))
     if (wanted.length === 0 || !handDown(parent, wanted)) continue
-    const found = await tryHierarchy(parent, 2, wanted)
+    const found = await tryHierarchy(parent, 2, wanted, place)
     if (found !== undefined) return found
   }
   return tryHierarchy(place, 2, [])
@@ -103,9 +103,10 @@ async function tryHierarchy(
   place: string,
   version: 1 | 2,
   holds: Hierarchy['holds'],
+  outside = place,
 ): Promise<Hierarchy | undefined> {
   const base = join(place, ownName)
-  const hierarchy = { base, version, holds }
+  const hierarchy = { base, outside, version, holds }
   const directory = join(base, 'trial')
   try {
     mkdirSync(base, { recursive: true })

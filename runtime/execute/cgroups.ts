@@ -4,7 +4,7 @@
  * guessed (cgroup-search.ts).
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import type { ExecLimits } from '../../actors/exec-input.ts'
 import {
   free,
@@ -38,9 +38,13 @@ export interface Cell {
 export interface Hierarchy {
   /** Directory of this process for its cells. */
   base: string
+  /** Where this process lives itself, and who is let go goes. */
+  outside: string
   version: 1 | 2
   holds: readonly ('memory' | 'pids')[]
 }
+
+const sweptMax = 8
 
 export class Cgroups {
   readonly #tracking: Hierarchy | undefined
@@ -146,9 +150,11 @@ export class Cgroups {
       : [...new Set(hierarchies)]
   }
 
+  /** A few each time: there may be many that nobody can remove. */
   #sweep(): void {
-    for (const directory of this.#dusty) {
+    for (const directory of [...this.#dusty.values().take(sweptMax)]) {
       this.#dusty.delete(directory)
+      // Behind the others, where it stays.
       removeOrKeep(directory, this.#dusty)
     }
   }
@@ -227,16 +233,21 @@ class DirectoryCell implements Cell {
     this.ranOutOfMemory = isLimited && this.#parts.some(hasKilled)
     for (const part of this.#parts) {
       const { directory, hierarchy, open } = part
-      if (!this.#isLeft && !open.isEmpty()) {
+      try {
+        if (this.#isLeft || open.isEmpty()) {
+          if (clean !== undefined && clean.length < cleanMax) {
+            clean.push(part)
+            continue
+          }
+        } else if (isFreed && !isLimited) free(directory, hierarchy.outside)
         // Limits are for all of it, and would end with it.
-        if (!isFreed || isLimited) killAll(directory)
-        else free(directory, dirname(hierarchy.base))
-      } else if (clean !== undefined && clean.length < cleanMax) {
-        clean.push(part)
-        continue
+        else killAll(directory)
+      } finally {
+        if (clean?.at(-1) !== part) {
+          open.close()
+          removeOrKeep(directory, dusty)
+        }
       }
-      open.close()
-      removeOrKeep(directory, dusty)
     }
   }
 }

@@ -1,11 +1,12 @@
 /** Limits of commands, as far as this machine lets them be held: each is made to bind. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ExecInput, ExecOutput } from '../../actors/exec-input.ts'
 import type { Executor } from '../../actors/ports.ts'
 import { cgroupPlaces } from '../../runtime/execute/cgroup-mounts.ts'
 import { releaseCgroups, takeCgroups } from '../../runtime/execute/cgroup-search.ts'
+import { Cgroups } from '../../runtime/execute/cgroups.ts'
 import { commandExecutor } from '../../runtime/execute/command.ts'
 import { planLimits } from '../../runtime/execute/limits.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
@@ -68,6 +69,34 @@ test.skipIf(!isTracked)('a cgroup that somebody took away is not used again', as
   const { outcome, stage } = await run(auto, { argv: ['true'] })
   expect([outcome, stage]).toEqual(['failed', 'start'])
   expect((await run(auto, { argv: ['true'] })).outcome).toBe('ok')
+})
+
+test.skipIf(!isTracked)('cgroups that a command made within its own are taken away', async () => {
+  const own = 'for d in "$@"; do for c in "$d"/*/; do grep -qx $$ "$c/cgroup.procs" || continue'
+  const argv = sh(`${own}; mkdir "$c/inner" && echo made; done; done`, ...found.bases)
+  const limits = { pids: 20 }
+  for (const kind of version === undefined ? [{}] : [{}, { limits }]) {
+    const { output } = await run(auto, { argv, ...kind })
+    expect(output.stdout).toContain('made')
+  }
+  const other = await executor('auto')
+  expect((await run(other, { argv: ['true'] })).outcome).toBe('ok')
+  await auto.stop()
+  await other.stop()
+  expect(found.bases.filter((base) => existsSync(base))).toEqual([])
+  await auto.start()
+})
+
+test('cgroups that cannot be removed hold up nobody', () => {
+  const base = temporaryDirectory()
+  // In an ordinary directory a limit is a file, with which it cannot be removed.
+  const stuck = new Cgroups([{ base, outside: base, version: 1, holds: ['pids'] }])
+  for (let command = 1; command <= 30; command += 1) stuck.open({ pids: 5 })?.close(false)
+  expect(readdirSync(base)).toHaveLength(30)
+  for (const name of readdirSync(base)) rmSync(join(base, name, 'pids.max'))
+  for (let command = 1; command <= 4; command += 1) stuck.open({ pids: 5 })?.close(false)
+  // Those of before are removed a few at a time.
+  expect(readdirSync(base)).toHaveLength(4)
 })
 
 describe.skipIf(version === undefined)('limits by cgroup', () => {

@@ -22,11 +22,13 @@ if (!hasPrlimit) console.log('skipped: limits that bind, because prlimit is not 
 
 const two = (...holds: Hierarchy['holds'][number][]): Hierarchy => ({
   base: '/two',
+  outside: '/',
   version: 2,
   holds,
 })
 const one = (...holds: Hierarchy['holds'][number][]): Hierarchy => ({
   base: `/one-${holds.join()}`,
+  outside: '/',
   version: 1,
   holds,
 })
@@ -75,7 +77,11 @@ describe('who holds which limit of a command', () => {
     (version, files) => {
       const directory = temporaryDirectory()
       for (const name of Object.keys(files)) writeFileSync(join(directory, name), 'max')
-      setLimits(directory, { base: '', version, holds: ['memory', 'pids'] }, { ...tree })
+      setLimits(
+        directory,
+        { base: '', outside: '', version, holds: ['memory', 'pids'] },
+        { ...tree },
+      )
       const found = readdirSync(directory).map((name) => [
         name,
         readFileSync(join(directory, name), 'utf8'),
