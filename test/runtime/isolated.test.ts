@@ -83,6 +83,20 @@ for (const place of ['thread', 'process']) {
       await goesOn(place)
     })
 
+    test('that is told to end while it starts does not have all its time', async () => {
+      for (const afterMs of [0, 1, 5, 20, 50]) {
+        const cancel = new AbortController()
+        const task = { input: { does: 'hang', value: 1 }, timeoutMs: 30_000 }
+        const began = performance.now()
+        const running = executorOf(place).run(task, contextOf(cancel.signal))
+        setTimeout(() => cancel.abort(), afterMs)
+        const { outcome, error } = await running
+        expect([outcome, error?.code]).toEqual(['failed', 'ABORTED'])
+        expect(performance.now() - began).toBeLessThan(15_000)
+      }
+      await goesOn(place)
+    })
+
     test('that throws a TerminalError is not tried again', async () => {
       expect((await run(place, 'give up')).stage).toBe('terminal')
     })

@@ -82,6 +82,11 @@ async function take(call: Call, { signal, ask, publish, tell }: NearSide): Promi
   try {
     loaded ??= load(call, () => tellNow({ type: 'begun' }))
     const executor = await loaded
+    if (signal.aborted) {
+      const error = { code: 'ABORTED', message: 'stopped before it was started' }
+      tell({ type: 'ended', execution: { outcome: 'failed', error, stage: 'start' } })
+      return
+    }
     const context = { run, seq, kind, attempt, signal, publish }
     const execution = await executor.run(call.task, {
       ...context,

@@ -73,6 +73,7 @@ class Attempt {
   #guest: Guest | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
   #hasBegun = false
+  #isAborted = false
   #isOver = false
 
   constructor(guests: Guests, options: IsolatedOptions, task: Task, context: ExecuteContext) {
@@ -107,7 +108,8 @@ class Attempt {
 
   /** It gets a moment to end by itself. */
   abort(): void {
-    if (this.#isOver) return
+    if (this.#isOver || this.#isAborted) return
+    this.#isAborted = true
     this.#guest?.send({ type: 'abort' })
     this.#giveUpAfter(endMs, () => {
       const message = `stopped before it ended, and its ${this.#noun} with it`
@@ -145,6 +147,8 @@ class Attempt {
     const { log } = this.#options
     if (message.type === 'begun') {
       this.#hasBegun = true
+      // That it was told to end may have crossed with this: then it does not have all its time.
+      if (this.#isAborted) return
       this.#giveUpAfter(this.#limitMs + endMs, () => {
         const limit = `did not end within its limit of ${this.#limitMs} ms`
         const text = `${limit}, and was ended with its ${this.#noun}`
@@ -157,8 +161,9 @@ class Attempt {
       this.#finish(this.#died(message.how), true)
     } else {
       const { execution } = message
+      const isGivenUp = execution.outcome === 'timeout' || execution.error?.code === 'ABORTED'
       // It may still be at it.
-      const isDirty = execution.outcome === 'timeout' || execution.error?.code === 'ABORTED'
+      const isDirty = isGivenUp && execution.stage !== 'start'
       this.#finish(execution, isDirty)
     }
   }
