@@ -7,7 +7,7 @@
  * shell as one line. Every word of it is quoted here, and no shell is involved on this side.
  */
 import { createHash, randomUUID } from 'node:crypto'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describeError } from '../../actors/errors.ts'
@@ -255,8 +255,9 @@ async function runThere(
     },
   })
   const { env: _, cwd: __, limits, ...rest } = input
-  // What is said here is to be the command's own words.
-  const client = ['-o', 'ControlMaster=no', '-q']
+  // What is said here is to be the command's own words. Without the connection that is shared it
+  // must not make one of its own: then nobody could tell whether it ran.
+  const client = ['-o', 'ControlMaster=no', '-o', 'ProxyCommand=false', '-q']
   const argv = ['ssh', ...commonWords(options, host), ...client, ...host.destination]
   const here: ExecInput = {
     ...rest,
@@ -271,13 +272,24 @@ async function runThere(
   }
   if (exitCodeOf(execution) !== 255 || execution.outcome === 'ok') return execution
   // Also what ssh itself says when it has lost its connection: then nobody else has it either.
-  const check = await ssh(options, host, ['-O', 'check'])
-  if (check.exitCode === 0) return execution
+  if (await isConnected(options, host)) return execution
+  await waitFor(context, endThere(options, host, token))
   const message = 'the connection to its host was lost, before it ran or while it did'
-  return { ...execution, error: { code: 'CONNECTION_LOST', message }, stage: 'start' }
+  const stage = task.delivery === 'at-most-once' ? 'terminal' : 'start'
+  return { ...execution, error: { code: 'CONNECTION_LOST', message }, stage }
 }
 
-/** Nobody there has heard that its time is up: what was started there would go on without us. */
+/** Where it is not, the next command opens a connection anew. */
+async function isConnected(options: SshOptions, host: Host): Promise<boolean> {
+  const number = () => statSync(host.socket, { throwIfNoEntry: false })?.ino
+  const before = number()
+  const { exitCode } = await ssh(options, host, ['-O', 'check'])
+  // A connection that was killed leaves its socket; by now it may be that of another one.
+  if (exitCode !== 0 && number() === before) rmSync(host.socket, { force: true })
+  return exitCode === 0
+}
+
+/** Nobody there has heard that it is over: what was started there would go on without us. */
 async function endThere(options: SshOptions, host: Host, token: string): Promise<void> {
   const { exitCode, stderr } = await ssh(
     options,

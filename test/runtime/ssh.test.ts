@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { array, assert, property, string } from 'fast-check'
 import type { ExecOutput } from '../../actors/exec-input.ts'
@@ -265,6 +265,46 @@ describe.skipIf(problem !== undefined)('commands on hosts', () => {
     await eventually(async () => {
       expect((await exec('lost', { argv: ['true'] })).error?.code).toBe('UNREACHED')
     })
+  })
+
+  test('whose connection was killed are told from those that fail, and share the next', async () => {
+    const on = await executorOf()
+    const script = 'echo "$SSH_CONNECTION"; echo ran >> "$1"; exit 255'
+    const file = join(temporaryDirectory(), 'ran')
+    const others = new Set(connections())
+    expect((await exec('b', { argv: ['true'] }, { on })).outcome).toBe('ok')
+    const own = connections().filter((pid) => !others.has(pid))
+    expect(own).toHaveLength(1)
+    for (const pid of own) process.kill(pid, 'SIGKILL')
+    await eventually(() => expect(own.filter(isAlive)).toEqual([]))
+    // Its socket is still there; nothing goes another way, so this one did not run.
+    const lost = await exec('b', { argv: sh(script, file) }, { on })
+    expect(lost).toMatchObject({ stage: 'start', error: { code: 'CONNECTION_LOST' } })
+    expect(existsSync(file)).toBeFalse()
+    const [first, second] = [
+      await exec('b', { argv: sh(script, file) }, { on }),
+      await exec('b', { argv: sh(script, file) }, { on }),
+    ]
+    expect(first).toMatchObject({ stage: 'run', error: { code: 'EXIT' } })
+    expect(second.output.stdout).toBe(first.output.stdout)
+    expect(readFileSync(file, 'utf8')).toBe('ran\nran\n')
+  })
+
+  test('that lose their connection end there, and at-most-once are not run again', async () => {
+    const on = await executorOf()
+    const others = new Set(connections())
+    for (const delivery of ['at-least-once', 'at-most-once'] as const) {
+      const file = join(temporaryDirectory(), 'pid')
+      const input = { argv: sh('echo $$ > "$1"; sleep 60', file) }
+      const running = on.run({ input, delivery }, { ...contextOf(), host: 'b' })
+      await eventually(() => expect(isWritten(file)).toBe(true))
+      const own = connections().filter((pid) => !others.has(pid))
+      for (const pid of own) process.kill(pid, 'SIGKILL')
+      const said = await running
+      const stage = delivery === 'at-most-once' ? 'terminal' : 'start'
+      expect(said).toMatchObject({ stage, error: { code: 'CONNECTION_LOST' } })
+      expect(isAlive(pidIn(file))).toBeFalse()
+    }
   })
 
   test('with limits that nobody there would hold are refused', async () => {
