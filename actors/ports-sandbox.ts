@@ -43,11 +43,17 @@ export interface SandboxProgram {
   close(): { isOutOfMemory: boolean }
 }
 
+/** What it said. */
+export interface SandboxOutput {
+  stderr: string
+  stdoutBytes: number
+}
+
 export interface Sandbox {
   /** @throws MusterError LIMITS_UNAVAILABLE when the limits cannot be held here */
   prepare(work: SandboxWork): SandboxProgram
   /** What a command that ended so says of its start; undefined when the program has run. */
-  startFailure(exitCode: number | null, stderr: string): SandboxFailure | undefined
+  startFailure(exitCode: number | null, output: SandboxOutput): SandboxFailure | undefined
   /**
    * Nothing of what anybody did in it is left. Nobody uses it while it is reset.
    * @throws Error when that cannot be; it is of no use then

@@ -39,7 +39,7 @@ function memorySandbox(base: readonly string[]): Sandbox {
       limitsMode: 'none',
       close: () => ({ isOutOfMemory: false }),
     }),
-    startFailure: (exitCode, stderr) =>
+    startFailure: (exitCode, { stderr }) =>
       exitCode === 127 ? { code: 'ENOENT', message: stderr.trimEnd(), isBroken: false } : undefined,
     async reset() {
       if (!isThere) throw new MusterError('SANDBOX_UNAVAILABLE', 'it was taken away')

@@ -1,6 +1,6 @@
 /** What holds for the sandboxes of every provider. */
 import { afterAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
-import type { Sandbox, SandboxBase, Sandboxes } from '../../actors/ports-sandbox.ts'
+import type { Sandbox, SandboxBase, Sandboxes, SandboxOutput } from '../../actors/ports-sandbox.ts'
 import { runSubprocess, type SubprocessResult } from '../../actors/subprocess.ts'
 
 export interface SandboxSubject {
@@ -70,16 +70,16 @@ export function sandboxesConformance(name: string, { ...subject }: SandboxSubjec
 
     test('a program that says no has run', async () => {
       await using(async (sandbox) => {
-        const { exit, stderr } = await run(sandbox, ['cat', '/not-there'])
-        expect(exit?.exitCode).toBe(1)
-        expect(sandbox.startFailure(1, stderr.text())).toBeUndefined()
+        const result = await run(sandbox, ['cat', '/not-there'])
+        expect(result.exit?.exitCode).toBe(1)
+        expect(sandbox.startFailure(1, saidBy(result))).toBeUndefined()
       })
     })
 
     test('a program that is not there has not run', async () => {
       await using(async (sandbox) => {
-        const { exit, stderr } = await run(sandbox, ['no-such-program'])
-        const failure = sandbox.startFailure(exit?.exitCode ?? null, stderr.text())
+        const result = await run(sandbox, ['no-such-program'])
+        const failure = sandbox.startFailure(result.exit?.exitCode ?? null, saidBy(result))
         expect(failure).toMatchObject({ code: 'ENOENT', isBroken: false })
         expect(failure?.message).toContain('no-such-program')
       })
@@ -130,4 +130,8 @@ export function sandboxesConformance(name: string, { ...subject }: SandboxSubjec
       expect(sandboxes.keyOf(base)).not.toBe(sandboxes.keyOf(missing))
     })
   })
+}
+
+function saidBy({ stderr, stdout }: SubprocessResult): SandboxOutput {
+  return { stderr: stderr.text(), stdoutBytes: stdout.bytes }
 }

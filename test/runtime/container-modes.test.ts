@@ -6,6 +6,7 @@ import { runSubprocess } from '../../actors/subprocess.ts'
 import { namespaceSandboxes } from '../../runtime/execute/container/namespace.ts'
 import { becomeOwner } from '../../runtime/execute/container/owner.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
+import { eventually } from '../kit/eventually.ts'
 import { startPodman } from '../kit/podman.ts'
 import { makeRoot, rootProblem } from '../kit/rootfs.ts'
 import { importsOf, readSource } from '../kit/sources.ts'
@@ -176,6 +177,30 @@ describe.skipIf(typeof podman === 'string')('containers of an image, by Podman',
       expect(links.map((line) => line.split(':')[0]?.trim())).toEqual(['lo'])
       expect(output.stderr).toContain('/new')
     }
+  })
+
+  test('end with the code of their program, also with that of the tool', async () => {
+    const runner = await begin({ program, slots: 1 })
+    const argv = sh('echo work; echo "my own trouble" >&2; exit 125')
+    const { stage, error, output } = await runner.run({ image, argv })
+    expect([stage, error?.code]).toEqual(['run', 'EXIT'])
+    expect(output).toMatchObject({ exitCode: 125, stdout: 'work\n', stderr: 'my own trouble\n' })
+    const silent = await runner.run({ image, argv: sh('exit 125') })
+    expect([silent.stage, silent.error?.code]).toEqual(['run', 'EXIT'])
+  })
+
+  test('that somebody removed have not run, and others take their place', async () => {
+    const runner = await begin({ program, slots: 1 })
+    expect((await runner.run({ image, argv: ['true'] })).outcome).toBe('ok')
+    await eventually(async () => {
+      if (typeof podman === 'string') return
+      expect(podman.run('ps', '-q').output).not.toBe('')
+      podman.remove()
+      const { stage, error } = await runner.run({ image, argv: ['true'] })
+      expect([stage, error?.code]).toEqual(['start', 'SANDBOX'])
+      expect(error?.message).toContain('no such container')
+    })
+    expect((await runner.run({ image, argv: ['true'] })).outcome).toBe('ok')
   })
 
   test('of an image that is not there say how to get it', async () => {

@@ -10,6 +10,7 @@ import type {
   SandboxBase,
   Sandboxes,
   SandboxFailure,
+  SandboxOutput,
   SandboxProgram,
   SandboxWork,
 } from '../../../actors/ports-sandbox.ts'
@@ -301,15 +302,23 @@ function environmentOf({ env: given }: SandboxWork): {
   return { env, words }
 }
 
-/** 125: the tool itself; 126 and 127: the program is not there, or is none. */
-function startFailure(exitCode: number | null, stderr: string): SandboxFailure | undefined {
-  const [line = ''] = stderr.trimEnd().split('\n').slice(-1)
-  if (exitCode === 125) return { code: 'SANDBOX', message: line, isBroken: true }
+/**
+ * 125: the tool itself, unless it was the program, whose words and code come through as they are;
+ * 126 and 127: the program is not there, or is none.
+ */
+function startFailure(exitCode: number | null, output: SandboxOutput): SandboxFailure | undefined {
+  const [line = ''] = output.stderr.trimEnd().split('\n').slice(-1)
+  if (exitCode === 125 && output.stdoutBytes === 0 && toolsOwn.test(line)) {
+    return { code: 'SANDBOX', message: line, isBroken: true }
+  }
   if (exitCode !== 126 && exitCode !== 127) return undefined
   if (!/OCI runtime|executable file|crun:|runc/.test(line)) return undefined
   const code = exitCode === 127 ? 'ENOENT' : 'EACCES'
   return { code, message: `cannot start in the container: ${line}`, isBroken: false }
 }
+
+const toolsOwn =
+  /^(Error: |Error response from daemon|error during connect|Cannot connect|docker: )/
 
 /** The program that is there, Podman first: it needs no daemon. */
 export function containerProgram(): string {

@@ -51,7 +51,7 @@ function hostSandbox(log: Log, cgroups: Cgroups): Sandbox {
         limitsMode: plan.mode,
       }
     },
-    startFailure(exitCode, stderr) {
+    startFailure(exitCode, { stderr }) {
       const message = rlimitFailure(exitCode, stderr)
       if (message === undefined) return undefined
       return { code: exitCode === 127 ? 'ENOENT' : 'LIMITS_UNAVAILABLE', message, isBroken: false }

@@ -12,6 +12,7 @@ import type {
   SandboxBase,
   Sandboxes,
   SandboxFailure,
+  SandboxOutput,
   SandboxWork,
 } from '../../../actors/ports-sandbox.ts'
 import { releaseCgroups, takeCgroups } from '../cgroup-search.ts'
@@ -239,7 +240,10 @@ function environmentOf(
 }
 
 /** The tools end with 1 and one line when they could not become the program. */
-function startFailure(exitCode: number | null, stderr: string): SandboxFailure | undefined {
+function startFailure(
+  exitCode: number | null,
+  { stderr }: SandboxOutput,
+): SandboxFailure | undefined {
   if (exitCode !== 1 && exitCode !== 126 && exitCode !== 127) return undefined
   const said = /^(bwrap|nsenter|prlimit): ([^\n]*)\n$/.exec(stderr)?.[2]
   if (said === undefined) return undefined

@@ -1,7 +1,7 @@
 /** What a program in a container came to, as the execution of its task. */
 import type { ContainerInput } from '../../../actors/container-input.ts'
 import type { Execution } from '../../../actors/ports.ts'
-import type { SandboxFailure, SandboxProgram } from '../../../actors/ports-sandbox.ts'
+import type { Sandbox, SandboxProgram } from '../../../actors/ports-sandbox.ts'
 import type { SubprocessResult } from '../../../actors/subprocess.ts'
 import type { SubprocessTimes } from '../../../machines/subprocess.ts'
 
@@ -15,7 +15,7 @@ export interface Ended {
   limitsMode: SandboxProgram['limitsMode']
   isOutOfMemory: boolean
   result: SubprocessResult
-  startFailure(exitCode: number | null, stderr: string): SandboxFailure | undefined
+  startFailure: Sandbox['startFailure']
 }
 
 export interface Told {
@@ -55,10 +55,10 @@ export function toldOf(ended: Ended): Told {
     return told('failed', unkept.code, `its output could not be kept: ${unkept.message}; ${how}`)
   }
   if (exitCode === 0) return { execution: { outcome: 'ok', output }, isBroken: false }
-  const notStarted = ended.startFailure(exitCode, output.stderr)
+  const notStarted = ended.startFailure(exitCode, output)
   if (notStarted !== undefined) {
     const { code, message, isBroken } = notStarted
-    return { execution: failedToStart(code, message), isBroken }
+    return { execution: { ...failedToStart(code, message), output }, isBroken }
   }
   const lastLine = stderr.lastLine()
   const detail = `${limitOf(ended, exitCode)}${lastLine === '' ? '' : `: ${lastLine}`}`
