@@ -48,6 +48,8 @@ const variableValue = z
   .refine(isFreeOfNul, 'expected a string without NUL characters: no variable can hold one')
 
 const amount = z.int().min(1)
+/** Linux has no more. */
+const pidsHighest = 4_194_304
 
 export const execInput = z.strictObject({
   argv: z
@@ -63,7 +65,7 @@ export const execInput = z.strictObject({
     .strictObject({
       memoryBytes: amount.optional(),
       cpuSeconds: amount.optional(),
-      pids: amount.optional(),
+      pids: amount.max(pidsHighest).optional(),
       outputBytes: z.int().min(0).max(outputBytesHighest).optional(),
     })
     .optional(),

@@ -152,7 +152,7 @@ export class Cgroups {
 
   /** A few each time: there may be many that nobody can remove. */
   #sweep(): void {
-    for (const directory of [...this.#dusty.values().take(sweptMax)]) {
+    for (const directory of this.#dusty.values().take(sweptMax).toArray()) {
       this.#dusty.delete(directory)
       // Behind the others, where it stays.
       removeOrKeep(directory, this.#dusty)

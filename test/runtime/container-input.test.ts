@@ -36,6 +36,7 @@ describe('container input', () => {
     [{ root, argv, env: { A: 'b\0' } }, 'env.A: expected a string without NUL'],
     [{ root, argv, stdin: 5 }, 'stdin: '],
     [{ root, argv, limits: { pids: 0 } }, 'limits.pids: '],
+    [{ root, argv, limits: { pids: 4_194_305 } }, 'limits.pids: '],
     [{ root, argv, limits: { disk: 1 } }, 'limits: Unrecognized key: "disk"'],
     [{ root, argv, network: 'bridge' }, 'network: '],
     [{ root, argv, privileged: true }, ': Unrecognized key: "privileged"'],

@@ -185,8 +185,8 @@ describe.skipIf(typeof podman === 'string')('containers of an image, by Podman',
     const { stage, error, output } = await runner.run({ image, argv })
     expect([stage, error?.code]).toEqual(['run', 'EXIT'])
     expect(output).toMatchObject({ exitCode: 125, stdout: 'work\n', stderr: 'my own trouble\n' })
-    const silent = await runner.run({ image, argv: sh('exit 125') })
-    expect([silent.stage, silent.error?.code]).toEqual(['run', 'EXIT'])
+    const wordless = await runner.run({ image, argv: sh('exit 125') })
+    expect([wordless.stage, wordless.error?.code]).toEqual(['run', 'EXIT'])
   })
 
   test('that somebody removed have not run, and others take their place', async () => {

@@ -48,6 +48,17 @@ describe.skipIf(problem !== undefined)('a root', () => {
     expect(error?.message).toContain(loop)
   })
 
+  test('that is the one of the machine, by whatever name, is refused', async () => {
+    const runner = await begin()
+    const link = join(temporaryDirectory(), 'link')
+    symlinkSync('/', link)
+    for (const root of [link, '/proc/self/root', `${link}/.`]) {
+      const { outcome, stage, error } = await runner.run({ root, argv: ['cat', '/etc/hostname'] })
+      expect([outcome, stage, error?.code]).toEqual(['failed', 'start', 'BASE_REFUSED'])
+      expect(error?.message).toContain(`got ${root}, which is that of the machine`)
+    }
+  })
+
   test('that goes away while containers wait is missed by one of the next tasks', async () => {
     const runner = await begin()
     const root = makeRoot()

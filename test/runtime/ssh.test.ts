@@ -267,7 +267,7 @@ describe.skipIf(problem !== undefined)('commands on hosts', () => {
     })
   })
 
-  test('whose connection was killed are told from those that fail, and share the next', async () => {
+  test('whose connection was killed did not run, and the next share another', async () => {
     const on = await executorOf()
     const script = 'echo "$SSH_CONNECTION"; echo ran >> "$1"; exit 255'
     const file = join(temporaryDirectory(), 'ran')

@@ -92,6 +92,7 @@ export function namespaceSandboxes(options: NamespaceOptions): Sandboxes {
     keyOf: ({ root }) => `root:${root}`,
     async create({ root = '' }: SandboxBase) {
       const bwrap = needed('bwrap', 'bubblewrap')
+      if (isMachine(root)) throw ofTheMachine(root)
       cgroups ??= takeCgroups()
       const parts = { owner, log, bwrap, cgroups: await cgroups }
       if (!bare.has(root) && !bare.has('')) {
@@ -268,5 +269,24 @@ function missing(root: string): MusterError {
   return new MusterError(
     'BASE_MISSING',
     `input.root: there is no directory ${root} on this node, or none that it may look into`,
+  )
+}
+
+/** However it is spelled: by a link, or below /proc. */
+function isMachine(root: string): boolean {
+  try {
+    const [found, own] = [statSync(root), statSync('/')]
+    return found.dev === own.dev && found.ino === own.ino
+  } catch {
+    // It is not there, or not ours to look at: what is made of it says so.
+    return false
+  }
+}
+
+function ofTheMachine(root: string): MusterError {
+  return new MusterError(
+    'BASE_REFUSED',
+    'input.root: expected a directory with a root file system of its own, ' +
+      `got ${root}, which is that of the machine`,
   )
 }

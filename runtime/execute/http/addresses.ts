@@ -10,20 +10,26 @@ import { MusterError } from '../../../actors/errors.ts'
 const refused = new BlockList()
 refused.addSubnet('169.254.0.0', 16, 'ipv4')
 refused.addSubnet('fe80::', 10, 'ipv6')
-// Metadata services of clouds that are not link-local: Alibaba, Azure, Oracle, AWS.
+// Metadata services of clouds that are not link-local: Alibaba, Azure, Oracle, AWS, Google and
+// Scaleway.
 refused.addAddress('100.100.100.200', 'ipv4')
 refused.addAddress('168.63.129.16', 'ipv4')
 refused.addAddress('192.0.0.192', 'ipv4')
 refused.addAddress('fd00:ec2::254', 'ipv6')
+refused.addAddress('fd20:ce::254', 'ipv6')
+refused.addAddress('fd00:42::42', 'ipv6')
 
-/** IPv4 in the clothes of IPv6: mapped, compatible, and translated (RFC 6052). */
-const wrapped = /^(?:::ffff:|::|64:ff9b::)(?:(\d+\.\d+\.\d+\.\d+)|([0-9a-f]{1,4}):([0-9a-f]{1,4}))$/
+/** IPv4 in the clothes of IPv6: mapped, compatible, translated (RFC 6052, RFC 8215), and 6to4. */
+const wrapped =
+  /^(?:::ffff:|::|64:ff9b::|64:ff9b:1::)(?:(\d+\.\d+\.\d+\.\d+)|([0-9a-f]{1,4}):([0-9a-f]{1,4}))$/
+const tunnelled = /^2002:()([0-9a-f]{1,4}):([0-9a-f]{1,4})(?::|$)/
 
 export function isRefused(address: string): boolean {
   const plain = address.replace(/%.*$/, '').toLowerCase()
   if (isIP(plain) === 4) return refused.check(plain, 'ipv4')
-  const [, dotted, high, low] = wrapped.exec(canonical(plain)) ?? []
-  if (dotted !== undefined) return refused.check(dotted, 'ipv4')
+  const found = canonical(plain)
+  const [, dotted, high, low] = wrapped.exec(found) ?? tunnelled.exec(found) ?? []
+  if (dotted) return refused.check(dotted, 'ipv4')
   if (high !== undefined && low !== undefined) {
     const bits = Number.parseInt(high, 16) * 65_536 + Number.parseInt(low, 16)
     const parts = [24, 16, 8, 0].map((shift) => Math.floor(bits / 2 ** shift) % 256)

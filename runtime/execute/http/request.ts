@@ -155,6 +155,8 @@ class Attempt {
       this.#redirects += 1
       request = redirected(request, this.#answer.status, next)
       this.#url = next
+      // Should nobody answer there, this would be told as the answer of that one.
+      this.#answer = undefined
     }
   }
 
