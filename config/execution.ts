@@ -3,6 +3,9 @@ import { choice, optionalText, whole } from './key.ts'
 
 const mebibyte = 1_048_576
 
+const phase = (ms: number, what: string) =>
+  whole(ms, { min: 1, max: 86_400_000, zeroToo: true }, `${what}, ms; 0: as long as the attempt.`)
+
 export const execution = {
   commandCgroups: choice(
     ['auto', 'off'],
@@ -15,6 +18,11 @@ export const execution = {
     'Threads that start commands which come in numbers, at most one a core; 0 is none.',
   ),
   httpConcurrency: whole(256, { min: 1, max: 10_000 }, 'Requests (http) under way at a time.'),
+  httpResolveMs: phase(10_000, 'Time for a request (http) to find the addresses of its host'),
+  httpConnectMs: phase(10_000, 'Time for a request to connect, of each address of its host'),
+  httpTlsMs: phase(10_000, 'Time for a request until its connection is encrypted'),
+  httpProcessingMs: phase(0, 'Time for the first byte of an answer, once the request was sent'),
+  httpTransferMs: phase(0, 'Time for the rest of an answer'),
   httpLinkLocal: choice(
     ['refuse', 'allow'],
     'refuse',

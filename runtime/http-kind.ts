@@ -9,6 +9,13 @@ const paceMs = 20
 export function httpKind(worker: Config['worker']): Kind {
   const executor = httpExecutor({
     timeoutMs: worker.handlerTimeoutMs,
+    phaseMs: {
+      resolve: worker.httpResolveMs,
+      connect: worker.httpConnectMs,
+      tls: worker.httpTlsMs,
+      processing: worker.httpProcessingMs,
+      transfer: worker.httpTransferMs,
+    },
     bytesMax: worker.outputBytesMax,
     linkLocal: worker.httpLinkLocal,
     caFile: worker.httpCaFile,

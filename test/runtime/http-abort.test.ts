@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { connect, type Socket } from 'node:net'
 import type { ExecuteContext } from '../../actors/ports.ts'
-import { ConnectionPool, giveUp, type Progress } from '../../runtime/execute/http/connection.ts'
+import { ConnectionPool } from '../../runtime/execute/http/connection.ts'
+import { giveUp, type Progress } from '../../runtime/execute/http/progress.ts'
 import { httpExecutor } from '../../runtime/execute/http/request.ts'
 import { eventually } from '../kit/eventually.ts'
 

@@ -1,9 +1,9 @@
 /** Connections that requests go over: opened to a checked address, kept for the next request. */
 import { isIP } from 'node:net'
 import { describeError, MusterError } from '../../../actors/errors.ts'
-import type { HttpTimings } from '../../../actors/http-input.ts'
 import { addressesOf, type Lookup } from './addresses.ts'
 import { Departures } from './departures.ts'
+import { enter, type Progress } from './progress.ts'
 import { AnswerReader } from './wire.ts'
 
 export interface PoolOptions {
@@ -14,24 +14,6 @@ export interface PoolOptions {
   ca?: string
   /** Connections kept for the next request at most. */
   idleMax?: number
-}
-
-/** What is told while a request is under way. */
-export interface Progress {
-  timings: HttpTimings
-  phase: 'resolve' | 'connect' | 'tls' | 'processing' | 'transfer'
-  address?: string
-  certDaysLeft?: number
-  /** Ends what it waits for now. */
-  abort?: (reason: Error) => void
-  /** Why it was given up: nothing else is begun for it. */
-  ended?: Error
-}
-
-/** Ends a request, however far it is. */
-export function giveUp(progress: Progress, reason: Error): void {
-  progress.ended ??= reason
-  progress.abort?.(reason)
 }
 
 const idleMs = 5000
@@ -182,7 +164,7 @@ export class ConnectionPool {
       if (error === undefined) resolve(reader)
       else reject(error)
     }
-    progress.phase = 'processing'
+    enter(progress, 'processing')
     progress.address = connection.address
     if (connection.certDaysLeft !== undefined) progress.certDaysLeft = connection.certDaysLeft
     progress.abort = end
@@ -196,7 +178,7 @@ export class ConnectionPool {
         if (first === 0) {
           first = performance.now()
           timings.processingMs += first - begun
-          progress.phase = 'transfer'
+          enter(progress, 'transfer')
         }
         try {
           reader.add(piece)
@@ -230,7 +212,7 @@ export class ConnectionPool {
     const { timings } = progress
     const { lookup, isAllowed } = this.#options
     const begun = performance.now()
-    progress.phase = 'resolve'
+    enter(progress, 'resolve')
     const addresses = await abortable(addressesOf(url.hostname, lookup, isAllowed), progress)
     timings.resolveMs += performance.now() - begun
     let problem: unknown
@@ -255,7 +237,7 @@ export class ConnectionPool {
     const ready = Promise.withResolvers<void>()
     const begun = performance.now()
     let opened = 0
-    progress.phase = 'connect'
+    enter(progress, 'connect')
     progress.address = address
     const fail = (error: unknown) => ready.reject(asError(error))
     const connecting = Bun.connect({
@@ -267,7 +249,7 @@ export class ConnectionPool {
           connection.socket = socket
           opened = performance.now()
           timings.connectMs += opened - begun
-          if (isTls) progress.phase = 'tls'
+          if (isTls) enter(progress, 'tls')
           else ready.resolve()
         },
         handshake(socket: Socket, _isDone, error) {

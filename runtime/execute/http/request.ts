@@ -8,12 +8,15 @@ import { refusedInput } from '../refused-input.ts'
 import { traceparentOf } from '../trace.ts'
 import { type Lookup, systemLookup } from './addresses.ts'
 import { bodyMatches, httpInput, isPlainInput } from './body-pattern.ts'
-import { ConnectionPool, giveUp, type Progress } from './connection.ts'
+import { ConnectionPool } from './connection.ts'
+import { giveUp, type PhaseLimits, PhaseWatch, type Progress } from './progress.ts'
 import { type AnswerReader, type Request, requestBytes } from './wire.ts'
 
 export interface HttpOptions {
   /** Of one attempt with all its redirects, unless the task says otherwise. */
   timeoutMs: number
+  /** Of each phase of each request. */
+  phaseMs?: PhaseLimits
   /** Bytes of the body kept, unless the task says otherwise. */
   bytesMax: number
   linkLocal: 'refuse' | 'allow'
@@ -33,6 +36,7 @@ const timerMsMax = 2 ** 31 - 1
 export function httpExecutor(options: HttpOptions): Executor {
   let pool: ConnectionPool | undefined
   const running = new Set<Progress>()
+  const watch = new PhaseWatch(options.phaseMs ?? {}, running)
   const abortions = new Abortions()
   return {
     async start() {
@@ -50,6 +54,7 @@ export function httpExecutor(options: HttpOptions): Executor {
     },
     async stop() {
       for (const progress of running) giveUp(progress, stopped('its executor was stopped'))
+      watch.stop()
       pool?.stop()
       pool = undefined
     },
@@ -63,6 +68,7 @@ export function httpExecutor(options: HttpOptions): Executor {
       if (pool === undefined) return { ...failed(stopped('not started')), stage: 'start' }
       const timeoutMs = Math.min(task.timeoutMs ?? options.timeoutMs, timerMsMax)
       const maxBytes = input.maxBytes ?? options.bytesMax
+      watch.wake()
       const limits = { context, timeoutMs, maxBytes }
       return new Attempt(pool, input, { ...limits, running, abortions }).run()
     },
