@@ -224,7 +224,7 @@ export class ConnectionPool {
         if (progress.ended !== undefined) throw progress.ended
         problem = error
         // Another address of the same host would not say otherwise.
-        if ((progress.phase as Progress['phase']) !== 'connect') break
+        if (progress.phase !== 'connect') break
       }
     }
     throw problem
