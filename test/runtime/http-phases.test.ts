@@ -108,7 +108,7 @@ describe('a limit', () => {
     return { progress, running, reasons }
   }
 
-  test('ends what is waited for, and not the request: a host may have another address', async () => {
+  test('ends what is waited for, not the request: a host may have another address', async () => {
     const { progress, reasons } = begin({ connect: 50 }, 'connect')
     await eventually(() => expect(reasons[0]).toBe('connect took longer than 50 ms'))
     expect(progress.ended).toBeUndefined()
