@@ -233,17 +233,16 @@ class DirectoryCell implements Cell {
     this.ranOutOfMemory = isLimited && this.#parts.some(hasKilled)
     for (const part of this.#parts) {
       const { directory, hierarchy, open } = part
+      let isKept = false
       try {
         if (this.#isLeft || open.isEmpty()) {
-          if (clean !== undefined && clean.length < cleanMax) {
-            clean.push(part)
-            continue
-          }
+          isKept = clean !== undefined && clean.length < cleanMax
+          if (isKept) clean?.push(part)
         } else if (isFreed && !isLimited) free(directory, hierarchy.outside)
         // Limits are for all of it, and would end with it.
         else killAll(directory)
       } finally {
-        if (clean?.at(-1) !== part) {
+        if (!isKept) {
           open.close()
           removeOrKeep(directory, dusty)
         }

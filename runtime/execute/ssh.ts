@@ -264,6 +264,7 @@ async function runThere(
     argv: [...argv, line],
     ...(limits?.outputBytes === undefined ? {} : { limits: { outputBytes: limits.outputBytes } }),
   }
+  const connection = connectionOf(host)
   const execution = await options.command.run({ ...task, input: here }, context)
   const { code } = execution.error ?? {}
   if (code === 'TIMEOUT' || code === 'STALLED' || code === 'ABORTED') {
@@ -272,20 +273,26 @@ async function runThere(
   }
   if (exitCodeOf(execution) !== 255 || execution.outcome === 'ok') return execution
   // Also what ssh itself says when it has lost its connection: then nobody else has it either.
-  if (await isConnected(options, host)) return execution
+  if (await isStillThere(options, host, connection)) return execution
   await waitFor(context, endThere(options, host, token))
   const message = 'the connection to its host was lost, before it ran or while it did'
   const stage = task.delivery === 'at-most-once' ? 'terminal' : 'start'
   return { ...execution, error: { code: 'CONNECTION_LOST', message }, stage }
 }
 
-/** Where it is not, the next command opens a connection anew. */
-async function isConnected(options: SshOptions, host: Host): Promise<boolean> {
-  const number = () => statSync(host.socket, { throwIfNoEntry: false })?.ino
-  const before = number()
+/** What tells the one that commands share now from one that was opened in its place. */
+function connectionOf({ socket }: Host): string {
+  const { ino, mtimeMs } = statSync(socket, { throwIfNoEntry: false }) ?? {}
+  return `${ino} ${mtimeMs}`
+}
+
+/** Where it is not, the next command opens another one. */
+async function isStillThere(options: SshOptions, host: Host, connection: string): Promise<boolean> {
   const { exitCode } = await ssh(options, host, ['-O', 'check'])
-  // A connection that was killed leaves its socket; by now it may be that of another one.
-  if (exitCode !== 0 && number() === before) rmSync(host.socket, { force: true })
+  // By now it may be another one that answers: somebody else has missed the first one before us.
+  if (connectionOf(host) !== connection) return false
+  // One that was killed leaves its socket.
+  if (exitCode !== 0) rmSync(host.socket, { force: true })
   return exitCode === 0
 }
 

@@ -290,6 +290,27 @@ describe.skipIf(problem !== undefined)('commands on hosts', () => {
     expect(readFileSync(file, 'utf8')).toBe('ran\nran\n')
   })
 
+  test('whose connection was replaced before they noticed are not told as ended', async () => {
+    const on = await executorOf({ perHost: 2 })
+    const others = new Set(connections())
+    const clients = () => pidsOf(/^ssh .*muster-ssh-.*ProxyCommand=false/)
+    const file = join(temporaryDirectory(), 'pid')
+    const running = exec('b', { argv: sh('echo $$ > "$1"; sleep 60', file) }, { on })
+    await eventually(() => expect(isWritten(file)).toBe(true))
+    const [client = 0, ...more] = clients()
+    expect(more).toEqual([])
+    process.kill(client, 'SIGSTOP')
+    for (const pid of connections()) if (!others.has(pid)) process.kill(pid, 'SIGKILL')
+    // The first one misses it, the next one opens another.
+    const missed = await exec('b', { argv: ['true'] }, { on })
+    expect(missed.error?.code).toBe('CONNECTION_LOST')
+    expect((await exec('b', { argv: ['true'] }, { on })).outcome).toBe('ok')
+    process.kill(client, 'SIGCONT')
+    const said = await running
+    expect(said).toMatchObject({ stage: 'start', error: { code: 'CONNECTION_LOST' } })
+    expect((await exec('b', { argv: ['true'] }, { on })).outcome).toBe('ok')
+  })
+
   test('that lose their connection end there, and at-most-once are not run again', async () => {
     const on = await executorOf()
     const others = new Set(connections())
@@ -327,6 +348,10 @@ describe.skipIf(problem !== undefined)('commands on hosts', () => {
 
 /** Pids of the connections that are kept open. */
 function connections(): number[] {
+  return pidsOf(/^ssh .*muster-ssh-.* -M /)
+}
+
+function pidsOf(program: RegExp): number[] {
   const pids = readdirSync('/proc').map(Number).filter(Number.isInteger)
-  return pids.filter((pid) => /^ssh .*muster-ssh-.* -M /.test(commandLine(pid)))
+  return pids.filter((pid) => program.test(commandLine(pid)))
 }

@@ -20,16 +20,15 @@ refused.addAddress('fd20:ce::254', 'ipv6')
 refused.addAddress('fd00:42::42', 'ipv6')
 
 /** IPv4 in the clothes of IPv6: mapped, compatible, translated (RFC 6052, RFC 8215), and 6to4. */
-const wrapped =
-  /^(?:::ffff:|::|64:ff9b::|64:ff9b:1::)(?:(\d+\.\d+\.\d+\.\d+)|([0-9a-f]{1,4}):([0-9a-f]{1,4}))$/
-const tunnelled = /^2002:()([0-9a-f]{1,4}):([0-9a-f]{1,4})(?::|$)/
+const wrapped = /^(?:::ffff:|::|64:ff9b:(?:1:)?:)(?<high>[0-9a-f]{1,4}):(?<low>[0-9a-f]{1,4})$/
+const tunnelled = /^2002:(?<high>[0-9a-f]{1,4}):(?<low>[0-9a-f]{1,4})(?::|$)/
 
 export function isRefused(address: string): boolean {
   const plain = address.replace(/%.*$/, '').toLowerCase()
   if (isIP(plain) === 4) return refused.check(plain, 'ipv4')
   const found = canonical(plain)
-  const [, dotted, high, low] = wrapped.exec(found) ?? tunnelled.exec(found) ?? []
-  if (dotted) return refused.check(dotted, 'ipv4')
+  const match = wrapped.exec(found) ?? tunnelled.exec(found)
+  const { high, low } = match?.groups ?? {}
   if (high !== undefined && low !== undefined) {
     const bits = Number.parseInt(high, 16) * 65_536 + Number.parseInt(low, 16)
     const parts = [24, 16, 8, 0].map((shift) => Math.floor(bits / 2 ** shift) % 256)
