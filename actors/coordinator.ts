@@ -180,15 +180,16 @@ async function sweep(
     leases,
     topics,
     mailboxes,
+    isGone,
     log,
-  }: Pick<CoordinatorOptions, 'leases' | 'topics' | 'log'> & {
+  }: Pick<CoordinatorOptions, 'leases' | 'topics' | 'isGone' | 'log'> & {
     mailboxes: Pick<Mailboxes, 'reclaim'>
   },
   record: MemberRecord,
   records: readonly MemberRecord[],
 ): Promise<void> {
   const { id, boot, host, pid } = record
-  const messages = await mailboxes.reclaim(record.holders)
+  const messages = await mailboxes.reclaim(record.holders, isGone(record) ? 'gone' : 'silent')
   const isReplaced = records.some(
     (other) => other.id === id && other.boot !== boot && other.state !== 'dead',
   )

@@ -176,6 +176,8 @@ async function runNoted(
   else if (careful) {
     const runningAlone = isAlone ? '1' : ''
     await delivery.note({ running: String(job.seq), runningAlone, runner })
+    // Who was cut off hears that it is noted when others have it.
+    delivery.signal.throwIfAborted()
   }
   let ending = await runWatched(options, work, job, attempt)
   while (options.ordered && isRetried(options, ending) && !delivery.signal.aborted) {

@@ -39,7 +39,7 @@ export function workerProcess(options: WorkerProcessOptions): ChildSpec {
   /** Nobody else can have what a dead process held, so nobody has to wait for its locks to end. */
   const giveBack = async () => {
     try {
-      const messages = await mailboxes.reclaim([...holders])
+      const messages = await mailboxes.reclaim([...holders], 'gone')
       if (messages > 0) log.info({ name, messages }, 'messages of a lost process go back')
     } catch (error) {
       // They come back all the same, when their locks have ended.

@@ -8,6 +8,7 @@
  */
 import { type Job, Queue } from 'bullmq'
 import type { Redis } from 'ioredis'
+import { mailboxKind } from '../../actors/place.ts'
 import {
   diedNote,
   type MailboxDepth,
@@ -207,13 +208,15 @@ export function bullMailboxes(options: BullMailboxesOptions): BullMailboxes {
 
     holders: () => [...receivers.values()],
 
-    async reclaim(holders) {
+    async reclaim(holders, are) {
       if (holders.length === 0) return 0
-      const locked = await lockedMessages()
-      // BullMQ numbers the tokens of a receiver behind its name.
-      return giveBackAll(
-        locked.filter(({ lock }) => holders.some((id) => lock.startsWith(`${id}:`))),
+      const mine = (await lockedMessages()).filter(
+        ({ job, lock }) =>
+          // BullMQ numbers the tokens of a receiver behind its name.
+          holders.some((id) => lock.startsWith(`${id}:`)) &&
+          (are === 'gone' || mailboxKind(job.queueName)?.ordered !== true),
       )
+      return giveBackAll(mine)
     },
 
     async reclaimAbandoned(isAlone) {

@@ -181,9 +181,10 @@ export function memoryMailboxes({
 
     holders: () => [...receivers.keys()],
 
-    async reclaim(holders) {
-      const gone = holders.map((holder) => receivers.get(holder)?.lose() ?? 0)
-      return gone.reduce((sum, messages) => sum + messages, 0)
+    async reclaim(holders, are) {
+      const held = holders.flatMap((holder) => receivers.get(holder) ?? [])
+      const lost = held.filter(({ ordered }) => are === 'gone' || !ordered)
+      return lost.reduce((sum, receiver) => sum + receiver.lose(), 0)
     },
 
     async close() {
@@ -195,6 +196,7 @@ export function memoryMailboxes({
 }
 
 interface MemoryReceiver extends Receiver {
+  readonly ordered: boolean
   /** Everything at hand is taken away; says how much that was. */
   lose(): number
 }
@@ -247,6 +249,7 @@ function memoryReceiver(
   queueMicrotask(offer)
 
   return {
+    ordered: options.ordered,
     lose() {
       for (const [held, { abort }] of atHand) {
         held.notes[diedNote] = '1'

@@ -18,7 +18,7 @@ export function coordination() {
   const clock = testClock()
   const world = memoryWorld(clock)
   const members = memoryMembers(() => clock.now())
-  /** Holders whose messages were delivered again, each time. */
+  /** Holders whose messages were delivered again, each time, and what they were taken for. */
   const reclaimed: string[][] = []
   /** Runs that were taken up, in order. */
   const adopted: string[] = []
@@ -48,8 +48,8 @@ export function coordination() {
     ...world,
     members,
     mailboxes: {
-      async reclaim(holders) {
-        reclaimed.push([...holders])
+      async reclaim(holders, are) {
+        reclaimed.push([...holders, are])
         return 0
       },
       promoteLow: async () => 0,

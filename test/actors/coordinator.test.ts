@@ -23,7 +23,7 @@ describe('a coordinator', () => {
     expect(silentMs()).toBeLessThanOrEqual(staleMs)
     await fleet.clock.pass(3 * staleMs)
     expect(fleet.sweeps()).toEqual(['b b1'])
-    expect(fleet.reclaimed).toEqual([['b:b1']])
+    expect(fleet.reclaimed).toEqual([['b:b1', 'silent']])
     expect(await fleet.members.forget('b', 'b1', staleMs)).toBe(false)
   })
 
@@ -62,7 +62,7 @@ describe('a coordinator', () => {
     await fleet.clock.pass(5)
     await fleet.begin({ isGone: ({ pid }) => pid === 4711 })
     expect(fleet.sweeps()).toEqual(['b b1'])
-    expect(fleet.reclaimed).toEqual([['b:b1']])
+    expect(fleet.reclaimed).toEqual([['b:b1', 'gone']])
   })
 
   test('lets a node that was swept meanwhile alone, and hears of its new boot', async () => {
@@ -127,7 +127,7 @@ describe('a sweep that is cut off', () => {
     await fleet.clock.settle()
     await fleet.begin({}, 'd1')
     expect([fleet.reclaimed, fleet.sweeps(), await fleet.holders()]).toEqual([
-      [['b:b1'], ['b:b1']],
+      [['b:b1'], ['b:b1', 'silent']],
       ['b b1'],
       [],
     ])
@@ -224,7 +224,7 @@ describe('before a node joins', () => {
     for (let round = 0; round < 2; round += 1) await sweepGone(fleet.optionsOf('c1', { isGone }))
     expect([fleet.sweeps(), fleet.reclaimed, await fleet.holders()]).toEqual([
       ['a a1'],
-      [['a:a1']],
+      [['a:a1', 'gone']],
       ['y b'],
     ])
   })

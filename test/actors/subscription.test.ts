@@ -77,7 +77,7 @@ describe('a durable subscription', () => {
     await node.start([definition])
     await node.publish('events.a', 1, { id: 'one' })
     await eventually(() => expect(begun).toEqual(['one']))
-    expect(await node.mailboxes.reclaim(node.mailboxes.holders())).toBe(1)
+    expect(await node.mailboxes.reclaim(node.mailboxes.holders(), 'gone')).toBe(1)
     await eventually(() => expect(begun).toEqual(['one', 'one']))
     const mailbox = topicMailbox({ group: 'audit', pattern: 'events.>' })
     await eventually(async () => {
@@ -179,7 +179,7 @@ describe('a durable subscription', () => {
     await node.publish('events.a', 1)
     for (let death = 1; death <= 3; death += 1) {
       await eventually(() => expect(begun).toBe(death))
-      await node.mailboxes.reclaim(node.mailboxes.holders())
+      await node.mailboxes.reclaim(node.mailboxes.holders(), 'gone')
     }
     await eventually(async () => expect(await node.parked()).toHaveLength(1))
     const [letter] = await node.parked()
@@ -202,7 +202,7 @@ describe('a durable subscription', () => {
     await node.publish('events.a', 1)
     for (let time = 1; time <= 6; time += 1) {
       await eventually(() => expect(begun).toBe(time))
-      await node.mailboxes.reclaim(node.mailboxes.holders())
+      await node.mailboxes.reclaim(node.mailboxes.holders(), 'gone')
     }
     await eventually(() => expect(begun).toBe(7))
     expect(await node.parked()).toEqual([])

@@ -158,7 +158,10 @@ export function memoryWorld(clock: Clock = systemClock): World {
       const killed = [...receivers]
       receivers.clear()
       const stopped = killed.map(([, receiver]) => receiver.stop(0))
-      await twin.reclaim(killed.map(([name]) => name))
+      await twin.reclaim(
+        killed.map(([name]) => name),
+        'gone',
+      )
       await Promise.all(stopped)
     },
     async settled() {

@@ -256,7 +256,7 @@ export function deliveryConformance(open: OpenMailboxes): void {
     })
     await held.promise
     const holders = mailboxes.holders()
-    expect(await mailboxes.reclaim(holders)).toBe(1)
+    expect(await mailboxes.reclaim(holders, 'gone')).toBe(1)
     void gone.stop(0)
     await mailboxes.receive('work.a', together, async (delivery) => {
       found.push(await delivery.notes())
