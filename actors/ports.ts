@@ -140,33 +140,6 @@ export interface Mailboxes {
    * that long, and come back by themselves.
    * @returns how many messages that were
    */
-  promoteLow(waitedMs: number, countMax: number): Promise<number>
-  receive(mailbox: string, options: ReceiveOptions, handle: Handle): Promise<Receiver>
-  depth(mailbox: string): Promise<MailboxDepth>
-  /**
-   * Epoch ms from which the oldest of those that are next in their priority could have been
-   * delivered; undefined when none waits.
-   */
-  oldestAt(mailbox: string): Promise<number | undefined>
-  /** Names of every mailbox anybody ever sent to, but those that were retired since. */
-  names(): Promise<string[]>
-  /**
-   * Take off the list of names those that nothing is in; whoever sends to one puts it back on it.
-   * To be called again and again: it also puts back those retired lately that a message was on its
-   * way to.
-   * @returns the names that were taken off now
-   */
-  retire(mailboxes: readonly string[]): Promise<string[]>
-  /** Called for every mailbox that is new since; returns an unsubscribe function. */
-  onNew(listener: (mailbox: string) => void): Promise<() => Promise<void>>
-  /** The names under which the receivers of this process hold messages. */
-  holders(): string[]
-  /**
-   * Deliver again at once what these held, and note that they are gone. Who is only silent may go on
-   * with it until its locks end by its own clock: where order counts, its messages stay with it that
-   * long, and come back by themselves.
-   * @returns how many messages that were
-   */
   reclaim(holders: readonly string[], are: 'gone' | 'silent'): Promise<number>
   close(): Promise<void>
 }
