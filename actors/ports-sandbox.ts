@@ -39,8 +39,11 @@ export interface SandboxProgram {
   command: Command
   /** `container`: by the program that runs the containers. */
   limitsMode: LimitsMode | 'container'
-  /** Once it has ended, and called in any case: whether it ran out of the memory it may have. */
-  close(): { isOutOfMemory: boolean }
+  /**
+   * Once it has ended, and called in any case: whether it ran out of the memory it may have;
+   * undefined where that is not told.
+   */
+  close(): { isOutOfMemory: boolean | undefined }
 }
 
 /** What it said. */

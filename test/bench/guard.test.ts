@@ -62,7 +62,9 @@ test(
   'nothing has become twice as slow as the baseline says, against the same machine',
   async () => {
     const { code, out } = await guard()
-    expect(out.match(/^(ok|LOW) .*$/gm)?.filter((line) => line.startsWith('LOW'))).toEqual([])
+    // What was low is measured once more.
+    const last = out.split('measuring once more').at(-1) ?? ''
+    expect(last.match(/^LOW .*$/gm) ?? []).toEqual([])
     expect(code).toBe(0)
   },
   measuredLimitMs,

@@ -59,13 +59,22 @@ async function gate(
 async function startWatched(
   words: string[],
 ): Promise<{ node: Node; prometheus: Prometheus; before: Awaited<ReturnType<typeof gate>> }> {
-  for (let tries = 1; ; tries += 1) {
+  return startCalm(async () => {
     const node = await startNode(words)
     const prometheus = await watch(node)
-    const before = await gate(node, ['--target', prometheus.url])
-    // A disk that is read for the first time makes a node stand still, too; that is no fact here.
-    const { max_event_loop_lag_ms: lagMs } = before.report
-    if (before.code === 0 || tries === 3) return { node, prometheus, before }
+    return { node, prometheus, before: await gate(node, ['--target', prometheus.url]) }
+  })
+}
+
+/** A disk that is read for the first time makes a node stand still, too; that is no fact here. */
+async function startCalm<Started extends { before: Awaited<ReturnType<typeof gate>> }>(
+  start: () => Promise<Started>,
+): Promise<Started> {
+  for (let tries = 1; ; tries += 1) {
+    const started = await start()
+    const { code, report } = started.before
+    if (code === 0 || tries === 3) return started
+    const lagMs = report.max_event_loop_lag_ms
     console.log(`the machine made an idle node stand still for ${lagMs} ms; trying another`)
   }
 }
@@ -98,8 +107,10 @@ describe.each([
   ['of a worker process', ['--processes', '1']],
 ])('a handler that blocks the event loop %s', (_, words) => {
   test('fails the audit by the node while requests are as fast as ever', async () => {
-    const node = await startNode(words)
-    const before = await gate(node, ['--node', node.url])
+    const { node, before } = await startCalm(async () => {
+      const started = await startNode(words)
+      return { node: started, before: await gate(started, ['--node', started.url]) }
+    })
     expect(before.code).toBe(0)
     expect(before.report.missing).toEqual([])
     expect(before.report.findings).not.toContain(hidden)

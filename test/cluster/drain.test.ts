@@ -4,7 +4,7 @@ import type { NodeLine } from '../../actors/membership.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
 import { countRows, readLedger } from '../kit/ledger.ts'
-import { muster } from '../kit/muster.ts'
+import { type MusterProcess, muster } from '../kit/muster.ts'
 import { lasting } from '../kit/outage.ts'
 import { descendantsOf, isAlive } from '../kit/processes.ts'
 import type { RedisServer } from '../kit/redis.ts'
@@ -86,7 +86,8 @@ describe('a node that drains', () => {
     const node = await startNode({ dataDir, redis, id: 'going' })
     const other = await startNode({ dataDir: elsewhere, redis, id: 'staying' })
     expect((await fetch(`${node.url}/readyz`)).status).toBe(200)
-    await submit(node, dataDir, sleeps(8, 9000))
+    // Longer than it may drain: it is there for all that is asked of it.
+    await submit(node, dataDir, sleeps(8, 60_000))
     await eventually(async () => {
       const { items } = await ask<{ items: NodeLine[] }>(other, '/v1/nodes')
       expect(items.map(({ id }) => id)).toEqual(['going', 'staying'])
@@ -153,6 +154,9 @@ describe('a node that drains', () => {
   })
 })
 
+const says = (node: MusterProcess, words: string) =>
+  eventually(() => expect(node.out + node.err).toContain(words))
+
 describe('a second signal', () => {
   test('hands everything back at once, exit 75, without an attempt for it', async () => {
     const redis = await startServer()
@@ -163,6 +167,8 @@ describe('a second signal', () => {
     const run = await submit(node, dataDir, lines('stuck', 3, 60_000))
     await eventually(() => expect(begun()).toBe(3))
     process.kill(node.pid, 'SIGTERM')
+    // Signals at the same moment count as one.
+    await says(node, 'stopping;')
     await lasting(apartMs)
     const { code, tookMs } = await signalled(node)
     console.log(`gone ${tookMs} ms after the second signal`)
@@ -182,8 +188,13 @@ describe('a second signal', () => {
       expect(items).toMatchObject([{ state: 'alive' }])
     })
     process.kill(redis.pid, 'SIGSTOP')
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    const signals = [
+      ['SIGTERM', 'stopping;'],
+      ['SIGINT', 'handing back what runs'],
+    ] as const
+    for (const [signal, answer] of signals) {
       process.kill(node.pid, signal)
+      await says(node, answer)
       await lasting(apartMs)
     }
     expect(isAlive(node.pid)).toBe(true)

@@ -28,6 +28,9 @@ function jsonLines<T>(text: string): T[] {
 
 const everySeq = (total: number) => Array.from({ length: total }, (_, seq) => seq)
 
+/** So long that nobody loses one for being slow. */
+const locks = { MUSTER_MAILBOX_LOCK_MS: '15000', MUSTER_MAILBOX_STALLED_INTERVAL_MS: '5000' }
+
 describe('a node started by bun run runtime', () => {
   test('serves other processes, drains on SIGTERM, and the next node goes on', async () => {
     const dataDir = temporaryDirectory()
@@ -39,8 +42,7 @@ describe('a node started by bun run runtime', () => {
         env: {
           PATH: `${join(root, 'node_modules', '.bin')}:${process.env['PATH']}`,
           HOME: dataDir,
-          MUSTER_MAILBOX_LOCK_MS: '1000',
-          MUSTER_MAILBOX_STALLED_INTERVAL_MS: '300',
+          ...locks,
           ...(mark === undefined ? {} : { TEST_PROCESS_MARK: mark }),
         },
         stdio: ['ignore', 'ignore', 'ignore'],
@@ -67,7 +69,7 @@ describe('a node started by bun run runtime', () => {
     const drained = countRows(dataDir)
     expect(drained).toBeLessThan(total)
 
-    const next = await startMusterNode({ dataDir })
+    const next = await startMusterNode({ dataDir, env: locks })
     started.push(next)
     const watched = await muster(['watch', run, '--json'], { dataDir })
     expect(watched.code).toBe(0)

@@ -209,7 +209,7 @@ describe('the work of a node that is cut off', () => {
         Array.from({ length: 900 }, () =>
           random.chance(share) ? sharded(random) : balanced(random),
         )
-      const rows = () => random.integer(50, 250)
+      const rows = () => random.integer(50, 150)
       await cutOff(fleet, { victim, lines: mixture(0.3), rows: rows() })
 
       // Back as a new boot it gets work again. Whoever collects and coordinates is no exception.

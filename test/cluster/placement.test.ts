@@ -215,7 +215,7 @@ test('what waits for a killed node is done elsewhere, each task exactly once', a
     select: { role: 'x' },
     attempts: 3,
   }
-  const done = runOf(client, [...many(200, task), { kind: 'noop', target: 'c', delayMs: 3000 }])
+  const done = runOf(client, [...many(200, task), { kind: 'noop', target: 'c', delayMs: 8000 }])
   await eventually(() => {
     expect(readFileSync(journal, 'utf8').split('\n').length).toBeGreaterThan(20)
   })

@@ -87,8 +87,8 @@ export function escalationsConformance(open: (shape: WindowShape) => Escalations
     test('move on: what was counted has left after their time, in whole buckets', async () => {
       const port = open({ windowMs: 400, buckets: 4 })
       const metric = newMetric()
-      await port.count(batches()(metric, 5))
       const began = performance.now()
+      await port.count(batches()(metric, 5))
       let left = 0
       for (let held5 = true; held5; left = performance.now() - began) {
         held5 = (await held(port, metric)) > 0
@@ -96,7 +96,7 @@ export function escalationsConformance(open: (shape: WindowShape) => Escalations
         await lasting(5)
       }
       expect(left).toBeGreaterThan(290)
-      expect(left).toBeLessThan(1000)
+      expect(left).toBeLessThan(2000)
     })
 
     test('add up what many count at the same time', async () => {

@@ -151,12 +151,14 @@ describe.skipIf(!hasThreads)('a command that comes after another', () => {
       run: () => ({ outcome: 'ok' }),
     }
     const both = execOnHosts(crew, elsewhere)
-    const { context, running } = begin(['sleep', '0.05'])
+    const gate = join(dir, 'gate-host')
+    const { context, running } = begin(until(gate))
     const task = { input: { argv: ['true'] } }
     const there = { ...contextOf(), host: 'far' }
     expect(both.follow?.(task, there, context, never)).toBeUndefined()
     expect(await both.follow?.(task, contextOf(), context, never)).toBeUndefined()
     expect(both.follow?.(task, contextOf(), context, never)).toBeInstanceOf(Promise)
+    writeFileSync(gate, '')
     await running
   })
 })

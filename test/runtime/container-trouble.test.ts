@@ -1,6 +1,6 @@
 /** What a container needs and does not get: each time the task ends, and says what is missing. */
 import { afterEach, describe, expect, setDefaultTimeout, test } from 'bun:test'
-import { chmodSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
@@ -123,5 +123,29 @@ describe.skipIf(podman === null)('the socket of a daemon', () => {
     const { outcome, stage, error } = await runner.run(task)
     expect([outcome, stage, error?.code]).toEqual(['failed', 'start', 'CHECKOUT_TIMEOUT'])
     expect(error?.message).toContain('0 of 1 are in use, 1 is being made')
+  })
+})
+
+describe('a limit of memory', () => {
+  test('holds for swap as well, and is named where a program was killed', async () => {
+    const directory = temporaryDirectory()
+    const heard = join(directory, 'heard')
+    // Stands for one that may hold limits: no Podman in a test may where cgroups are hybrid.
+    const program = join(directory, 'podman')
+    const held = '{"Memory":67108864}'
+    writeFileSync(
+      program,
+      `#!/bin/sh\necho "$*" >> ${heard}\n` +
+        `case $1 in inspect) echo '${held}';; exec) exit 137;; esac\n`,
+    )
+    chmodSync(program, 0o755)
+    const runner = await begin({ program })
+    const limits = { memoryBytes: 67_108_864 }
+    const { outcome, error } = await runner.run({ image: 'some', argv: ['eater'], limits })
+    expect(readFileSync(heard, 'utf8')).toContain('--memory 67108864b --memory-swap 67108864b')
+    expect([outcome, error?.code]).toEqual(['failed', 'EXIT'])
+    expect(error?.message).toBe(
+      'exited with 137 (killed, perhaps because limits.memoryBytes is 67108864)',
+    )
   })
 })

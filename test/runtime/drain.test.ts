@@ -33,7 +33,7 @@ describe.each(worlds)('a node %s', (_, open) => {
     if (redis !== undefined) cleanups.push(() => redis.stop())
     const { node, url, submit, ask, get } = started
     cleanups.push(() => node.stop(0))
-    const { run } = await answerOf(await submit(sleepLine(600)))
+    const { run } = await answerOf(await submit(sleepLine(4000)))
     await eventually(() => expect(node.heartbeat().load).toBe(1))
     const client = await connect({ url })
     const [{ id, boot } = { id: '', boot: '' }] = await client.nodes()
@@ -114,8 +114,8 @@ describe('muster stop', () => {
   test('stops waiting when its time is over, and the node goes on draining', async () => {
     const dataDir = temporaryDirectory()
     const node = await start({ dataDir })
-    expect((await muster(['submit', '-'], { dataDir, stdin: sleepLine(8000) })).code).toBe(0)
-    const { code, err } = await muster(['stop', '--timeout', '700ms'], { dataDir })
+    expect((await muster(['submit', '-'], { dataDir, stdin: sleepLine(11_000) })).code).toBe(0)
+    const { code, err } = await muster(['stop', '--timeout', '2500ms'], { dataDir })
     expect([code, err.includes('it goes on draining')]).toEqual([124, true])
     expect(isAlive(node.pid)).toBe(true)
     const waiting = startMuster(['stop'], { dataDir })

@@ -30,7 +30,7 @@ describe.each(worlds)('a gathering %s', (_name, start) => {
   test('tells each result as it arrives, and is complete when all have', async () => {
     const { muster } = await begin(start)
     // Each waits for the one before to be read, so that it must have been told in time.
-    const tasks = [sleep('late', 700), noop('a'), noop('b')]
+    const tasks = [sleep('late', 3000), noop('a'), noop('b')]
     const { run, ...gathering } = await muster.gather(tasks, { timeoutMs: 30_000 })
     const parts: GatheredPart[] = []
     let isOverAtFirst: boolean | undefined
@@ -46,8 +46,8 @@ describe.each(worlds)('a gathering %s', (_name, start) => {
 
   test('whose time is up is partial and names who is missing; its run goes on', async () => {
     const { muster } = await begin(start)
-    const tasks = [noop('a'), sleep('stuck', 3000)]
-    const gathering = await muster.gather(tasks, { timeoutMs: 700, correlate: () => 'check' })
+    const tasks = [noop('a'), sleep('stuck', 20_000)]
+    const gathering = await muster.gather(tasks, { timeoutMs: 3000, correlate: () => 'check' })
     const set = (await gathering.done()).get('check')
     expect(set).toMatchObject({ status: 'partial', missing: ['stuck'], received: 1 })
     expect(set?.results.map(({ id }) => id)).toEqual(['a'])

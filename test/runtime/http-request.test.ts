@@ -142,7 +142,7 @@ describe('http', () => {
       const began = performance.now()
       const { error } = await ask({ url, expect: { bodyMatches } })
       expect(error?.code).toBe('HTTP_BODY')
-      expect(performance.now() - began).toBeLessThan(1000)
+      expect(performance.now() - began).toBeLessThan(10_000)
     },
   )
 

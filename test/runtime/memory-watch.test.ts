@@ -103,11 +103,14 @@ describe('the watch over the memory of Redis', () => {
     await lasting(100)
     expect(await callsIn(2000)).toBeWithin(1, 4)
     await fillTo(0.85)
-    await lasting(60)
-    const before = await calls()
-    await Promise.all([watch.look(), watch.look(), watch.look()])
+    // Unless it has just looked by itself.
+    await eventually(async () => {
+      await lasting(60)
+      const before = await calls()
+      await Promise.all([watch.look(), watch.look(), watch.look()])
+      expect([watch.look(), (await calls()) - before - 1]).toEqual([undefined, 1])
+    })
     expect(told).toEqual([true])
-    expect([watch.look(), (await calls()) - before - 1]).toEqual([undefined, 1])
     unwatch()
     expect(await callsIn(1500)).toBe(0)
   })

@@ -201,7 +201,7 @@ class Container {
       'never',
       '--stop-timeout',
       '0',
-      ...(memoryBytes === undefined ? [] : ['--memory', `${memoryBytes}b`]),
+      ...memoryWords(memoryBytes),
       ...(pids === undefined ? [] : ['--pids-limit', `${pids}`]),
       ...(cpuSeconds === undefined ? [] : ['--ulimit', `cpu=${cpuSeconds}:${cpuSeconds + 1}`]),
     ]
@@ -247,7 +247,7 @@ class Container {
           }
         },
       },
-      close: () => ({ isOutOfMemory: false }),
+      close: () => ({ isOutOfMemory: undefined }),
     }
   }
 
@@ -282,6 +282,11 @@ class Container {
       : ''
     return new MusterError('SANDBOX_UNAVAILABLE', `${failure}${help}`)
   }
+}
+
+/** Without the second word as much again may be swapped out. */
+function memoryWords(bytes: number | undefined): string[] {
+  return bytes === undefined ? [] : ['--memory', `${bytes}b`, '--memory-swap', `${bytes}b`]
 }
 
 /**

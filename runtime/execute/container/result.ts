@@ -8,12 +8,14 @@ import type { SubprocessTimes } from '../../../machines/subprocess.ts'
 /** A program that a signal ended is told of by the tool around it as this and its number. */
 const signalBase = 128
 const cpuSignal = 24
+const killSignal = 9
 
 export interface Ended {
   input: ContainerInput
   times: SubprocessTimes
   limitsMode: SandboxProgram['limitsMode']
-  isOutOfMemory: boolean
+  /** Undefined: that is not known. */
+  isOutOfMemory: boolean | undefined
   result: SubprocessResult
   startFailure: Sandbox['startFailure']
 }
@@ -70,7 +72,11 @@ export function toldOf(ended: Ended): Told {
 function limitOf({ input: { limits = {} }, isOutOfMemory }: Ended, exitCode: number | null) {
   if (isOutOfMemory) return ` (limits.memoryBytes is ${limits.memoryBytes})`
   const isOutOfTime = exitCode === signalBase + cpuSignal && limits.cpuSeconds !== undefined
-  return isOutOfTime ? ` (limits.cpuSeconds is ${limits.cpuSeconds})` : ''
+  if (isOutOfTime) return ` (limits.cpuSeconds is ${limits.cpuSeconds})`
+  if (isOutOfMemory !== undefined || exitCode !== signalBase + killSignal) return ''
+  const deadly = (['memoryBytes', 'cpuSeconds'] as const).filter((limit) => limit in limits)
+  const told = deadly.map((limit) => `limits.${limit} is ${limits[limit]}`)
+  return told.length === 0 ? '' : ` (killed, perhaps because ${told.join(' or ')})`
 }
 
 function endingOf({ exit, cause }: SubprocessResult): string {

@@ -77,7 +77,7 @@ export function containerWork(
         const lease = await pool.checkout(work, AbortSignal.any(signals))
         try {
           const program = lease.sandbox.prepare(work)
-          let isOutOfMemory = false
+          let isOutOfMemory: boolean | undefined
           const result = await runSubprocess(program.processes, program.command, {
             times,
             outputBytesMax: input.limits?.outputBytes ?? settings.outputBytesMax,
