@@ -22,6 +22,7 @@ export function urlProblem(text: string): string | undefined {
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
     return `expected a URL with http: or https:, got ${short(url.protocol)}`
   }
+  if (url.port === '0') return `expected a port of 1 to 65535, got ${short(url.port)}`
   if (url.username !== '' || url.password !== '') {
     const say = 'expected a URL without user and password, got one with them'
     return `${say}: write the header "authorization" instead`

@@ -1,4 +1,4 @@
-/** Requests into a network that swallows whatever is sent: what only the connection itself meets. */
+/** Requests into a network that swallows what is sent to it: what a connection itself meets. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { type Network, namespaceProblem, startNetwork } from '../kit/namespaces.ts'

@@ -1,5 +1,6 @@
 /** Connections of kind `http`, kept for the next request. */
 import { afterEach, expect, test } from 'bun:test'
+import { createServer, type Socket } from 'node:net'
 import { httpExecutor } from '../../runtime/execute/http/request.ts'
 import { contextOf } from './command-runner.ts'
 
@@ -65,4 +66,38 @@ test('no more than its bound are kept over all hosts, and rather those of late',
   // Nothing was gained by counting wrong: again one is kept.
   await ask([old.url])
   expect(old.connections.size).toBe(2)
+})
+
+test('one that was answered before it was asked to the end is not kept', async () => {
+  const seen: string[] = []
+  const sockets = new Set<Socket>()
+  // Says no at once, and reads what is left of the question as whoever keeps a connection does.
+  const reader = createServer((socket) => {
+    sockets.add(socket)
+    let isFirst = true
+    socket.on('error', () => undefined)
+    socket.on('data', (piece) => {
+      if (!isFirst) return
+      isFirst = false
+      seen.push(piece.toString('latin1').split(' ', 1)[0] ?? '')
+      const status = seen.at(-1) === 'PUT' ? '413 Too Large' : '200 OK'
+      socket.write(`HTTP/1.1 ${status}\r\ncontent-length: 0\r\n\r\n`)
+      socket.pause()
+    })
+  })
+  await new Promise<void>((resolve) => reader.listen(0, '127.0.0.1', resolve))
+  closers.push(() => {
+    for (const socket of sockets) socket.destroy()
+    reader.close()
+  })
+  const address = reader.address()
+  const url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}/`
+  const executor = httpExecutor({ timeoutMs: 5000, bytesMax: 1000, linkLocal: 'refuse' })
+  await executor.start()
+  closers.push(() => executor.stop())
+  const body = 'x'.repeat(16 * 1024 * 1024)
+  const put = await executor.run({ input: { url, method: 'PUT', body } }, contextOf())
+  expect(put.error?.message).toContain('got 413')
+  expect((await executor.run({ input: { url } }, contextOf())).outcome).toBe('ok')
+  expect(seen).toEqual(['PUT', 'GET'])
 })

@@ -156,6 +156,13 @@ describe('http', () => {
     expect([none.outcome, none.output.redirects]).toEqual(['ok', 0])
   })
 
+  test('a redirect whose words are not escaped is read as browsers read it', async () => {
+    // The bytes of its UTF-8, as Latin-1 writes them.
+    const location = Buffer.from(`${base}/é`).toString('latin1')
+    const url = await answering(`HTTP/1.1 302 Found\r\nlocation: ${location}\r\n\r\n`)
+    expect((await ask({ url })).output.url).toBe(`${base}/%C3%A9`)
+  })
+
   test('a body is read in chunks, and cut where it is too long', async () => {
     expect((await ask({ url: `${base}/chunks` })).output.body).toBe('x'.repeat(5000))
     const { outcome, output } = await ask({ url: `${base}/endless`, maxBytes: 1500 })
@@ -316,6 +323,26 @@ describe.skipIf(!hasOpenssl)('https', () => {
     })
   })
 
+  test('the certificate that counts is that of the last answer', async () => {
+    const plain = Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: () => new Response('p') })
+    const location = `http://127.0.0.1:${plain.port}/`
+    const { key, cert } = trusted?.issue('DNS:good.test', 90) ?? { key: '', cert: '' }
+    const safe = Bun.serve({
+      port: 0,
+      hostname: '127.0.0.1',
+      tls: { key: Bun.file(key), cert: Bun.file(cert) },
+      fetch: () => Response.redirect(location, 302),
+    })
+    const input = { url: `https://good.test:${safe.port}/`, expect: { certDaysLeft: 1 } }
+    const { error, output } = await ask(input, { lookup, caFile: trusted?.file })
+    await Promise.all([plain.stop(true), safe.stop(true)])
+    expect([error?.code, output.certDaysLeft, output.url]).toEqual([
+      'CERT_DAYS_LEFT',
+      undefined,
+      location,
+    ])
+  })
+
   test('an address as host is checked against the addresses of the certificate', async () => {
     expect((await at('IP:127.0.0.1', 10, {}, '127.0.0.1')).outcome).toBe('ok')
     expect((await at('IP:127.0.0.2', 10, {}, '127.0.0.1')).outcome).toBe('failed')
@@ -352,6 +379,7 @@ describe('http input', () => {
     [{}, 'url', 'expected string'],
     [{ url: 'example.com' }, 'url', 'expected a URL such as'],
     [{ url: 'ftp://a/' }, 'url', 'expected a URL with http: or https:, got "ftp:"'],
+    [{ url: 'http://a:0/' }, 'url', 'expected a port of 1 to 65535'],
     [{ url: 'http://u:p@a/' }, 'url', 'without user and password'],
     [{ url: 'http://a/', method: 'BREW' }, 'method', 'expected one of'],
     [{ url: 'http://a/', headers: { 'x y': '1' } }, 'headers.x y', ''],

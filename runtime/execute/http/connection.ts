@@ -47,6 +47,11 @@ class Connection {
     this.#out = written < bytes.length ? bytes.subarray(Math.max(0, written)) : undefined
   }
 
+  /** Everything that was written has left. */
+  get isSent(): boolean {
+    return this.#out === undefined
+  }
+
   /** There is room again. */
   drained(): void {
     if (this.#out !== undefined) this.write(this.#out)
@@ -156,7 +161,9 @@ export class ConnectionPool {
     const end = (error?: Error) => {
       state = 'over'
       if (first > 0) timings.transferMs += performance.now() - first
-      if (error === undefined && reader.isDone && reader.isReusable && !connection.isClosed) {
+      const isKept = error === undefined && reader.isDone && reader.isReusable
+      // Answered before it was asked to the end, it would take the next request for the rest.
+      if (isKept && connection.isSent && !connection.isClosed) {
         connection.idle()
         this.#putBack(url.origin, connection)
       } else connection.close()

@@ -163,13 +163,16 @@ class Attempt {
       this.#url = next
       // Should nobody answer there, this would be told as the answer of that one.
       this.#answer = undefined
+      delete this.#progress.address
+      delete this.#progress.certDaysLeft
     }
   }
 
   #redirectOf({ status, headers }: AnswerReader): URL | undefined {
-    const { location } = headers
     const isAsked = this.#input.maxRedirects !== 0
-    if (!isAsked || location === undefined || !redirecting.has(status)) return undefined
+    const said = headers['location']
+    if (!isAsked || said === undefined || !redirecting.has(status)) return undefined
+    const location = asUtf8(said)
     const next = URL.canParse(location, this.#url.href) ? new URL(location, this.#url) : undefined
     if (next?.protocol === 'http:' || next?.protocol === 'https:') return next
     throw new MusterError(
@@ -227,6 +230,15 @@ class Attempt {
       },
       durationMs: rounded(performance.now() - this.#begun),
     }
+  }
+}
+
+/** Heads are read as Latin-1; where URLs are not escaped they are UTF-8, as browsers read them. */
+function asUtf8(text: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(text, 'latin1'))
+  } catch {
+    return text
   }
 }
 
