@@ -49,7 +49,8 @@ const clock: Pick<Clock, 'monotonic'> = { monotonic: () => performance.now() }
 /** `stop` kills whatever runs; until the next `start` nothing more is run. */
 export function commandExecutor(options: CommandOptions): Executor {
   const { outputBytesMax = 1024 * 1024, softKillMs = 30_000, hardKillMs = 60_000, log } = options
-  const spilling = fileSpilling(options.spillDir ?? join(tmpdir(), 'muster'))
+  const directory = options.spillDir ?? join(tmpdir(), 'muster')
+  const spilling = fileSpilling(directory)
   const tools = limitTools()
   const baseEnv = inheritedEnv()
   const running = new Set<Promise<unknown>>()
@@ -91,7 +92,7 @@ export function commandExecutor(options: CommandOptions): Executor {
     const times = timesOf(task, input)
     const keep = input.limits?.outputBytes ?? outputBytesMax
     const { guardian, pipes } = around
-    const processes = bunProcesses({ log, cell, guardian, pipes })
+    const processes = bunProcesses({ log, cell, guardian, pipes, spillDir: directory })
     const result = await runSubprocess(
       processes,
       { ...command, argv },
@@ -114,7 +115,7 @@ export function commandExecutor(options: CommandOptions): Executor {
     }
   }
 
-  const open = options.open ?? (() => openSurroundings(options.cgroups, log))
+  const open = options.open ?? (() => openSurroundings(options.cgroups, directory, log))
 
   const close = async () => {
     const opened = await opening

@@ -33,7 +33,10 @@ export interface PipeSource {
   open(): Pipes
 }
 
-/** Those that Bun makes for each command. */
+/**
+ * Those that Bun makes for each command. They are sockets, which nobody can open by their names
+ * (`/dev/stderr`).
+ */
 export class BunPipes implements Pipes {
   readonly ends = ['pipe', 'pipe'] as const
   #readers: Reader[] = []

@@ -1,11 +1,12 @@
 /** Processes of the operating system, by Bun.spawn. */
-import { statSync } from 'node:fs'
+import { closeSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { describeError, MusterError } from '../../actors/errors.ts'
 import type { Log } from '../../actors/ports.ts'
 import type { Command, Processes, ProcessListener } from '../../actors/subprocess.ts'
 import type { Cell } from './cgroups.ts'
 import type { Guardian } from './guardian.ts'
+import { inputFile } from './input-file.ts'
 import { BunPipes, type PipeSource, type Pipes } from './pipes.ts'
 
 export interface ProcessOptions {
@@ -15,9 +16,11 @@ export interface ProcessOptions {
   guardian?: Guardian | undefined
   /** Where its pipes come from; without it Bun makes them. */
   pipes?: PipeSource | undefined
+  /** Where what it is to read is put for a moment. */
+  spillDir?: string | undefined
 }
 
-export function bunProcesses({ log, cell, guardian, pipes }: ProcessOptions): Processes {
+export function bunProcesses({ log, cell, guardian, pipes, spillDir }: ProcessOptions): Processes {
   return {
     spawn(command, listener) {
       // Ended from here, nobody of it may be left; else those who left the group are on their own.
@@ -38,16 +41,13 @@ export function bunProcesses({ log, cell, guardian, pipes }: ProcessOptions): Pr
         }
       }
       const pipe = pipes?.open() ?? new BunPipes()
-      const child = spawn(command, { exited: ended, pipe, cell })
+      const child = spawn(command, { exited: ended, pipe, cell, spillDir })
       // To be told of each costs more than to look into the cgroups at the end.
       if (cell === undefined) guardian?.watch(child.pid)
       else guardian?.wake()
       attempt(() => cell?.join())
       const warn = (error: unknown) => {
         log.warn({ pid: child.pid, ...describeError(error) }, 'a pipe of the command broke')
-      }
-      if (child.stdin && command.stdin !== undefined) {
-        void feed(child.stdin, command.stdin).catch(warn)
       }
       pipe.read(child, {
         output: listener.output,
@@ -77,31 +77,24 @@ export function bunProcesses({ log, cell, guardian, pipes }: ProcessOptions): Pr
   }
 }
 
-async function feed(sink: Bun.FileSink, text: string): Promise<void> {
-  try {
-    await sink.write(text)
-    await sink.end()
-  } catch (error) {
-    // Not to read all of its input is a program's good right.
-    if (describeError(error).code !== 'EPIPE') throw error
-  }
+interface SpawnParts extends Pick<ProcessListener, 'exited'>, Pick<ProcessOptions, 'spillDir'> {
+  pipe: Pipes
+  cell: Cell | undefined
 }
 
 // Not Bun's own `timeout` and `maxBuffer`: they end the leader alone, and then wait for whoever
 // still holds the pipe.
-function spawn(
-  command: Command,
-  { exited, pipe, cell }: Pick<ProcessListener, 'exited'> & { pipe: Pipes; cell: Cell | undefined },
-) {
+function spawn(command: Command, { exited, pipe, cell, spillDir }: SpawnParts) {
   const [program = '', ...rest] = command.argv
+  let stdin: number | undefined
   try {
+    if (command.stdin !== undefined) stdin = inputFile(command.stdin, spillDir)
     return Bun.spawn([resolveProgram(command), ...rest], {
       argv0: program,
       ...(command.cwd !== undefined && { cwd: command.cwd }),
       env: command.env,
       ...(cell !== undefined && { cgroup: cell.birthplace }),
-      // Not a Buffer: its descriptor would stay open until the garbage is collected.
-      stdin: command.stdin === undefined ? 'ignore' : 'pipe',
+      stdin: stdin ?? 'ignore',
       stdout: pipe.ends[0],
       stderr: pipe.ends[1],
       // A session and a group of its own: a signal to -pid reaches everybody in it.
@@ -115,6 +108,8 @@ function spawn(
     pipe.drop()
     foundPrograms.clear()
     throw error instanceof MusterError ? error : startError(error, command)
+  } finally {
+    if (stdin !== undefined) closeSync(stdin)
   }
 }
 

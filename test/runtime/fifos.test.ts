@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { ExecOutput } from '../../actors/exec-input.ts'
 import type { Executor, Log } from '../../actors/ports.ts'
 import { commandExecutor } from '../../runtime/execute/command.ts'
-import { Fifos } from '../../runtime/execute/crew/fifos.ts'
+import { Fifos } from '../../runtime/execute/fifos.ts'
 import { openSurroundings } from '../../runtime/execute/surroundings.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
 import { eventually } from '../kit/eventually.ts'
@@ -23,7 +23,7 @@ afterEach(async () => {
 
 async function runner({ log = silent, fifos = new Fifos({ directory, log }) } = {}) {
   const open = async () => {
-    const around = await openSurroundings('auto', log)
+    const around = await openSurroundings('auto', directory, log)
     return {
       ...around,
       pipes: fifos,

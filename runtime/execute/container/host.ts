@@ -7,12 +7,13 @@ import type { Sandbox, Sandboxes } from '../../../actors/ports-sandbox.ts'
 import { releaseCgroups, takeCgroups } from '../cgroup-search.ts'
 import type { Cgroups } from '../cgroups.ts'
 import { limitTools, planLimits, rlimitFailure, rlimitPrefix } from '../limits.ts'
+import type { PipeSource } from '../pipes.ts'
 import { resolveProgram } from '../processes.ts'
 import { inCell } from './in-cell.ts'
 
 const hostEnv = { PATH: process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin', HOME: '/' }
 
-export function hostSandboxes(log: Log): Sandboxes {
+export function hostSandboxes(pipes: PipeSource, log: Log): Sandboxes {
   let cgroups: Promise<Cgroups> | undefined
   log.warn(
     { mode: 'host' },
@@ -22,7 +23,7 @@ export function hostSandboxes(log: Log): Sandboxes {
     keyOf: () => 'host',
     async create() {
       cgroups ??= takeCgroups()
-      return hostSandbox(log, await cgroups)
+      return hostSandbox(pipes, log, await cgroups)
     },
     async close() {
       if (cgroups !== undefined) await releaseCgroups()
@@ -31,7 +32,7 @@ export function hostSandboxes(log: Log): Sandboxes {
   }
 }
 
-function hostSandbox(log: Log, cgroups: Cgroups): Sandbox {
+function hostSandbox(pipes: PipeSource, log: Log, cgroups: Cgroups): Sandbox {
   const tools = limitTools()
   return {
     prepare({ argv, env, cwd, stdin, limits }) {
@@ -46,7 +47,7 @@ function hostSandbox(log: Log, cgroups: Cgroups): Sandbox {
         ? [...rlimitPrefix(plan.byRlimit, tools), resolveProgram(command), ...argv.slice(1)]
         : argv
       return {
-        ...inCell(cgroups.open(plan.byCgroup), log),
+        ...inCell(cgroups.open(plan.byCgroup), pipes, log),
         command: { ...command, argv: words },
         limitsMode: plan.mode,
       }

@@ -2,13 +2,15 @@
 import type { Log } from '../../../actors/ports.ts'
 import type { SandboxProgram } from '../../../actors/ports-sandbox.ts'
 import type { Cell } from '../cgroups.ts'
+import type { PipeSource } from '../pipes.ts'
 import { bunProcesses } from '../processes.ts'
 
 export function inCell(
   cell: Cell | undefined,
+  pipes: PipeSource | undefined,
   log: Log,
 ): Pick<SandboxProgram, 'processes' | 'close'> {
-  const processes = bunProcesses({ log, cell })
+  const processes = bunProcesses({ log, cell, pipes })
   let isStarted = false
   return {
     processes: {

@@ -18,6 +18,7 @@ import type {
 import { releaseCgroups, takeCgroups } from '../cgroup-search.ts'
 import type { Cgroups } from '../cgroups.ts'
 import { limitTools, planLimits, rlimitPrefix } from '../limits.ts'
+import type { PipeSource } from '../pipes.ts'
 import { inCell } from './in-cell.ts'
 import { type Keeper, startKeeper } from './keeping.ts'
 import { type Owner, ownerVariable } from './owner.ts'
@@ -29,6 +30,8 @@ export interface NamespaceOptions {
   scratchBytes: number
   /** `off`: as where none can be mounted. */
   overlays?: 'auto' | 'off'
+  /** Where the pipes of programs come from; without it Bun makes them. */
+  pipes?: PipeSource
   log: Log
 }
 
@@ -94,7 +97,7 @@ export function namespaceSandboxes(options: NamespaceOptions): Sandboxes {
       const bwrap = needed('bwrap', 'bubblewrap')
       if (isMachine(root)) throw ofTheMachine(root)
       cgroups ??= takeCgroups()
-      const parts = { owner, log, bwrap, cgroups: await cgroups }
+      const parts = { ...options, bwrap, cgroups: await cgroups }
       if (!bare.has(root) && !bare.has('')) {
         const nsenter = needed('nsenter', 'util-linux')
         needed('unshare', 'util-linux')
@@ -122,9 +125,7 @@ export function namespaceSandboxes(options: NamespaceOptions): Sandboxes {
   }
 }
 
-interface Parts {
-  owner: Owner
-  log: Log
+interface Parts extends Pick<NamespaceOptions, 'owner' | 'log' | 'pipes'> {
   bwrap: string
   cgroups: Cgroups
 }
@@ -182,7 +183,7 @@ function linkOf(path: string): string | undefined {
 const toolPids = 2
 
 function common(
-  { owner, log, bwrap, cgroups }: Parts,
+  { owner, log, pipes, bwrap, cgroups }: Parts,
   enter: readonly string[],
   root: readonly string[],
 ): Pick<Sandbox, 'prepare' | 'startFailure'> {
@@ -214,7 +215,7 @@ function common(
         ...work.argv,
       ]
       const { stdin } = work
-      const { processes, close } = inCell(cgroups.open(plan.byCgroup), log)
+      const { processes, close } = inCell(cgroups.open(plan.byCgroup), pipes, log)
       return {
         processes: treeProcesses(processes),
         command: { argv, env, ...(stdin !== undefined && { stdin }) },

@@ -2,6 +2,7 @@
 import { MusterError } from '../../../actors/errors.ts'
 import type { Log } from '../../../actors/ports.ts'
 import type { Sandbox, SandboxBase, Sandboxes } from '../../../actors/ports-sandbox.ts'
+import { Fifos } from '../fifos.ts'
 import { containerProgram, dockerSandboxes } from './docker.ts'
 import { hostSandboxes } from './host.ts'
 import { namespaceSandboxes } from './namespace.ts'
@@ -11,6 +12,7 @@ import type { ContainerSettings } from './settings.ts'
 export class NodeSandboxes implements Sandboxes {
   readonly #settings: ContainerSettings
   readonly #log: Log
+  readonly #pipes: Fifos
   readonly #made = new Map<'namespace' | 'docker' | 'host', Sandboxes>()
   #owner: Owner | undefined
   #isClosed = false
@@ -18,6 +20,7 @@ export class NodeSandboxes implements Sandboxes {
   constructor(settings: ContainerSettings, log: Log) {
     this.#settings = settings
     this.#log = log
+    this.#pipes = new Fifos({ directory: settings.spillDir, log })
   }
 
   keyOf(base: SandboxBase): string {
@@ -36,6 +39,7 @@ export class NodeSandboxes implements Sandboxes {
     const owner = this.#owner
     this.#owner = undefined
     const closed = await Promise.allSettled(made.map((sandboxes) => sandboxes.close()))
+    this.#pipes.close()
     // What could not be taken away is left to be found under this name.
     if (closed.every(({ status }) => status === 'fulfilled')) owner?.release()
     for (const result of closed) if (result.status === 'rejected') throw result.reason
@@ -46,7 +50,7 @@ export class NodeSandboxes implements Sandboxes {
     const { mode, provider, program, scratchBytes } = this.#settings
     if (this.#isClosed) throw new MusterError('SANDBOX_UNAVAILABLE', 'containers are closed')
     const log = this.#log
-    if (mode === 'host') return this.#once('host', () => hostSandboxes(log))
+    if (mode === 'host') return this.#once('host', () => hostSandboxes(this.#pipes, log))
     const suited = root === undefined ? 'docker' : 'namespace'
     if (provider !== 'auto' && provider !== suited) {
       const field = root === undefined ? 'input.image' : 'input.root'
@@ -60,7 +64,7 @@ export class NodeSandboxes implements Sandboxes {
       const common = { owner: this.#owner, log }
       return suited === 'docker'
         ? dockerSandboxes({ ...common, program: program ?? containerProgram() })
-        : namespaceSandboxes({ ...common, scratchBytes })
+        : namespaceSandboxes({ ...common, pipes: this.#pipes, scratchBytes })
     })
   }
 

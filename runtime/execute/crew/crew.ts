@@ -4,6 +4,7 @@
  * when many come within a second, are ended when nothing came for a while, and meanwhile, as well
  * as where no cgroup tells whose the processes of a dead thread were, all is run by the caller.
  */
+import { tmpdir } from 'node:os'
 import { describeError } from '../../../actors/errors.ts'
 import type { ExecuteContext, Executor } from '../../../actors/ports.ts'
 import { Cgroups } from '../cgroups.ts'
@@ -45,7 +46,7 @@ export function commandCrew(options: CrewOptions): Executor {
     ...given,
     log,
     async open() {
-      const opened = await openSurroundings(options.cgroups, log)
+      const opened = await openSurroundings(options.cgroups, options.spillDir ?? tmpdir(), log)
       around = opened
       return {
         ...opened,

@@ -4,7 +4,7 @@ import { parentPort } from 'node:worker_threads'
 import type { Executor, Log, LogLevel } from '../../../actors/ports.ts'
 import { Cgroups } from '../cgroups.ts'
 import { commandExecutor } from '../command.ts'
-import { Fifos } from './fifos.ts'
+import { Fifos } from '../fifos.ts'
 import { type Answer, batching, type Opening, type Order } from './words.ts'
 
 const tell: (answer: Answer) => void = batching((words) => parentPort?.postMessage(words))

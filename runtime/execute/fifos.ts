@@ -1,5 +1,6 @@
 /**
- * Pipes that are used again. To make two for each command, to have the loop watch and to close them
+ * Pipes of the system, used again: those of Bun are sockets, which a command cannot open by their
+ * names (`echo oops > /dev/stderr`). To make two for each command, to have the loop watch and to close them
  * costs a fifth of a bare start; most commands say little and end at once, and what they said can
  * then be read at one go. Pipes without a name cannot be had from Bun, so these are named pipes
  * whose names are taken away. One is used again once it was seen to have ended: nobody is left then
@@ -7,8 +8,8 @@
  */
 import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { describeError } from '../../../actors/errors.ts'
-import type { Log } from '../../../actors/ports.ts'
+import { describeError } from '../../actors/errors.ts'
+import type { Log } from '../../actors/ports.ts'
 import {
   BunPipes,
   type Ends,
@@ -17,13 +18,14 @@ import {
   type PipesListener,
   pump,
   type Reader,
-} from '../pipes.ts'
+} from './pipes.ts'
 
 /** Who runs longer is listened to, ms: a pipe holds 64 KiB, and then its writer waits. */
 const listenAfterMs = 5
-/** Made at once, because a program has to be started for it. */
-const atOnce = 8
-const freeMax = 64
+/** Made at once, because a program has to be started for it: as many again as there were. */
+const atOnceMin = 8
+const atOnceMax = 64
+const freeMax = 512
 const chunkBytes = 65_536
 /** More than what a pipe holds comes from somebody who goes on: he is listened to. */
 const drainChunks = 2
@@ -39,9 +41,11 @@ export class Fifos implements PipeSource {
   readonly #options: FifosOptions
   /** Our ends of those that nobody uses. */
   readonly #free: number[] = []
+  #made = 0
   readonly #chunk = new Uint8Array(chunkBytes)
   #next: Opened | undefined
-  #isAble = true
+  /** One is opened once more by what it is called below /proc. */
+  #isAble = process.platform === 'linux'
   #isClosed = false
 
   constructor(options: FifosOptions) {
@@ -122,7 +126,9 @@ export class Fifos implements PipeSource {
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 })
       own = mkdtempSync(join(directory, 'pipes-'))
-      const names = Array.from({ length: atOnce }, (_, index) => join(own ?? '', `${index}`))
+      const length = Math.min(atOnceMax, Math.max(atOnceMin, this.#made))
+      this.#made += length
+      const names = Array.from({ length }, (_, index) => join(own ?? '', `${index}`))
       const made = Bun.spawnSync(['mkfifo', '-m', '600', ...names], { stderr: 'pipe' })
       if (!made.success) throw new Error(made.stderr.toString().trim())
       const flags = constants.O_RDONLY | constants.O_NONBLOCK

@@ -1,0 +1,25 @@
+/** What a command is to read, in a file that has no name: whatever ends this process, it is gone. */
+import { randomUUID } from 'node:crypto'
+import { closeSync, constants, mkdirSync, openSync, unlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+/**
+ * A file and no pipe: Bun's are sockets, which nobody can open by their names (`/dev/stdin`), and to
+ * open a named one waits for somebody who writes.
+ * @returns its descriptor, to be closed once it was handed on
+ * @throws the operating system's error, such as ENOSPC
+ */
+export function inputFile(text: string, directory = tmpdir()): number {
+  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  const path = join(directory, `stdin-${randomUUID()}`)
+  const file = openSync(path, 'wx', 0o600)
+  try {
+    writeFileSync(file, text)
+    // One that reads it cannot change what others of its group read.
+    return openSync(path, constants.O_RDONLY)
+  } finally {
+    closeSync(file)
+    unlinkSync(path)
+  }
+}
