@@ -23,7 +23,7 @@ import { Assembly, policy, type Role } from './assembly.ts'
 import { systemClock } from './clock.ts'
 import { makeDataDirectory } from './data-directory.ts'
 import { type Definitions, readDefinitions, refuseSplitting } from './definitions.ts'
-import { catchStrayErrors } from './execute/stray-errors.ts'
+import { keepProcess } from './execute/stray-errors.ts'
 import { ownRequest } from './http/access.ts'
 import { tokensOf } from './http/server.ts'
 import type { Token } from './http/token.ts'
@@ -150,7 +150,7 @@ class Node implements MusterNode {
     const { stopped } = this
     const log = options.log ?? nodeLog({ ...options, meter: this.#telemetry, stopped })
     this.#log = this.#telemetry.alarms.counting(log)
-    if (options.ownsProcess === true) catchStrayErrors(this.#log)
+    if (options.ownsProcess === true) keepProcess(this.#log)
   }
 
   get id(): string {

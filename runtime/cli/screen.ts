@@ -1,4 +1,5 @@
 /** A screen of its own on the terminal, drawn again and again; as it was when it is left. */
+import { writeOut } from '../execute/handler-prints.ts'
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
@@ -21,7 +22,7 @@ export class Screen {
 
   open(): void {
     for (const signal of signals) process.on(signal, this.#leave)
-    const { stdin, stdout } = process
+    const { stdin } = process
     if (stdin.isTTY) {
       this.#wasRaw = stdin.isRaw
       stdin.setRawMode(true)
@@ -29,24 +30,24 @@ export class Screen {
       stdin.resume()
     }
     // The other screen, no cursor.
-    stdout.write('\x1b[?1049h\x1b[?25l')
+    writeOut('\x1b[?1049h\x1b[?25l')
   }
 
   /** Line by line over what was there, so that nothing flickers. */
   draw(lines: readonly string[]): void {
     const shown = lines.slice(0, this.rows)
-    process.stdout.write(`\x1b[H${shown.map((line) => `${line}\x1b[K`).join('\r\n')}\x1b[J`)
+    writeOut(`\x1b[H${shown.map((line) => `${line}\x1b[K`).join('\r\n')}\x1b[J`)
   }
 
   close(): void {
     for (const signal of signals) process.off(signal, this.#leave)
-    const { stdin, stdout } = process
+    const { stdin } = process
     if (stdin.isTTY) {
       stdin.off('data', this.#onKeys)
       stdin.setRawMode(this.#wasRaw)
       stdin.pause()
     }
-    stdout.write('\x1b[?25h\x1b[?1049l')
+    writeOut('\x1b[?25h\x1b[?1049l')
   }
 
   readonly #leave = () => this.#controller.abort()

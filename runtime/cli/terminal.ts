@@ -1,5 +1,7 @@
 /** Where the command line speaks: data to stdout, everything else to stderr. */
+
 import picocolors from 'picocolors'
+import { writeOut } from '../execute/handler-prints.ts'
 
 export type Colors = ReturnType<typeof picocolors.createColors>
 
@@ -52,7 +54,7 @@ export class Terminal {
   print(text: string): Promise<void> {
     if (this.closed || text === '') return Promise.resolve()
     return new Promise((resolve) => {
-      process.stdout.write(text, (error) => {
+      writeOut(text, (error) => {
         if (error) this.closed = true
         resolve()
       })

@@ -82,7 +82,7 @@ class Life {
 
   async #begin(): Promise<Execution | undefined> {
     try {
-      await this.#definition.setup?.()
+      await inNameOf(this.#definition.kind, () => this.#definition.setup?.())
       this.isSetUp = true
       return undefined
     } catch (error) {
@@ -96,7 +96,7 @@ class Life {
     this.#beginning = undefined
     this.isSetUp = false
     try {
-      await this.#definition.teardown?.()
+      await inNameOf(this.#definition.kind, () => this.#definition.teardown?.())
     } catch (error) {
       this.#log.warn(errorOf(error), 'the teardown of a kind failed')
     }

@@ -1,12 +1,12 @@
-/** What a command is to read, in a file that has no name: whatever ends this process, it is gone. */
+/** What a command is to read, in a file without a name: whatever ends this process, it is gone. */
 import { randomUUID } from 'node:crypto'
 import { closeSync, constants, mkdirSync, openSync, unlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 /**
- * A file and no pipe: Bun's are sockets, which nobody can open by their names (`/dev/stdin`), and to
- * open a named one waits for somebody who writes.
+ * A file and no pipe: Bun's are sockets, which nobody can open by their names (`/dev/stdin`), and
+ * to open a named one waits for somebody who writes.
  * @returns its descriptor, to be closed once it was handed on
  * @throws the operating system's error, such as ENOSPC
  */

@@ -22,8 +22,16 @@ export interface RemoteCommand {
   token: string
 }
 
-/** The shell stays, as the leader of its group, with the token among its words. */
-const wrapper = 'cd -- "$1" || exit 126; shift; env "$@"; exit $?'
+/**
+ * The shell stays, as the leader of its group, with the token among its words; in the end it ends
+ * whoever else is in that, as here.
+ */
+const wrapper = [
+  'cd -- "$1" || exit 126; shift; env -- "$@"; c=$?',
+  'set -- $(ps -e -o pid= -o pgid= 2>/dev/null || ps -o pid,pgid 2>/dev/null)',
+  'while [ $# -gt 1 ]; do',
+  '[ "$2" != $$ ] || [ "$1" = $$ ] || kill -s KILL "$1" 2>/dev/null; shift 2; done; exit $c',
+].join('\n')
 
 /** What the login shell there gets to read: a command of plain words. */
 export function remoteLine({ argv, cwd = '.', env, token }: RemoteCommand): string {

@@ -266,18 +266,32 @@ async function runThere(
   }
   const connection = connectionOf(host)
   const execution = await options.command.run({ ...task, input: here }, context)
+  if (execution.stage === 'start') return execution
   const { code } = execution.error ?? {}
   if (code === 'TIMEOUT' || code === 'STALLED' || code === 'ABORTED') {
-    await waitFor(context, endThere(options, host, token))
-    return execution
+    const isEnded = (await waitFor(context, endThere(options, host, token))) === true
+    return endedThere(execution, isEnded)
   }
-  if (exitCodeOf(execution) !== 255 || execution.outcome === 'ok') return execution
+  if (exitCodeOf(execution) !== 255) return execution
   // Also what ssh itself says when it has lost its connection: then nobody else has it either.
   if (await isStillThere(options, host, connection)) return execution
   await waitFor(context, endThere(options, host, token))
   const message = 'the connection to its host was lost, before it ran or while it did'
   const stage = task.delivery === 'at-most-once' ? 'terminal' : 'start'
-  return { ...execution, error: { code: 'CONNECTION_LOST', message }, stage }
+  const error = { code: 'CONNECTION_LOST', message }
+  return { ...execution, outcome: 'failed', error, stage }
+}
+
+/** How the `ssh` here ended says nothing of how the command did. */
+function endedThere({ output, error, ...rest }: Execution, isEnded: boolean): Execution {
+  const [why = ''] = (error?.message ?? '').split('; ')
+  const message = `${why}; ${isEnded ? 'it was ended there' : 'it may still run there'}`
+  const said = typeof output === 'object' && output !== null ? output : {}
+  return {
+    ...rest,
+    output: { ...said, exitCode: null, signal: null },
+    error: { code: error?.code ?? 'ABORTED', message },
+  }
 }
 
 /** What tells the one that commands share now from one that was opened in its place. */
@@ -296,17 +310,21 @@ async function isStillThere(options: SshOptions, host: Host, connection: string)
   return exitCode === 0
 }
 
-/** Nobody there has heard that it is over: what was started there would go on without us. */
-async function endThere(options: SshOptions, host: Host, token: string): Promise<void> {
+/**
+ * Nobody there has heard that it is over: what was started there would go on without us.
+ * @returns whether the host was told
+ */
+async function endThere(options: SshOptions, host: Host, token: string): Promise<boolean> {
   const { exitCode, stderr } = await ssh(
     options,
     host,
     ['-o', 'ControlMaster=no'],
     [endScript(token, killGraceSeconds)],
   )
-  if (exitCode === 0) return
+  if (exitCode === 0) return true
   const fields = { host: host.destination.at(-1), exitCode, stderr: stderr.slice(-500) }
   options.log.warn(fields, 'a command on a host may still run there: it could not be ended')
+  return false
 }
 
 function exitCodeOf({ output }: Execution): number | undefined {

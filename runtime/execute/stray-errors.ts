@@ -1,11 +1,13 @@
 /**
- * Errors that a handler leaves behind: thrown by a timer it set, rejected by a promise it did not
- * wait for, often long after its task has ended. They would end the process and with it tasks that
- * have nothing to do with them, one of which would be taken for what killed it.
+ * What a handler must not do to the process that others run in. It may call `process.exit`; and it
+ * may leave errors behind, thrown by a timer it set, rejected by a promise it did not wait for,
+ * often long after its task has ended. Either would end the process and with it tasks that have
+ * nothing to do with it, one of which would be taken for what killed it.
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { describeError } from '../../actors/errors.ts'
+import { describeError, MusterError } from '../../actors/errors.ts'
 import type { Log } from '../../actors/ports.ts'
+import { printToStderr } from './handler-prints.ts'
 
 const kinds = new AsyncLocalStorage<string>()
 
@@ -23,7 +25,18 @@ export function inNameOf<Words extends unknown[], T>(
  * rejection it cannot be told whose it is, but no promise of Muster's own is left without somebody
  * who waits for it.
  */
-export function catchStrayErrors(log: Log): void {
+export function keepProcess(log: Log): void {
+  printToStderr()
+  const { exit } = process
+  process.exit = (code) => {
+    const kind = kinds.getStore()
+    if (kind === undefined) exit.call(process, code)
+    throw new MusterError(
+      'PROCESS_EXIT',
+      `a handler of kind ${kind} called process.exit(${code ?? ''}), which would end its node ` +
+        'and all that runs there: throw an error to end the task',
+    )
+  }
   process.on('uncaughtException', (error: unknown) => {
     const kind = kinds.getStore()
     if (kind === undefined) {

@@ -2,7 +2,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { createServer, type Socket } from 'node:net'
 import type { HttpInput, HttpOutput } from '../../actors/http-input.ts'
-import { httpInput } from '../../runtime/execute/http/body-pattern.ts'
 import { type HttpOptions, httpExecutor } from '../../runtime/execute/http/request.ts'
 import { authority, hasOpenssl } from '../kit/certificates.ts'
 import { temporaryDirectory } from '../kit/directory.ts'
@@ -366,48 +365,5 @@ describe.skipIf(!hasOpenssl)('https', () => {
     const unknown = await ask({ url: `https://good.test:${server.port}/` }, { lookup })
     await server.stop(true)
     expect(unknown.error?.code).toMatch(/UNABLE_TO_|SELF_SIGNED/)
-  })
-})
-
-describe('http input', () => {
-  const problem = (input: unknown) => {
-    const issue = httpInput.safeParse(input).error?.issues[0]
-    return issue === undefined ? undefined : [issue.path.join('.'), issue.message]
-  }
-
-  test.each([
-    [{}, 'url', 'expected string'],
-    [{ url: 'example.com' }, 'url', 'expected a URL such as'],
-    [{ url: 'ftp://a/' }, 'url', 'expected a URL with http: or https:, got "ftp:"'],
-    [{ url: 'http://a:0/' }, 'url', 'expected a port of 1 to 65535'],
-    [{ url: 'http://u:p@a/' }, 'url', 'without user and password'],
-    [{ url: 'http://a/', method: 'BREW' }, 'method', 'expected one of'],
-    [{ url: 'http://a/', headers: { 'x y': '1' } }, 'headers.x y', ''],
-    [{ url: 'http://a/', headers: { Connection: 'x' } }, 'headers.Connection', ''],
-    [{ url: 'http://a/', headers: { x: 'a\r\nb: c' } }, 'headers.x', 'printable Latin-1'],
-    [
-      { url: 'http://a/', expect: { bodyMatches: '(' } },
-      'expect.bodyMatches',
-      'regular expression',
-    ],
-    [
-      { url: 'http://a/', expect: { bodyMatches: '(a)\\1' } },
-      'expect.bodyMatches',
-      'as RE2 has them',
-    ],
-    [
-      { url: 'http://a/', expect: { bodyMatches: 'ok(?!ay)' } },
-      'expect.bodyMatches',
-      'as RE2 has them',
-    ],
-    [{ url: 'http://a/', expect: { status: 99 } }, 'expect.status', ''],
-    [{ url: 'http://a/', expect: { certDaysLeft: -1 } }, 'expect.certDaysLeft', '>=0'],
-    [{ url: 'http://a/', maxRedirects: 21 }, 'maxRedirects', '<=20'],
-    [{ url: 'http://a/', maxBytes: 2 ** 40 }, 'maxBytes', '<='],
-    [{ url: 'http://a/', metod: 'GET' }, '', 'metod'],
-  ])('%j is refused', (input, path, message) => {
-    const [where, what] = problem(input) ?? []
-    expect(where).toBe(path)
-    expect(what).toContain(message)
   })
 })

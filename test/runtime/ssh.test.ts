@@ -148,6 +148,27 @@ describe.skipIf(problem !== undefined)('commands on hosts', () => {
     expect(said).toMatchObject({ outcome: 'failed', stage: 'run', error: { code: 'EXIT' } })
   })
 
+  test('leave nothing of their group behind', async () => {
+    for (const held of ['', ' >&- 2>&-']) {
+      const [left, stubborn] = ['left', 'stubborn'].map((name) =>
+        join(temporaryDirectory(), name),
+      ) as [string, string]
+      const deaf = `(trap "" TERM; sleep 61)${held} & echo $! > "$2"`
+      const script = `sleep 60${held} & echo $! > "$1"; ${deaf}; exit 3`
+      const said = await exec('a', { argv: sh(script, left, stubborn) }, { timeoutMs: 20_000 })
+      expect(said).toMatchObject({ outcome: 'failed', output: { exitCode: 3 } })
+      await eventually(() => {
+        for (const path of [left, stubborn]) expect(isAlive(pidIn(path))).toBe(false)
+      })
+    }
+  })
+
+  test('have the variables they were given, whatever these are called', async () => {
+    const env = { '-i': 'x', '--unset': 'HOME' }
+    const said = await exec('a', { argv: sh('echo "[$HOME]"'), env })
+    expect([said.outcome, said.output.stdout]).toEqual(['ok', expect.stringMatching(/^\[.+\]\n$/)])
+  })
+
   test('run one after the other on a host, and side by side on several', async () => {
     const file = join(temporaryDirectory(), 'turns')
     const script = 'echo begin >> "$1"; sleep 0.2; echo end >> "$1"'
@@ -167,7 +188,12 @@ describe.skipIf(problem !== undefined)('commands on hosts', () => {
     const [file, child] = ['pid', 'child'].map((name) => join(temporaryDirectory(), name))
     const script = 'sleep 60 & echo $! > "$2"; echo $$ > "$1"; wait'
     const said = await exec('a', { argv: sh(script, file ?? '', child ?? '') }, { timeoutMs: 4000 })
-    expect(said).toMatchObject({ outcome: 'timeout', error: { code: 'TIMEOUT' } })
+    // Not how the `ssh` here ended.
+    expect(said).toMatchObject({
+      outcome: 'timeout',
+      output: { exitCode: null, signal: null },
+      error: { code: 'TIMEOUT', message: 'ran longer than 4 s; it was ended there' },
+    })
     await eventually(() => {
       for (const path of [file ?? '', child ?? '']) expect(isAlive(pidIn(path))).toBe(false)
     })
@@ -316,7 +342,8 @@ describe.skipIf(problem !== undefined)('commands on hosts', () => {
     const others = new Set(connections())
     for (const delivery of ['at-least-once', 'at-most-once'] as const) {
       const file = join(temporaryDirectory(), 'pid')
-      const input = { argv: sh('echo $$ > "$1"; sleep 60', file) }
+      // What ssh ends with itself is no word of the command.
+      const input = { argv: sh('echo $$ > "$1"; sleep 60', file), okExitCodes: [0, 255] }
       const running = on.run({ input, delivery }, { ...contextOf(), host: 'b' })
       await eventually(() => expect(isWritten(file)).toBe(true))
       const own = connections().filter((pid) => !others.has(pid))

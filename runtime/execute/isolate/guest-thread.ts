@@ -1,5 +1,6 @@
 /** What runs in a thread of a pool, for as long as it is lent: one call at a time. */
 import type { MessagePort } from 'node:worker_threads'
+import { printToStderr } from '../handler-prints.ts'
 import type { FromGuest, ToGuest } from './call.ts'
 import { guestOf, tearDown } from './guest.ts'
 
@@ -11,6 +12,7 @@ export function serve({ port }: { port: MessagePort }): Promise<void> {
     tell({ type: 'dying', how: `called process.exit(${code ?? ''})` })
     throw new Error('process.exit was called in a handler')
   }
+  printToStderr()
   let take = guestOf(tell)
   port.on('message', (message: ToGuest) => {
     if (message.type === 'release') take = guestOf(tell)

@@ -14,6 +14,7 @@ export interface ProcessGuestsOptions {
 }
 
 const program = fileURLToPath(new URL('./guest-process.ts', import.meta.url))
+const stderr = 2
 const idleMs = 30_000
 const stopMs = 2000
 const lookMs = 250
@@ -27,7 +28,7 @@ class Child {
   idleSince = 0
   /** Why it is ended from here. */
   reason: string | undefined
-  readonly process: Bun.Subprocess<'ignore', 'inherit', 'inherit'>
+  readonly process: Bun.Subprocess<'ignore', number, 'inherit'>
 
   constructor(kind: string, ended: (child: Child) => void) {
     this.process = Bun.spawn([process.execPath, '--no-install', program], {
@@ -36,7 +37,8 @@ class Child {
       env: process.env,
       // Of its own session: a Ctrl-C at the terminal is for the node.
       detached: true,
-      stdio: ['ignore', 'inherit', 'inherit'],
+      // What it prints is for people.
+      stdio: ['ignore', stderr, 'inherit'],
       serialization: 'json',
       ipc: (message: FromGuest) => this.listener?.hear(message),
       onExit: (_child, exitCode, signal) => {
