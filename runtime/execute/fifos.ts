@@ -1,8 +1,8 @@
 /**
  * Pipes of the system, used again: those of Bun are sockets, which nobody can open by their names
  * (`echo oops > /dev/stderr`). To make two for each command, to have the loop watch and to close
- * them costs a fifth of a bare start; most commands say little and end at once, and what they said can
- * then be read at one go. Pipes without a name cannot be had from Bun, so these are named pipes
+ * them costs a fifth of a bare start; most commands say little and end at once, and what they said
+ * can then be read at one go. Pipes without a name cannot be had from Bun, so these are named pipes
  * whose names are taken away. One is used again once it was seen to have ended: nobody is left then
  * who could write into what the next command says.
  */
