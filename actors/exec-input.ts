@@ -1,9 +1,8 @@
 /** What a task of kind `exec` says: a program with its arguments, and what it may use. */
 import { z } from 'zod'
+import { outputBytesHighest } from './sayable.ts'
 
 const dayMs = 86_400_000
-const outputBytesHighest = 64 * 1024 * 1024
-
 const shellSyntax = /[|&;<>()$`\\"'*?{}~#\n]/
 
 /** What came, short enough for a message. */

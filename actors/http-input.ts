@@ -1,7 +1,7 @@
 /** What a task of kind `http` says: one request, and what is expected of the answer. */
 import { z } from 'zod'
+import { outputBytesHighest } from './sayable.ts'
 
-const mebibyte = 1_048_576
 const tokenPattern = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
 export const httpMethods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const
 /** They frame the message, which is not the task's business. */
@@ -77,11 +77,7 @@ export const httpInputBy = (patternProblem: (source: string) => string | undefin
       })
       .optional(),
     maxRedirects: z.int().min(0).max(20).optional(),
-    maxBytes: z
-      .int()
-      .min(0)
-      .max(64 * mebibyte)
-      .optional(),
+    maxBytes: z.int().min(0).max(outputBytesHighest).optional(),
   })
 
 export type HttpInput = z.infer<ReturnType<typeof httpInputBy>>

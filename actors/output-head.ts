@@ -3,6 +3,7 @@
  * kept beyond the memory goes to a spill.
  */
 import { describeError } from './errors.ts'
+import { sayable } from './sayable.ts'
 
 const tailBytesMax = 512
 const lineCharsMax = 200
@@ -39,6 +40,7 @@ export class OutputHead {
   #kept = 0
   #spill: Spill | undefined
   #spilled = 0
+  #isCut = false
   #tail: Uint8Array = nothing
 
   constructor(bytesMax: number, spilling?: Spilling) {
@@ -46,7 +48,12 @@ export class OutputHead {
     this.#spilling = spilling
   }
 
+  /** Known once `text` was asked for. */
   get truncated(): boolean {
+    return this.#isCut || this.#isOver
+  }
+
+  get #isOver(): boolean {
     return this.bytes > this.#kept + this.#spilled
   }
 
@@ -66,8 +73,15 @@ export class OutputHead {
 
   text(): string {
     if (this.bytes === 0) return ''
+    const all = this.#decoded()
+    const text = sayable(all)
+    this.#isCut = text.length < all.length
+    return text
+  }
+
+  #decoded(): string {
     const head = this.#all()
-    if (!this.truncated) return decoder.decode(head)
+    if (!this.#isOver) return decoder.decode(head)
     // Streaming, because a character the cut went through is not invalid, only not kept.
     return new TextDecoder('utf-8', { ignoreBOM: true }).decode(head, { stream: true })
   }

@@ -101,8 +101,39 @@ export function settlementOf(
   }
   return [
     ...(again.length === 0 ? [] : [retryOf(options, envelope, again, isStopped)]),
-    ...(final.length === 0 ? [] : [resultsOf(options, envelope, final)]),
+    ...apart(final).map((part) => resultsOf(options, envelope, part)),
   ]
+}
+
+/** What results of one message may say, in characters: each is written, sent and read at one go. */
+const saidMax = 8 * 1024 * 1024
+
+/** As they are, or in several lots where they say very much. */
+function apart(endings: readonly Ending[]): Ending[][] {
+  const lots: Ending[][] = []
+  let room = 0
+  for (const ending of endings) {
+    const { output } = ending.execution
+    const said = output === undefined ? 0 : lengthOf(output)
+    const lot = lots.at(-1)
+    if (lot === undefined || said > room) {
+      lots.push([ending])
+      room = saidMax - said
+    } else {
+      lot.push(ending)
+      room -= said
+    }
+  }
+  return lots
+}
+
+/** About as much as it takes in words. */
+function lengthOf(value: unknown): number {
+  if (typeof value === 'string') return value.length
+  if (typeof value !== 'object' || value === null) return 0
+  let length = 0
+  for (const name in value) length += lengthOf((value as Record<string, unknown>)[name])
+  return length
 }
 
 /** It never got to run, for nobody could be reached that would have run it. */

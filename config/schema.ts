@@ -226,7 +226,7 @@ const worker = z.strictObject({
   ...execution,
   outputBytesMax: whole(
     mebibyte,
-    { min: 1024, max: 64 * mebibyte },
+    { min: 1024, max: 16 * mebibyte },
     "Bytes kept of a task's output, of stdout and of stderr each.",
   ),
   hangGraceMs: duration(

@@ -221,6 +221,16 @@ describe.skipIf(problem !== undefined)('a container of a root', () => {
     expect(all.filter(({ outcome }) => outcome === 'ok')).toHaveLength(30)
   })
 
+  test('is taken away without a word, however many there are', async () => {
+    const many = containerRunner({ slots: 20 })
+    await many.start()
+    const sleeping = { root, argv: ['sleep', '0.2'] }
+    const all = await Promise.all(Array.from({ length: 20 }, () => many.run(sleeping)))
+    expect(all.filter(({ outcome }) => outcome === 'ok')).toHaveLength(20)
+    await many.stop()
+    expect(many.warnings).toEqual([])
+  })
+
   test('goes on when what keeps the file systems is killed', async () => {
     await run(['true'])
     const keepers = descendantsOf(process.pid).filter((pid) => commandLine(pid).includes('keeper'))

@@ -144,7 +144,12 @@ function overlaySandbox(parts: Parts & { keeper: Keeper; slot: string; nsenter: 
     ...common(parts, enter, root),
     reset: () => keeper.ask({ op: 'reset', slot }),
     async destroy() {
-      if (!keeper.isGone) await keeper.ask({ op: 'drop', slot })
+      try {
+        if (!keeper.isGone) await keeper.ask({ op: 'drop', slot })
+      } catch (error) {
+        // Its mounts have ended with it.
+        if (!keeper.isGone) throw error
+      }
     },
   }
 }

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { describeError, MusterError } from '../../../actors/errors.ts'
 import type { HttpInput, HttpOutput } from '../../../actors/http-input.ts'
 import type { ExecuteContext, Execution, Executor } from '../../../actors/ports.ts'
+import { sayable } from '../../../actors/sayable.ts'
 import { Abortions } from '../abortions.ts'
 import { refusedInput } from '../refused-input.ts'
 import { traceparentOf } from '../trace.ts'
@@ -209,12 +210,13 @@ class Attempt {
   #output(): HttpOutput {
     const { timings, address, certDaysLeft } = this.#progress
     const answer = this.#answer
+    const body = sayable(this.#text())
     return {
       ...(answer !== undefined && {
         status: answer.status,
         headers: answer.headers,
-        body: this.#text(),
-        truncated: answer.truncated,
+        body,
+        truncated: answer.truncated || body.length < this.#text().length,
         bodyBytes: answer.bytes,
       }),
       url: this.#url.href,
