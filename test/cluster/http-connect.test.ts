@@ -23,13 +23,16 @@ describe.skipIf(problem !== undefined)('a host that swallows all that is sent to
       outcome: string
       error?: { code: string; message: string }
       output?: { status: number; address?: string }
+      /** Sockets that it still has. */
+      kept: number
     }
   }
 
   test('is given up when the time to connect is over', async () => {
-    const { outcome, error } = await ask(80, [network.hub.address])
+    const { outcome, error, kept } = await ask(80, [network.hub.address])
     expect([outcome, error?.code]).toEqual(['timeout', 'TIMEOUT'])
     expect(error?.message).toBe('connect took longer than 300 ms')
+    expect(kept).toBe(0)
   })
 
   test('does not keep a request from another address of the same name', async () => {

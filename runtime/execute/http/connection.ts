@@ -1,5 +1,6 @@
 /** Connections that requests go over: opened to a checked address, kept for the next request. */
-import { isIP } from 'node:net'
+import { connect, isIP, type Socket } from 'node:net'
+import { checkServerIdentity, connect as connectTls, type TLSSocket } from 'node:tls'
 import { describeError, MusterError } from '../../../actors/errors.ts'
 import { addressesOf, type Lookup } from './addresses.ts'
 import { Departures } from './departures.ts'
@@ -21,40 +22,29 @@ const idleMs = 5000
 const idleMaxDefault = 4096
 const dayMs = 86_400_000
 
-type Socket = Bun.Socket
-
 /** One connection; at most one request is on it. */
 class Connection {
   readonly address: string
   certDaysLeft: number | undefined
   isClosed = false
   idleSince = 0
-  socket: Socket | undefined
-  /** What is not written yet. */
-  #out: Buffer | undefined
+  readonly #socket: Socket
   #take: ((piece: Buffer) => void) | undefined
   #ended: ((error: Error | undefined) => void) | undefined
 
-  constructor(address: string) {
+  constructor(address: string, socket: Socket) {
     this.address = address
+    this.#socket = socket
   }
 
   write(bytes: Buffer): void {
-    const { socket } = this
     // Given up before its time to leave had come.
-    if (socket === undefined || this.isClosed) return
-    const written = socket.write(bytes)
-    this.#out = written < bytes.length ? bytes.subarray(Math.max(0, written)) : undefined
+    if (!this.isClosed) this.#socket.write(bytes)
   }
 
   /** Everything that was written has left. */
   get isSent(): boolean {
-    return this.#out === undefined
-  }
-
-  /** There is room again. */
-  drained(): void {
-    if (this.#out !== undefined) this.write(this.#out)
+    return this.#socket.writableLength === 0
   }
 
   listen(take: (piece: Buffer) => void, ended: (error: Error | undefined) => void): void {
@@ -83,7 +73,7 @@ class Connection {
     this.isClosed = true
     this.#take = undefined
     this.#ended = undefined
-    this.socket?.terminate()
+    this.#socket.destroy()
   }
 }
 
@@ -240,68 +230,55 @@ export class ConnectionPool {
   async #connect(url: URL, address: string, progress: Progress): Promise<Connection> {
     const { timings } = progress
     const isTls = url.protocol === 'https:'
-    const connection = new Connection(address)
     const ready = Promise.withResolvers<void>()
     const begun = performance.now()
     let opened = 0
     enter(progress, 'connect')
     progress.address = address
-    const fail = (error: unknown) => ready.reject(asError(error))
-    const connecting = Bun.connect({
-      hostname: address,
-      port: Number(url.port) || (isTls ? 443 : 80),
-      ...(isTls && { tls: this.#tlsOf(url) }),
-      socket: {
-        open(socket: Socket) {
-          connection.socket = socket
-          opened = performance.now()
-          timings.connectMs += opened - begun
-          if (isTls) enter(progress, 'tls')
-          else ready.resolve()
-        },
-        handshake(socket: Socket, _isDone, error) {
-          timings.tlsMs += performance.now() - opened
-          connection.certDaysLeft = daysLeft(socket)
-          if (connection.certDaysLeft !== undefined) {
-            progress.certDaysLeft = connection.certDaysLeft
-          }
-          if (error === null) ready.resolve()
-          else fail(error)
-        },
-        data: (_socket, piece) => connection.received(piece),
-        drain: () => connection.drained(),
-        close: (_socket, error) => {
-          const text = 'the connection was closed while it was opened'
-          fail(error ?? new MusterError('ECONNRESET', text))
-          connection.closed(error ?? undefined)
-        },
-        error: (_socket, error) => connection.closed(error),
-        connectError: (_socket, error) => fail(error),
-      },
+    // Not Bun.connect: nobody can take it back before it is open.
+    const to = { host: address, port: Number(url.port) || (isTls ? 443 : 80), noDelay: true }
+    const socket = isTls ? connectTls({ ...to, ...this.#tlsOf(url) }) : connect(to)
+    const connection = new Connection(address, socket)
+    socket.on('connect', () => {
+      opened = performance.now()
+      timings.connectMs += opened - begun
+      if (isTls) enter(progress, 'tls')
+      else ready.resolve()
     })
-    // Its own rejection says the same as connectError.
-    connecting.catch(fail)
+    socket.on('secureConnect', () => {
+      timings.tlsMs += performance.now() - opened
+      connection.certDaysLeft = daysLeft(socket as TLSSocket)
+      if (connection.certDaysLeft !== undefined) progress.certDaysLeft = connection.certDaysLeft
+      const refusal = refusalOf(socket as TLSSocket, url)
+      if (refusal === undefined) ready.resolve()
+      else ready.reject(refusal)
+    })
+    socket.on('data', (piece: Buffer) => connection.received(piece))
+    socket.on('error', (error) => {
+      ready.reject(error)
+      connection.closed(error)
+    })
+    socket.on('close', () => {
+      const text = 'the connection was closed while it was opened'
+      ready.reject(new MusterError('ECONNRESET', text))
+      connection.closed(undefined)
+    })
     try {
       await abortable(ready.promise, progress)
       return connection
     } catch (error) {
       connection.close()
-      // One that is opened after all is not wanted any more.
-      connecting.then(
-        (socket) => socket.terminate(),
-        () => undefined,
-      )
       throw error
     }
   }
 
-  // The name and the certificate are looked at in `handshake`, to tell what is wrong with them.
-  #tlsOf({ hostname }: URL) {
+  // The name and the certificate are looked at in `secureConnect`, to tell what is wrong with them.
+  #tlsOf(url: URL) {
     const { ca } = this.#options
-    const name = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname
+    const name = nameOf(url)
     return {
       rejectUnauthorized: false,
-      ...(isIP(name) === 0 && { serverName: name }),
+      ...(isIP(name) === 0 && { servername: name }),
       ...(ca !== undefined && { ca }),
     }
   }
@@ -365,7 +342,22 @@ function abortable<Value>(promise: Promise<Value>, progress: Progress): Promise<
   return either
 }
 
-function daysLeft(socket: Socket): number | undefined {
+function nameOf({ hostname }: URL): string {
+  return hostname.startsWith('[') ? hostname.slice(1, -1) : hostname
+}
+
+/** Why its certificate is not accepted. */
+function refusalOf(socket: TLSSocket, url: URL): MusterError | undefined {
+  // An error by its type; in truth the code of one.
+  const refusal = socket.authorizationError as Error | string | null | undefined
+  if (!refusal) return undefined
+  const code = typeof refusal === 'string' ? refusal : describeError(refusal).code
+  const unfit = checkServerIdentity(nameOf(url), socket.getPeerCertificate())
+  const why = code === 'ERR_TLS_CERT_ALTNAME_INVALID' ? unfit?.message : undefined
+  return new MusterError(code, `its certificate is not accepted: ${why ?? code}`)
+}
+
+function daysLeft(socket: TLSSocket): number | undefined {
   const { valid_to: until } = (socket.getPeerCertificate() ?? {}) as { valid_to?: string }
   const at = until === undefined ? Number.NaN : Date.parse(until)
   return Number.isNaN(at) ? undefined : Math.floor((at - Date.now()) / dayMs)
