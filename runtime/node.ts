@@ -63,8 +63,8 @@ export interface NodeOptions extends Pick<NodeLogOptions, 'logSink'> {
   onDrainAsked?: () => void
   /** One line for people, now and then. */
   say?: (line: string) => void
-  /** What handlers leave behind and fails does not end the process then. */
-  ownsProcess?: boolean
+  /** It has the process for itself: see `keepProcess`. */
+  ownsProcess?: 'alone' | 'supervised'
   log?: Log
 }
 
@@ -150,7 +150,7 @@ class Node implements MusterNode {
     const { stopped } = this
     const log = options.log ?? nodeLog({ ...options, meter: this.#telemetry, stopped })
     this.#log = this.#telemetry.alarms.counting(log)
-    if (options.ownsProcess === true) keepProcess(this.#log)
+    if (options.ownsProcess !== undefined) keepProcess(this.#log, options.ownsProcess)
   }
 
   get id(): string {

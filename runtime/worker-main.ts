@@ -41,7 +41,7 @@ async function work(assignment: WorkerAssignment): Promise<void> {
     config,
     dataDir,
     roles: ['worker'],
-    ownsProcess: true,
+    ownsProcess: 'supervised',
     process: name,
     member,
     logSink: toNode,

@@ -80,7 +80,7 @@ async function startHere(
     dataDir,
     roles: inProcess.roles,
     listen: false,
-    ownsProcess: true,
+    ownsProcess: 'alone',
     ephemeral: inProcess.ephemeral === true,
     tasksFiles: inProcess.tasksFiles ?? [],
     say: (line) => terminal.say(line),

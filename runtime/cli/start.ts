@@ -33,7 +33,7 @@ export async function start(invocation: Invocation, flags: StartFlags): Promise<
     ephemeral: flags.ephemeral === true,
     roles: [...config.node.roles],
     listen: true,
-    ownsProcess: true,
+    ownsProcess: 'supervised',
     tasksFiles: flags.tasks ?? [],
     say: (line) => terminal.say(line),
   })

@@ -6,7 +6,16 @@
  * whose names are taken away. One is used again once it was seen to have ended: nobody is left then
  * who could write into what the next command says.
  */
-import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readSync,
+  rmSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { describeError } from '../../actors/errors.ts'
 import type { Log } from '../../actors/ports.ts'
@@ -45,7 +54,7 @@ export class Fifos implements PipeSource {
   readonly #chunk = new Uint8Array(chunkBytes)
   #next: Opened | undefined
   /** One is opened once more by what it is called below /proc. */
-  #isAble = process.platform === 'linux'
+  #isAble = existsSync('/proc/self/fd')
   #isClosed = false
 
   constructor(options: FifosOptions) {
@@ -134,6 +143,7 @@ export class Fifos implements PipeSource {
       const flags = constants.O_RDONLY | constants.O_NONBLOCK
       for (const name of names) this.#free.push(openSync(name, flags))
     } catch (error) {
+      if (noDescriptors.has(describeError(error).code)) throw error
       this.#isAble = false
       log.warn(describeError(error), 'cannot make pipes ahead of commands; each gets its own')
     } finally {

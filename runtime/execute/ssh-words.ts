@@ -24,14 +24,14 @@ export interface RemoteCommand {
 
 /**
  * The shell stays, as the leader of its group, with the token among its words; in the end it ends
- * whoever else is in that, as here.
+ * whoever else is in that, as here. In one line: to csh a quoted one is no word.
  */
 const wrapper = [
-  'cd -- "$1" || exit 126; shift; env -- "$@"; c=$?',
-  'set -- $(ps -e -o pid= -o pgid= 2>/dev/null || ps -o pid,pgid 2>/dev/null)',
-  'while [ $# -gt 1 ]; do',
-  '[ "$2" != $$ ] || [ "$1" = $$ ] || kill -s KILL "$1" 2>/dev/null; shift 2; done; exit $c',
-].join('\n')
+  'cd -- "$1" || exit 126; shift; env -- "$@"; c=$?;',
+  'set -- $(ps -e -o pid= -o pgid= 2>/dev/null || ps -o pid,pgid 2>/dev/null);',
+  'while [ $# -gt 1 ]; do [ "$2" = $$ ] && [ "$1" -ne $$ ] && kill -s KILL "$1" 2>/dev/null;',
+  'shift 2; done; exit $c',
+].join(' ')
 
 /** What the login shell there gets to read: a command of plain words. */
 export function remoteLine({ argv, cwd = '.', env, token }: RemoteCommand): string {
@@ -55,16 +55,16 @@ export function endScript(token: string, graceSeconds: number): string {
   // A pattern that does not match itself, or the script would end itself as well.
   const pattern = `*${nameOf(token).replace('-', '[-]')}*`
   const script = [
-    'list() { ps -e -o pgid= -o args= 2>/dev/null || ps -o pgid,args; }',
-    `groups() { list | while read -r g a; do case "$a" in ${pattern}) echo "$g";; esac; done; }`,
-    'all=$(groups)',
-    'end() { for g in $all; do kill -s "$1" -- "-$g" 2>/dev/null; done; }',
-    'lives() { for g in $all; do kill -0 -- "-$g" 2>/dev/null && return 0; done; return 1; }',
-    'end TERM',
+    'list() { ps -e -o pgid= -o args= 2>/dev/null || ps -o pgid,args; };',
+    `groups() { list | while read -r g a; do case "$a" in ${pattern}) echo "$g";; esac; done; };`,
+    'all=$(groups);',
+    'end() { for g in $all; do kill -s "$1" -- "-$g" 2>/dev/null; done; };',
+    'lives() { for g in $all; do kill -0 -- "-$g" 2>/dev/null && return 0; done; return 1; };',
+    'end TERM;',
     `n=0; while [ "$n" -lt ${graceSeconds * 10} ] && lives; do`,
-    'sleep 0.1 2>/dev/null || { sleep 1; n=$((n + 9)); }; n=$((n + 1)); done',
+    'sleep 0.1 2>/dev/null || { sleep 1; n=$((n + 9)); }; n=$((n + 1)); done;',
     'end KILL; exit 0',
-  ].join('\n')
+  ].join(' ')
   return `exec sh -c ${quote(script)}`
 }
 

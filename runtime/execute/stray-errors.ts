@@ -5,7 +5,7 @@
  * nothing to do with it, one of which would be taken for what killed it.
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { describeError, MusterError } from '../../actors/errors.ts'
+import { describeError, TerminalError } from '../../actors/errors.ts'
 import type { Log } from '../../actors/ports.ts'
 import { printToStderr } from './handler-prints.ts'
 
@@ -23,20 +23,12 @@ export function inNameOf<Words extends unknown[], T>(
 /**
  * For a process that is a node's own. An error thrown by nobody's handler ends it as ever; of a
  * rejection it cannot be told whose it is, but no promise of Muster's own is left without somebody
- * who waits for it.
+ * who waits for it. `process.exit` ends a node: it is started again, and the task that ends it again
+ * and again is dead. Where nobody starts it again, it is refused.
  */
-export function keepProcess(log: Log): void {
+export function keepProcess(log: Log, owned: 'alone' | 'supervised'): void {
   printToStderr()
-  const { exit } = process
-  process.exit = (code) => {
-    const kind = kinds.getStore()
-    if (kind === undefined) exit.call(process, code)
-    throw new MusterError(
-      'PROCESS_EXIT',
-      `a handler of kind ${kind} called process.exit(${code ?? ''}), which would end its node ` +
-        'and all that runs there: throw an error to end the task',
-    )
-  }
+  if (owned === 'alone') refuseExit()
   process.on('uncaughtException', (error: unknown) => {
     const kind = kinds.getStore()
     if (kind === undefined) {
@@ -56,5 +48,18 @@ function strayFields(error: unknown): Record<string, unknown> {
     return { ...describeError(error), ...(error instanceof Error ? { error } : {}) }
   } catch {
     return { code: 'Error', message: 'threw something that has no text' }
+  }
+}
+
+function refuseExit(): void {
+  const { exit } = process
+  process.exit = (code) => {
+    const kind = kinds.getStore()
+    if (kind === undefined) exit.call(process, code)
+    const message =
+      `a handler of kind ${kind} called process.exit(${code ?? ''}), which would end all that ` +
+      'runs here: throw an error to end the task'
+    // The next attempt would do the same.
+    throw new TerminalError(message, { code: 'PROCESS_EXIT' })
   }
 }

@@ -25,7 +25,9 @@ test('tasks of one envelope that say very much are settled all the same', async 
   const bytes = saying(`head -c ${outputBytesHighest} /dev/zero`)
   const tasks = [letters, saying('true'), bytes, letters, letters, saying('echo end')]
   const stdin = tasks.map((task) => `${JSON.stringify(task)}\n`).join('')
-  const asked = await muster(['run', '-', '--json', '--timeout', '100s'], { dataDir, stdin })
+  // Nobody loses one for being slow.
+  const env = { MUSTER_MAILBOX_LOCK_MS: '30000', MUSTER_MAILBOX_STALLED_INTERVAL_MS: '5000' }
+  const asked = await muster(['run', '-', '--json', '--timeout', '100s'], { dataDir, stdin, env })
   expect(asked.code).toBe(0)
   const { id } = JSON.parse(asked.out) as { id: string }
   const { out } = await muster(['results', id, '--json'], { dataDir })

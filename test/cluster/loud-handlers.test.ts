@@ -46,7 +46,7 @@ test('what handlers print is no data: it goes to stderr', async () => {
   expect(code).toBe(0)
 })
 
-test('who calls process.exit ends its own task', async () => {
+test('who calls process.exit in a process that works alone ends its own task', async () => {
   const { code, out } = await run('leaves', 'leaves.late', 'leaves.setup', 'inline')
   expect((JSON.parse(out) as Run).counts).toMatchObject({ ok: 1, failed: 3, pending: 0 })
   expect(code).toBe(1)

@@ -101,3 +101,29 @@ test('one that was answered before it was asked to the end is not kept', async (
   expect((await executor.run({ input: { url } }, contextOf())).outcome).toBe('ok')
   expect(seen).toEqual(['PUT', 'GET'])
 })
+
+test('an answer is heard to its end though the question was not', async () => {
+  const sockets = new Set<Socket>()
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    sockets.add(socket)
+    socket.on('error', () => undefined)
+    socket.once('data', () => {
+      socket.pause()
+      socket.end('HTTP/1.1 413 Too Large\r\nconnection: close\r\n\r\nno')
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  closers.push(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  const address = server.address()
+  const url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}/`
+  const executor = httpExecutor({ timeoutMs: 5000, bytesMax: 1000, linkLocal: 'refuse' })
+  await executor.start()
+  closers.push(() => executor.stop())
+  const body = 'x'.repeat(16 * 1024 * 1024)
+  const input = { url, method: 'PUT', body, expect: { status: 413 } }
+  const { outcome, output } = await executor.run({ input }, contextOf())
+  expect([outcome, (output as { body: string }).body]).toEqual(['ok', 'no'])
+})

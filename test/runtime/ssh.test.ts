@@ -50,6 +50,11 @@ describe('the words of ssh', () => {
     expect(Bun.spawnSync(['sh', '-c', nowhere]).exitCode).toBe(126)
   })
 
+  test('are one line, for a shell to which a quoted one is no word', () => {
+    const line = remoteLine({ argv: ['true'], env: { A: 'b' }, token: 't' })
+    for (const words of [line, endScript('t', 2)]) expect(words).not.toContain('\n')
+  })
+
   test('the script that ends a command does not end itself', () => {
     expect(Bun.spawnSync(['sh', '-c', endScript(crypto.randomUUID(), 1)]).exitCode).toBe(0)
   })

@@ -23,6 +23,8 @@ export interface DockerOptions {
   owner: Owner
   /** Podman or Docker, or what behaves like it. */
   program: string
+  /** Where what a program is to read is put for a moment. */
+  spillDir?: string
   log: Log
 }
 
@@ -208,7 +210,7 @@ class Container {
   }
 
   #prepare(work: SandboxWork): SandboxProgram {
-    const { program, name, base, log } = this.#options
+    const { program, name, base, log, spillDir } = this.#options
     const { env, words } = environmentOf(work)
     const how = [
       ...(work.stdin === undefined ? [] : ['--interactive']),
@@ -221,7 +223,7 @@ class Container {
       : [program, 'exec', ...how, name, first]
     if (this.#isCold) argv.push(base.image ?? '')
     argv.push(...rest)
-    const processes = bunProcesses({ log })
+    const processes = bunProcesses({ log, spillDir })
     const { stdin } = work
     const limits = Object.keys(work.limits).filter((limit) => limit !== 'outputBytes')
     return {

@@ -2,20 +2,20 @@
  * No sandboxes at all: programs run on the machine itself, with its files and its network. For
  * machines that have none, chosen in the configuration and never fallen back to.
  */
-import type { Log } from '../../../actors/ports.ts'
 import type { Sandbox, Sandboxes } from '../../../actors/ports-sandbox.ts'
 import { releaseCgroups, takeCgroups } from '../cgroup-search.ts'
 import type { Cgroups } from '../cgroups.ts'
 import { limitTools, planLimits, rlimitFailure, rlimitPrefix } from '../limits.ts'
-import type { PipeSource } from '../pipes.ts'
-import { resolveProgram } from '../processes.ts'
+import { type ProcessOptions, resolveProgram } from '../processes.ts'
 import { inCell } from './in-cell.ts'
 
 const hostEnv = { PATH: process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin', HOME: '/' }
 
-export function hostSandboxes(pipes: PipeSource, log: Log): Sandboxes {
+type HostOptions = Pick<ProcessOptions, 'log' | 'pipes' | 'spillDir'>
+
+export function hostSandboxes(options: HostOptions): Sandboxes {
   let cgroups: Promise<Cgroups> | undefined
-  log.warn(
+  options.log.warn(
     { mode: 'host' },
     'worker.containerMode is "host": tasks of kind container run without a container',
   )
@@ -23,7 +23,7 @@ export function hostSandboxes(pipes: PipeSource, log: Log): Sandboxes {
     keyOf: () => 'host',
     async create() {
       cgroups ??= takeCgroups()
-      return hostSandbox(pipes, log, await cgroups)
+      return hostSandbox(options, await cgroups)
     },
     async close() {
       if (cgroups !== undefined) await releaseCgroups()
@@ -32,7 +32,7 @@ export function hostSandboxes(pipes: PipeSource, log: Log): Sandboxes {
   }
 }
 
-function hostSandbox(pipes: PipeSource, log: Log, cgroups: Cgroups): Sandbox {
+function hostSandbox(options: HostOptions, cgroups: Cgroups): Sandbox {
   const tools = limitTools()
   return {
     prepare({ argv, env, cwd, stdin, limits }) {
@@ -47,7 +47,7 @@ function hostSandbox(pipes: PipeSource, log: Log, cgroups: Cgroups): Sandbox {
         ? [...rlimitPrefix(plan.byRlimit, tools), resolveProgram(command), ...argv.slice(1)]
         : argv
       return {
-        ...inCell(cgroups.open(plan.byCgroup), pipes, log),
+        ...inCell(cgroups.open(plan.byCgroup), options),
         command: { ...command, argv: words },
         limitsMode: plan.mode,
       }

@@ -1,16 +1,13 @@
 /** A program started in a cgroup of its own, if there are any: closed once, whoever does it. */
-import type { Log } from '../../../actors/ports.ts'
 import type { SandboxProgram } from '../../../actors/ports-sandbox.ts'
 import type { Cell } from '../cgroups.ts'
-import type { PipeSource } from '../pipes.ts'
-import { bunProcesses } from '../processes.ts'
+import { bunProcesses, type ProcessOptions } from '../processes.ts'
 
 export function inCell(
   cell: Cell | undefined,
-  pipes: PipeSource | undefined,
-  log: Log,
+  options: Pick<ProcessOptions, 'log' | 'pipes' | 'spillDir'>,
 ): Pick<SandboxProgram, 'processes' | 'close'> {
-  const processes = bunProcesses({ log, cell, pipes })
+  const processes = bunProcesses({ ...options, cell })
   let isStarted = false
   return {
     processes: {

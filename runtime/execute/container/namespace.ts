@@ -6,7 +6,6 @@
 import { existsSync, readdirSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describeError, MusterError } from '../../../actors/errors.ts'
-import type { Log } from '../../../actors/ports.ts'
 import type {
   Sandbox,
   SandboxBase,
@@ -18,21 +17,18 @@ import type {
 import { releaseCgroups, takeCgroups } from '../cgroup-search.ts'
 import type { Cgroups } from '../cgroups.ts'
 import { limitTools, planLimits, rlimitPrefix } from '../limits.ts'
-import type { PipeSource } from '../pipes.ts'
+import type { ProcessOptions } from '../processes.ts'
 import { inCell } from './in-cell.ts'
 import { type Keeper, startKeeper } from './keeping.ts'
 import { type Owner, ownerVariable } from './owner.ts'
 import { treeProcesses } from './tree-processes.ts'
 
-export interface NamespaceOptions {
+export interface NamespaceOptions extends Pick<ProcessOptions, 'log' | 'pipes' | 'spillDir'> {
   owner: Owner
   /** What may be written in one sandbox, in memory. */
   scratchBytes: number
   /** `off`: as where none can be mounted. */
   overlays?: 'auto' | 'off'
-  /** Where the pipes of programs come from; without it Bun makes them. */
-  pipes?: PipeSource
-  log: Log
 }
 
 /** What the system says where it is not so for the moment, but for good. */
@@ -125,7 +121,7 @@ export function namespaceSandboxes(options: NamespaceOptions): Sandboxes {
   }
 }
 
-interface Parts extends Pick<NamespaceOptions, 'owner' | 'log' | 'pipes'> {
+interface Parts extends NamespaceOptions {
   bwrap: string
   cgroups: Cgroups
 }
@@ -188,10 +184,11 @@ function linkOf(path: string): string | undefined {
 const toolPids = 2
 
 function common(
-  { owner, log, pipes, bwrap, cgroups }: Parts,
+  parts: Parts,
   enter: readonly string[],
   root: readonly string[],
 ): Pick<Sandbox, 'prepare' | 'startFailure'> {
+  const { owner, bwrap, cgroups } = parts
   const tools = limitTools()
   return {
     prepare(work) {
@@ -220,7 +217,7 @@ function common(
         ...work.argv,
       ]
       const { stdin } = work
-      const { processes, close } = inCell(cgroups.open(plan.byCgroup), pipes, log)
+      const { processes, close } = inCell(cgroups.open(plan.byCgroup), parts)
       return {
         processes: treeProcesses(processes),
         command: { argv, env, ...(stdin !== undefined && { stdin }) },

@@ -47,10 +47,11 @@ export class NodeSandboxes implements Sandboxes {
 
   /** @throws MusterError SANDBOX_UNAVAILABLE when the provider that is set cannot make these */
   #of({ root }: SandboxBase): Sandboxes {
-    const { mode, provider, program, scratchBytes } = this.#settings
+    const { mode, provider, program, scratchBytes, spillDir } = this.#settings
     if (this.#isClosed) throw new MusterError('SANDBOX_UNAVAILABLE', 'containers are closed')
     const log = this.#log
-    if (mode === 'host') return this.#once('host', () => hostSandboxes(this.#pipes, log))
+    if (mode === 'host')
+      return this.#once('host', () => hostSandboxes({ log, pipes: this.#pipes, spillDir }))
     const suited = root === undefined ? 'docker' : 'namespace'
     if (provider !== 'auto' && provider !== suited) {
       const field = root === undefined ? 'input.image' : 'input.root'
@@ -61,7 +62,7 @@ export class NodeSandboxes implements Sandboxes {
     }
     return this.#once(suited, () => {
       this.#owner ??= becomeOwner()
-      const common = { owner: this.#owner, log }
+      const common = { owner: this.#owner, log, spillDir }
       return suited === 'docker'
         ? dockerSandboxes({ ...common, program: program ?? containerProgram() })
         : namespaceSandboxes({ ...common, pipes: this.#pipes, scratchBytes })

@@ -18,6 +18,8 @@ export interface PoolOptions {
 }
 
 const idleMs = 5000
+/** How a kept connection says that the other side has closed it. */
+const staleCodes = new Set(['ECONNRESET', 'EPIPE'])
 /** Over all origins; to each there may be as many as requests were under way. */
 const idleMaxDefault = 4096
 const dayMs = 86_400_000
@@ -123,7 +125,7 @@ export class ConnectionPool {
         return await this.#over(kept, url, bytes, reader, progress)
       } catch (error) {
         // The other side may close what is kept at any time; then the request was not looked at.
-        const isStale = !reader.hasHead && describeError(error).code === 'ECONNRESET'
+        const isStale = !reader.hasHead && staleCodes.has(describeError(error).code)
         if (!isStale) throw error
       }
     }
@@ -254,6 +256,8 @@ export class ConnectionPool {
       else ready.reject(refusal)
     })
     socket.on('data', (piece: Buffer) => connection.received(piece))
+    // It says no more, though it may not have read all that it was told.
+    socket.on('end', () => connection.closed(undefined))
     socket.on('error', (error) => {
       ready.reject(error)
       connection.closed(error)
