@@ -23,8 +23,8 @@ export function inNameOf<Words extends unknown[], T>(
 /**
  * For a process that is a node's own. An error thrown by nobody's handler ends it as ever; of a
  * rejection it cannot be told whose it is, but no promise of Muster's own is left without somebody
- * who waits for it. `process.exit` ends a node: it is started again, and the task that ends it again
- * and again is dead. Where nobody starts it again, it is refused.
+ * who waits for it. `process.exit` ends a node: it is started again, and the task that ends it each
+ * time is dead. Where nobody starts it again, it is refused.
  */
 export function keepProcess(log: Log, owned: 'alone' | 'supervised'): void {
   printToStderr()

@@ -52,7 +52,7 @@ describe('the words of ssh', () => {
 
   test('are one line, for a shell to which a quoted one is no word', () => {
     const line = remoteLine({ argv: ['true'], env: { A: 'b' }, token: 't' })
-    for (const words of [line, endScript('t', 2)]) expect(words).not.toContain('\n')
+    for (const said of [line, endScript('t', 2)]) expect(said).not.toContain('\n')
   })
 
   test('the script that ends a command does not end itself', () => {
